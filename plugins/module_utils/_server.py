@@ -1,0 +1,152 @@
+# Copyright (c) The port587.mail contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+#
+# Private to this collection: may change in any release.
+"""What the server is and which versions it has, or would get: the one place that the roles ask.
+
+What differs between releases differs by the program's version. Check mode on a bare server has no program to ask yet; there
+the version that apt would install stands in, and where apt's lists are empty the version that the release came with.
+"""
+
+import re
+import typing as t
+
+# (return code, stdout, stderr) of one command, run with LC_ALL=C
+Run = t.Callable[[t.List[str]], t.Tuple[int, str, str]]
+
+# The package whose version is the program's version.
+POSTFIX = "postfix"
+DOVECOT = "dovecot-core"
+
+# Last resort only, see versions(): (Postfix, Dovecot) as first released. Also the list of the releases that are supported.
+RELEASES = {
+    ("debian", "11"): ("3.5.25", "2.3.13"),
+    ("debian", "12"): ("3.7.11", "2.3.19.1"),
+    ("debian", "13"): ("3.10.13", "2.4.1"),
+    ("ubuntu", "18.04"): ("3.3.0", "2.2.33.2"),
+    ("ubuntu", "20.04"): ("3.4.13", "2.3.7.2"),
+    ("ubuntu", "22.04"): ("3.6.4", "2.3.16"),
+    ("ubuntu", "24.04"): ("3.8.6", "2.3.21"),
+    ("ubuntu", "26.04"): ("3.10.6", "2.4.2"),
+}
+
+_PACKAGE_NAME = re.compile(r"[a-z0-9][a-z0-9+.-]+\Z")
+
+
+class ServerError(Exception):
+    """The server can't be asked; the message says why."""
+
+
+class Package(t.NamedTuple):
+    installed: t.Optional[str]  # package versions as dpkg writes them, epoch and all
+    candidate: t.Optional[str]
+
+
+class Program(t.NamedTuple):
+    version: t.Optional[str]
+    installed: bool
+    assumed: bool
+
+
+def parse_os_release(text: str) -> t.Tuple[str, str]:
+    """(ID, VERSION_ID) of an os-release file."""
+    found = dict(re.findall(r"""^(ID|VERSION_ID)=["']?([^"'\n]*)["']?\s*$""", text, re.MULTILINE))
+    return found.get("ID", ""), found.get("VERSION_ID", "")
+
+
+def parse_dpkg(text: str) -> t.Dict[str, str]:
+    """The installed packages of `dpkg-query -W`, name -> version. Half-installed and half-configured ones are not installed."""
+    installed = {}
+    for line in text.splitlines():
+        name, status, version = line.split("\t")
+        # Second letter: i installed, t/W installed with a trigger that still has to run. Third letter: an error.
+        if len(status) >= 2 and status[1] in "itW" and status[2:].strip() == "":
+            installed[name] = version
+    return installed
+
+
+def parse_policy(text: str) -> t.Dict[str, str]:
+    """The candidates of `apt-cache policy`, name -> version."""
+    found = re.findall(r"^(\S+):\n  Installed: .*\n  Candidate: (\S+)$", text, re.MULTILINE)
+    return {name: version for name, version in found if version != "(none)"}
+
+
+def upstream(version: t.Optional[str]) -> t.Optional[str]:
+    """The program's version in a package's (`1:2.3.19.1+dfsg1-2.1+deb12u1`) or in what the program says of itself."""
+    if version is None:
+        return None
+    # A distribution that takes a version back says so: 2.4.1+really2.3.21 is 2.3.21.
+    version = version.split("+really")[-1]
+    found = re.match(r"\s*(?:\d+:)?(\d+(?:\.\d+)*)", version)
+    return found.group(1) if found else None
+
+
+def newer_or_same(version: str, than: str) -> bool:
+    def numbers(text: str) -> t.List[int]:
+        return [int(part) for part in text.split(".")]
+
+    return numbers(version) >= numbers(than)
+
+
+def database_type(version: str) -> str:
+    """What a Postfix that is not installed yet will say: 3.11 is the release from which distributions leave Berkeley DB out."""
+    return "lmdb" if newer_or_same(version, "3.11") else "hash"
+
+
+def _ask(run: Run, command: t.List[str], fine: t.Tuple[int, ...] = (0,)) -> str:
+    code, out, err = run(command)
+    if code not in fine:
+        raise ServerError("`%s` failed (%d): %s" % (" ".join(command), code, (err or out).strip()))
+    return out
+
+
+def ask_packages(run: Run, names: t.Iterable[str]) -> t.Dict[str, Package]:
+    """What is installed, and what apt would install where it isn't."""
+    wanted = sorted(set(names))
+    wrong = [name for name in wanted if not _PACKAGE_NAME.match(name)]
+    if wrong:
+        raise ServerError("packages: %r is not the name of a package" % wrong[0])
+    # dpkg-query answers 1 when it doesn't know one of them.
+    query = ["dpkg-query", "-W", "-f", "${Package}\t${db:Status-Abbrev}\t${Version}\n", "--"]
+    installed = parse_dpkg(_ask(run, query + wanted, fine=(0, 1)))
+    missing = [name for name in wanted if name not in installed]
+    # Reading apt's lists costs more than all the rest together.
+    candidates = parse_policy(_ask(run, ["apt-cache", "policy", "--"] + missing)) if missing else {}
+    return {name: Package(installed.get(name), candidates.get(name)) for name in wanted}
+
+
+def _program(package: Package, said: t.Optional[str], stand_in: t.Optional[str]) -> Program:
+    if package.installed is not None:
+        return Program(upstream(said), True, False)
+    if package.candidate is not None:
+        return Program(upstream(package.candidate), False, False)
+    return Program(stand_in, False, True)
+
+
+def ask(
+    run: Run, os_release: str, user_exists: t.Callable[[str], bool], names: t.List[str], users: t.List[str]
+) -> t.Dict[str, t.Any]:
+    """Everything that the module returns."""
+    system = parse_os_release(os_release)
+    packages = ask_packages(run, names + [POSTFIX, DOVECOT])
+
+    postfix_says = dovecot_says = kind = None
+    if packages[POSTFIX].installed is not None:
+        # The built-in values (-d), which are there and right even where main.cf is missing or broken.
+        postfix_says, kind = _ask(run, ["postconf", "-dh", "mail_version", "default_database_type"]).split()
+    if packages[DOVECOT].installed is not None:
+        dovecot_says = _ask(run, ["dovecot", "--version"])
+
+    assumed_postfix, assumed_dovecot = RELEASES.get(system, (None, None))
+    postfix = _program(packages[POSTFIX], postfix_says, assumed_postfix)
+    dovecot = _program(packages[DOVECOT], dovecot_says, assumed_dovecot)
+    if kind is None and postfix.version is not None:
+        kind = database_type(postfix.version)
+    return {
+        "distribution": {"id": system[0], "version_id": system[1]},
+        "packages": {name: packages[name]._asdict() for name in names},
+        "missing": [name for name in names if packages[name].installed is None],
+        "missing_users": [name for name in users if not user_exists(name)],
+        "postfix": dict(postfix._asdict(), default_database_type=kind),
+        "dovecot": dict(dovecot._asdict()),
+    }

@@ -1,0 +1,173 @@
+#!/usr/bin/python
+# Copyright (c) The port587.mail contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+DOCUMENTATION = r"""
+module: server_info
+short_description: Ask a mail server for its release, its packages and the versions of Postfix and Dovecot
+version_added: 1.0.0
+author: The port587.mail contributors (@port587)
+description:
+  - Answers in one module run what a role has to know before it writes a configuration.
+  - Where a program is not installed yet, the version that apt would install stands in for it, so that check mode works on a
+    bare server. Where apt's lists are empty too, the version that the release came with is assumed.
+  - Changes nothing.
+options:
+  packages:
+    description: Debian packages to ask for.
+    type: list
+    elements: str
+    default: []
+  users:
+    description: System users to ask for.
+    type: list
+    elements: str
+    default: []
+attributes:
+  check_mode:
+    description: Can run in check mode and then does the same.
+    support: full
+  diff_mode:
+    description: There is never a difference to show.
+    support: none
+notes:
+  - Ask again after an installation. What stood in for the version need not be what was installed.
+"""
+
+EXAMPLES = r"""
+- name: Ask which versions this server has
+  port587.mail.server_info:
+    packages: [postfix, ca-certificates]
+    users: [vmail]
+  register: server
+
+- name: Install what is missing
+  ansible.builtin.apt:
+    name: "{{ server.missing }}"
+    update_cache: true
+  when: server.missing | length > 0
+"""
+
+RETURN = r"""
+distribution:
+  description: What C(/etc/os-release) says. Empty strings where it says nothing.
+  returned: always
+  type: dict
+  contains:
+    id:
+      description: The distribution.
+      type: str
+      sample: debian
+    version_id:
+      description: The release.
+      type: str
+      sample: "12"
+packages:
+  description: The packages that were asked for, by name.
+  returned: always
+  type: dict
+  sample: {"postfix": {"installed": "3.7.11-0+deb12u1", "candidate": null}}
+  contains:
+    installed:
+      description: The installed version, V(null) where it isn't, or isn't wholly.
+      type: str
+    candidate:
+      description: What apt would install. V(null) where it is installed already, or where apt doesn't know the package.
+      type: str
+missing:
+  description: Those of O(packages) that are not installed, in the order in which they were asked for.
+  returned: always
+  type: list
+  elements: str
+missing_users:
+  description: Those of O(users) that don't exist.
+  returned: always
+  type: list
+  elements: str
+postfix:
+  description: Postfix, asked for always.
+  returned: always
+  type: dict
+  contains:
+    version:
+      description: >-
+        The version, or what stands in for it. V(null) where nothing is installed, apt knows none, and the release isn't one
+        that this collection supports.
+      type: str
+      sample: 3.7.11
+    installed:
+      description: Whether it is installed.
+      type: bool
+    assumed:
+      description: Whether the version is only what the release came with.
+      type: bool
+    default_database_type:
+      description: The kind of lookup table that this Postfix makes.
+      type: str
+      sample: hash
+dovecot:
+  description: Dovecot, asked for always.
+  returned: always
+  type: dict
+  contains:
+    version:
+      description: As with Postfix.
+      type: str
+      sample: 2.3.19.1
+    installed:
+      description: As with Postfix.
+      type: bool
+    assumed:
+      description: As with Postfix.
+      type: bool
+"""
+
+import pwd
+import typing as t
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.port587.mail.plugins.module_utils import _server
+
+
+def user_exists(name: str) -> bool:
+    try:
+        pwd.getpwnam(name)
+    except KeyError:
+        return False
+    return True
+
+
+def os_release() -> str:
+    for path in ("/etc/os-release", "/usr/lib/os-release"):
+        try:
+            with open(path, encoding="utf-8") as handle:
+                return handle.read()
+        except OSError:
+            continue
+    return ""
+
+
+def main() -> None:
+    module = AnsibleModule(
+        argument_spec={
+            "packages": {"type": "list", "elements": "str", "default": []},
+            "users": {"type": "list", "elements": "str", "default": []},
+        },
+        supports_check_mode=True,
+    )
+
+    def run(command: t.List[str]) -> t.Tuple[int, str, str]:
+        program = module.get_bin_path(command[0], required=True)
+        return module.run_command([program] + command[1:], environ_update={"LC_ALL": "C"})
+
+    try:
+        module.exit_json(
+            **_server.ask(run, os_release(), user_exists, module.params["packages"], module.params["users"])
+        )
+    except _server.ServerError as error:
+        module.fail_json(msg=str(error))
+
+
+if __name__ == "__main__":
+    main()
