@@ -1,0 +1,92 @@
+# Copyright (c) The port587.mail contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Controller half of port587.mail.transaction: render the templates, and name the template line of what is wrong."""
+
+from __future__ import annotations
+
+import os
+import re
+import typing as t
+
+from ansible.errors import AnsibleActionFail
+from ansible.module_utils.parsing.convert_bool import boolean
+from ansible.plugins.action import ActionBase
+from ansible.plugins.loader import lookup_loader
+
+
+class ActionModule(ActionBase):
+    """Send the rendered tree to the module in one run."""
+
+    TRANSFERS_FILES = False
+    _requires_connection = True
+
+    def run(self, tmp: t.Any = None, task_vars: dict[str, t.Any] | None = None) -> dict[str, t.Any]:
+        super().run(tmp, task_vars)
+        task_vars = task_vars or {}
+        arguments = dict(self._task.args)
+        given = arguments.get("files")
+        if not isinstance(given, list) or not all(isinstance(one, dict) for one in given):
+            raise AnsibleActionFail("files: has to be a list of dictionaries")
+
+        sources: dict[str, str] = {}
+        files = []
+        for index, one in enumerate(given):
+            file = dict(one)
+            where = f"files[{index}]"
+            if sum(key in file for key in ("src", "content", "secret_content")) != 1:
+                raise AnsibleActionFail(f"{where}: needs exactly one of src, content and secret_content")
+            source = file.pop("src", None)
+            if source is not None:
+                file.setdefault("dest", "/" + re.sub(r"\.j2$", "", source))
+                sources[file["dest"]] = self._find_needle("templates", source)
+                secret = boolean(file.pop("secret", False))
+                file["secret_content" if secret else "content"] = self._render(sources[file["dest"]], task_vars)
+            if not os.path.isabs(str(file.get("dest"))):
+                raise AnsibleActionFail(f"{where}.dest: {file.get('dest')!r} is not an absolute path on the server")
+            files.append(file)
+
+        result = self._execute_module(
+            module_name="port587.mail.transaction", module_args={**arguments, "files": files}, task_vars=task_vars
+        )
+        for problem in result.get("problems", []):
+            self._name_template(problem, sources, files)
+        if result.get("problems"):
+            named = [p for p in result["problems"] if "template" in p]
+            if named:
+                result["msg"] += " (" + ", ".join(sorted({p["template"] for p in named})) + ")"
+        return result
+
+    def _render(self, source: str, task_vars: dict[str, t.Any]) -> str:
+        lookup = lookup_loader.get("ansible.builtin.template", loader=self._loader, templar=self._templar)
+        return str(lookup.run([source], variables=task_vars)[0])
+
+    @staticmethod
+    def _name_template(problem: dict[str, t.Any], sources: dict[str, str], files: list[dict[str, t.Any]]) -> None:
+        """Add the template's line to a problem, if one line of the template can have become the line named.
+
+        A line that came out of an expression has no counterpart in the template, and then nothing is claimed.
+        """
+        source, line = sources.get(problem["path"]), problem.get("line")
+        content = next((f.get("content") for f in files if f["dest"] == problem["path"]), None)
+        if not source or not line or not content:
+            return
+        rendered = content.splitlines()[line - 1].strip()
+        with open(source, encoding="utf-8") as handle:
+            for number, row in enumerate(handle, 1):
+                literals = [part.strip() for part in re.split(r"{{.*?}}|{%.*?%}", row.strip()) if part.strip()]
+                if literals and len(literals[0]) > 3 and _in_order(literals, rendered):
+                    problem["template"] = f"{os.path.basename(source)} line {number}"
+                    return
+
+
+def _in_order(parts: list[str], text: str) -> bool:
+    if not text.startswith(parts[0]):
+        return False
+    position = 0
+    for part in parts:
+        position = text.find(part, position)
+        if position < 0:
+            return False
+        position += len(part)
+    return True

@@ -1,0 +1,254 @@
+# Copyright (c) The port587.mail contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
+# Runs on the server: Python 3.6 and the standard library only.
+
+"""Does a daemon really serve? Asked on the server itself, right after a change.
+
+EHLO alone proves nothing: with an unreadable key Postfix still offers STARTTLS, and with a misspelt restriction only
+the RCPT is answered with 451. So each proof goes as far as a client would: handshake, AUTH, recipient.
+"""
+
+import os
+import pwd
+import socket
+import ssl
+import time
+import typing as t
+
+from ansible_collections.port587.mail.plugins.module_utils._transaction import ProofError
+
+#: Seconds for one answer. A healthy daemon on the same machine takes milliseconds.
+ANSWER_TIMEOUT = 5.0
+
+#: Seconds until a daemon that was just started or reloaded has to be up. The old processes may still answer at first.
+DEADLINE = 20.0
+
+
+class Proof(t.NamedTuple):
+    """One thing to try.
+
+    ``protocol``: smtp, imap, pop3, sieve (on ``port``) or sasl, lmtp, policy (on the socket ``path``, as ``user``).
+    ``tls``: implicit, starttls or none. ``auth``: AUTH has to be offered (True) or must not be (False).
+    ``recipient``: the address to name in RCPT; ``answer``: accepted or refused.
+    """
+
+    protocol: str
+    port: t.Optional[int] = None
+    address: str = "127.0.0.1"
+    tls: str = "none"
+    auth: t.Optional[bool] = None
+    recipient: t.Optional[str] = None
+    answer: t.Optional[str] = None
+    path: t.Optional[str] = None
+    user: t.Optional[str] = None
+
+    def where(self) -> str:
+        return self.path or "port %s (%s)" % (self.port, self.protocol)
+
+
+def prove(proofs: t.Sequence[Proof], certificate: t.Optional[str] = None, deadline: float = DEADLINE) -> None:
+    """Try every proof until it succeeds, all within ``deadline`` seconds. ``certificate``: the PEM file that has to be served."""
+    leaf = _leaf(certificate) if certificate else None
+    end = time.time() + deadline
+    for proof in proofs:
+        while True:
+            try:
+                _attempt(proof, leaf)
+                break
+            except (ProofError, OSError, EOFError) as exc:
+                if time.time() >= end:
+                    raise ProofError("%s: %s" % (proof.where(), _words(exc)))
+                time.sleep(0.1)
+
+
+def _words(exc: BaseException) -> str:
+    if isinstance(exc, ssl.SSLError):
+        return "TLS handshake failed: %s" % (exc.reason or exc)
+    if isinstance(exc, socket.timeout):
+        return "no answer within %d s" % ANSWER_TIMEOUT
+    if isinstance(exc, EOFError):
+        return "connection closed without an answer"
+    return str(exc)
+
+
+def _leaf(path: str) -> bytes:
+    """The first certificate of a PEM file, in DER."""
+    with open(path) as handle:
+        text = handle.read()
+    begin = text.index("-----BEGIN CERTIFICATE-----")
+    end = text.index("-----END CERTIFICATE-----", begin)
+    return ssl.PEM_cert_to_DER_cert(text[begin:end] + "-----END CERTIFICATE-----\n")
+
+
+def _attempt(proof: Proof, leaf: t.Optional[bytes]) -> None:
+    connection = _Connection(proof)
+    try:
+        if proof.tls == "implicit":
+            connection.start_tls(leaf)
+        {"smtp": _smtp, "imap": _imap, "pop3": _pop3, "sieve": _sieve, "sasl": _sasl, "lmtp": _lmtp, "policy": _policy}[
+            proof.protocol
+        ](connection, proof, leaf)
+    finally:
+        connection.close()
+
+
+class _Connection:
+    def __init__(self, proof: Proof) -> None:
+        if proof.path:
+            self.socket = _connect_unix(proof.path, proof.user)
+        else:
+            self.socket = socket.create_connection((proof.address, proof.port or 0), ANSWER_TIMEOUT)
+        self.reader = self.socket.makefile("rb")
+
+    def start_tls(self, leaf: t.Optional[bytes]) -> None:
+        # not verified against an authority: that the very certificate from the file is served is a stronger statement
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+        wrapped = context.wrap_socket(self.socket)
+        if leaf is not None and wrapped.getpeercert(True) != leaf:
+            wrapped.close()
+            raise ProofError("serves another certificate than the one installed")
+        self.socket = wrapped
+        self.reader = wrapped.makefile("rb")
+
+    def line(self) -> str:
+        line = self.reader.readline(4096)
+        if not line:
+            raise EOFError
+        return line.decode("utf-8", "replace").rstrip("\r\n")
+
+    def lines_until(self, final: t.Callable[[str], bool]) -> t.List[str]:
+        lines = [self.line()]
+        while not final(lines[-1]):
+            lines.append(self.line())
+        return lines
+
+    def send(self, command: str) -> None:
+        self.socket.sendall(command.encode("ascii") + b"\r\n")
+
+    def close(self) -> None:
+        self.reader.close()
+        self.socket.close()
+
+
+def _connect_unix(path: str, user: t.Optional[str]) -> socket.socket:
+    """Connect as ``user``: root could open a socket whose mode shuts Postfix out."""
+    connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    connection.settimeout(ANSWER_TIMEOUT)
+    groups = os.getgroups()
+    try:
+        if user:
+            entry = pwd.getpwnam(user)
+            os.initgroups(user, entry.pw_gid)
+            os.setegid(entry.pw_gid)
+            os.seteuid(entry.pw_uid)
+        connection.connect(path)
+    except KeyError:
+        connection.close()
+        raise ProofError("there is no user %s" % user)
+    except OSError as exc:
+        connection.close()
+        raise ProofError("%s can't connect: %s" % (user or "root", exc.strerror))
+    finally:
+        os.seteuid(0)
+        os.setegid(0)
+        os.setgroups(groups)
+    return connection
+
+
+def _expect(lines: t.Sequence[str], starts: t.Tuple[str, ...], to: str) -> None:
+    if not lines[-1].startswith(starts):
+        raise ProofError("answers %s with: %s" % (to, " / ".join(lines)))
+
+
+def _smtp(connection: _Connection, proof: Proof, leaf: t.Optional[bytes]) -> None:
+    def final(line: str) -> bool:
+        return line[3:4] != "-"
+
+    def ask(command: str, starts: t.Tuple[str, ...]) -> t.List[str]:
+        connection.send(command)
+        lines = connection.lines_until(final)
+        _expect(lines, starts, command)
+        return [line[4:].upper() for line in lines]
+
+    _expect(connection.lines_until(final), ("220",), "the connection")
+    features = ask("EHLO localhost", ("250",))
+    if proof.tls == "starttls":
+        if any(f.startswith("AUTH") for f in features):
+            raise ProofError("offers AUTH before TLS")
+        if "STARTTLS" not in features:
+            raise ProofError("does not offer STARTTLS")
+        ask("STARTTLS", ("220",))
+        connection.start_tls(leaf)
+        features = ask("EHLO localhost", ("250",))
+    offered = any(f.startswith("AUTH ") for f in features)
+    if proof.auth is True:
+        if not offered:
+            raise ProofError("does not offer AUTH, so nobody can log in")
+        # begun and called off: it goes through Dovecot's SASL, but is no failed login that would count against anybody
+        ask("AUTH PLAIN", ("334",))
+        ask("*", ("501",))
+    if proof.auth is False and offered:
+        raise ProofError("offers AUTH")
+    if proof.recipient:
+        ask("MAIL FROM:<>", ("250",))
+        ask("RCPT TO:<%s>" % proof.recipient, ("250",) if proof.answer == "accepted" else ("5",))
+    ask("QUIT", ("221",))
+
+
+def _imap(connection: _Connection, proof: Proof, leaf: t.Optional[bytes]) -> None:
+    def ask(tag: str, command: str, starts: t.Tuple[str, ...]) -> None:
+        connection.send("%s %s" % (tag, command))
+        _expect(connection.lines_until(lambda line: line.startswith((tag, "+", "* BYE"))), starts, command)
+
+    _expect([connection.line()], ("* OK",), "the connection")
+    if proof.tls == "starttls":
+        ask("a", "STARTTLS", ("a OK",))
+        connection.start_tls(leaf)
+    ask("b", "AUTHENTICATE PLAIN", ("+",))
+    connection.send("*")
+    _expect(connection.lines_until(lambda line: line.startswith(("b ", "* BYE"))), ("b BAD", "b NO"), "AUTHENTICATE")
+
+
+def _pop3(connection: _Connection, proof: Proof, leaf: t.Optional[bytes]) -> None:
+    _expect([connection.line()], ("+OK",), "the connection")
+    if proof.tls == "starttls":
+        connection.send("STLS")
+        _expect([connection.line()], ("+OK",), "STLS")
+        connection.start_tls(leaf)
+    connection.send("AUTH PLAIN")
+    _expect([connection.line()], ("+",), "AUTH PLAIN")
+    connection.send("*")
+    _expect([connection.line()], ("-ERR",), "AUTH PLAIN")
+
+
+def _sieve(connection: _Connection, proof: Proof, leaf: t.Optional[bytes]) -> None:
+    def final(line: str) -> bool:
+        return line.startswith(("OK", "NO", "BYE"))
+
+    _expect(connection.lines_until(final), ("OK",), "the connection")
+    if proof.tls == "starttls":
+        connection.send("STARTTLS")
+        _expect(connection.lines_until(final), ("OK",), "STARTTLS")
+        connection.start_tls(leaf)
+        _expect(connection.lines_until(final), ("OK",), "STARTTLS")
+
+
+def _sasl(connection: _Connection, proof: Proof, leaf: t.Optional[bytes]) -> None:
+    lines = connection.lines_until(lambda line: line == "DONE")
+    if not any(line.startswith("MECH\t") for line in lines):
+        raise ProofError("offers no mechanism")
+
+
+def _lmtp(connection: _Connection, proof: Proof, leaf: t.Optional[bytes]) -> None:
+    _expect([connection.line()], ("220",), "the connection")
+
+
+def _policy(connection: _Connection, proof: Proof, leaf: t.Optional[bytes]) -> None:
+    connection.socket.sendall(
+        b"request=smtpd_access_policy\nprotocol_state=RCPT\nrecipient=%s\nsize=1\n\n" % (proof.recipient or "").encode("ascii")
+    )
+    _expect([connection.line()], ("action=",), "a recipient")

@@ -1,0 +1,296 @@
+#!/usr/bin/python
+# Copyright (c) The port587.mail contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""See DOCUMENTATION."""
+
+DOCUMENTATION = r"""
+module: transaction
+short_description: Change a daemon's configuration so that it works afterwards, or is as it was
+version_added: 1.0.0
+author:
+  - The port587.mail contributors (@port587)
+description:
+  - Takes a tree of files, and in one run on the server validates it with the daemon's own checker (and looks up what that
+    lets through), stages each file beside its place with owner and mode set, swaps them in by rename, reloads the daemon
+    (restarts it only where a reload is not enough, starts it when it is stopped), and proves that it serves.
+  - If anything fails before the swap, the live files were never touched. If it fails later, everything is put back
+    (content, mode, owner, files that did not exist, whether the daemon ran) and the daemon's own words are in the message.
+  - Files that an earlier run with the same O(name) wrote and that are not among O(files) any more are removed. Files of
+    others in the same directories are left alone. A file that was there before the first run is kept once, below
+    C(/var/lib/port587/<name>/original/).
+  - A run that is killed leaves a journal; the next run puts everything back from it before it does its own work.
+  - Only one such run changes a host at a time; a second one waits for O(lock_timeout).
+options:
+  name:
+    description: Identity of this tree. Use the same name again for the same tree.
+    type: str
+    required: true
+  files:
+    description: The tree. Each file is given by exactly one of O(files[].src), O(files[].content) and O(files[].secret_content).
+    type: list
+    elements: dict
+    required: true
+    suboptions:
+      src:
+        description: Template on the controller, looked for as M(ansible.builtin.template) does.
+        type: str
+      content:
+        description: The text itself.
+        type: str
+      secret_content:
+        description: The text itself, if it holds secrets. It is never shown.
+        type: str
+      dest:
+        description: Absolute path on the server. By default O(files[].src) without C(.j2) and with a C(/) in front.
+        type: path
+      owner:
+        description: Name of the owner.
+        type: str
+        default: root
+      group:
+        description: Name of the group.
+        type: str
+        default: root
+      mode:
+        description: Mode in octal digits, quoted.
+        type: str
+        default: "0644"
+      secret:
+        description: What O(files[].src) renders to holds secrets. It is never shown.
+        type: bool
+        default: false
+      map:
+        description: The file is a Postfix lookup table. It is compiled with postmap(1), and both are replaced together.
+        type: bool
+        default: false
+  directories:
+    description: Directories that have to exist.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      path:
+        description: Absolute path.
+        type: path
+        required: true
+      owner:
+        description: Name of the owner.
+        type: str
+        default: root
+      group:
+        description: Name of the group.
+        type: str
+        default: root
+      mode:
+        description: Mode in octal digits, quoted.
+        type: str
+        default: "0755"
+  daemon:
+    description: The daemon that reads the tree, and that validates and takes it over.
+    type: str
+    choices: [postfix, dovecot]
+  prove:
+    description:
+      - What O(daemon) has to do after a change, tried on the server itself until it succeeds, for at most 20 seconds.
+      - On a port with TLS a handshake is completed. Where AUTH is offered, it is begun and called off, so that no failed login is counted.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      protocol:
+        description: V(sasl), V(lmtp) and V(policy) are spoken on the UNIX socket O(prove[].path), the others on O(prove[].port).
+        type: str
+        required: true
+        choices: [smtp, imap, pop3, sieve, sasl, lmtp, policy]
+      port:
+        description: TCP port.
+        type: int
+      address:
+        description: IP address to connect to.
+        type: str
+        default: 127.0.0.1
+      tls:
+        description: When TLS starts.
+        type: str
+        choices: [implicit, starttls, none]
+        default: none
+      auth:
+        description: Whether AUTH has to be offered (inside TLS) or must not be. By default it isn't looked at.
+        type: bool
+      recipient:
+        description: Address to name in RCPT.
+        type: str
+      answer:
+        description: What the server has to say to O(prove[].recipient). A temporary refusal is neither.
+        type: str
+        choices: [accepted, refused]
+      path:
+        description: UNIX socket.
+        type: path
+      user:
+        description: User who has to be able to connect to O(prove[].path).
+        type: str
+  certificate:
+    description: PEM file whose first certificate has to be the one that is served on every port of O(prove) with TLS.
+    type: path
+  lock_timeout:
+    description: Seconds to wait for another run on the same host.
+    type: int
+    default: 60
+attributes:
+  check_mode:
+    support: full
+    description: Validates too, and predicts what a run would do. Where the daemon is not installed yet, RV(not_validated) says so.
+  diff_mode:
+    support: full
+    description: One diff for each file, with secrets masked.
+  idempotent:
+    support: full
+    description: A second run changes nothing.
+notes:
+  - Needs Python 3.6 on the server and nothing else.
+  - "Sources: postconf(1), postfix(1), postmap(1), L(Dovecot's doveconf,https://doc.dovecot.org/), RFC 5321, RFC 4954."
+"""
+
+EXAMPLES = r"""
+- name: Set up Postfix
+  port587.mail.transaction:
+    name: postfix
+    daemon: postfix
+    files:
+      - src: etc/postfix/main.cf.j2
+      - src: etc/postfix/master.cf.j2
+      - src: etc/postfix/relay_passwords.j2
+        mode: "0600"
+        secret: true
+        map: true
+    certificate: /etc/port587/tls/combined.pem
+    prove:
+      - {protocol: smtp, port: 25, tls: starttls, auth: false}
+      - {protocol: smtp, port: 587, tls: starttls, auth: true, recipient: postmaster@mail.example.com, answer: refused}
+"""
+
+RETURN = r"""
+activated:
+  description: What became of the daemon. Empty when there was nothing to do.
+  type: dict
+  returned: success
+  sample: {postfix: reloaded}
+not_validated:
+  description: What could not be validated, and why.
+  type: list
+  elements: str
+  returned: success
+recovered:
+  description: Whether an earlier run was interrupted and was taken back first.
+  type: bool
+  returned: success
+problems:
+  description: What the validation found.
+  type: list
+  elements: dict
+  returned: when the tree is not valid
+  sample: [{path: /etc/postfix/main.cf, line: 12, text: "unused parameter: mynetwork=127.0.0.0/8", template: "main.cf.j2 line 9"}]
+rolled_back:
+  description: Whether the change was made and taken back.
+  type: bool
+  returned: when the daemon failed after the change
+daemon_log:
+  description: Warnings and errors that the daemon logged since the change.
+  type: list
+  elements: str
+  returned: when the daemon failed after the change
+"""
+
+import typing as t
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.port587.mail.plugins.module_utils import _daemons, _transaction
+
+_FILE = {
+    # rendered on the controller by the action plugin, which sends content or secret_content instead
+    "src": {"type": "str"},
+    "content": {"type": "str"},
+    "secret_content": {"type": "str", "no_log": True},
+    "dest": {"type": "path"},
+    "owner": {"type": "str", "default": "root"},
+    "group": {"type": "str", "default": "root"},
+    "mode": {"type": "str", "default": "0644"},
+    "secret": {"type": "bool", "default": False},
+    "map": {"type": "bool", "default": False},
+}  # type: t.Dict[str, t.Dict[str, t.Any]]
+
+_DIRECTORY = {
+    "path": {"type": "path", "required": True},
+    "owner": {"type": "str", "default": "root"},
+    "group": {"type": "str", "default": "root"},
+    "mode": {"type": "str", "default": "0755"},
+}  # type: t.Dict[str, t.Dict[str, t.Any]]
+
+_PROOF = {
+    "protocol": {"type": "str", "required": True, "choices": ["smtp", "imap", "pop3", "sieve", "sasl", "lmtp", "policy"]},
+    "port": {"type": "int"},
+    "address": {"type": "str", "default": "127.0.0.1"},
+    "tls": {"type": "str", "choices": ["implicit", "starttls", "none"], "default": "none"},
+    "auth": {"type": "bool"},
+    "recipient": {"type": "str"},
+    "answer": {"type": "str", "choices": ["accepted", "refused"]},
+    "path": {"type": "path"},
+    "user": {"type": "str"},
+}  # type: t.Dict[str, t.Dict[str, t.Any]]
+
+
+def _mode(module: AnsibleModule, text: str, path: str) -> int:
+    try:
+        return int(text, 8)
+    except ValueError:
+        module.fail_json(msg="mode of %s: %r is not octal; write it as \"0644\"" % (path, text))
+        raise
+
+
+def main() -> None:
+    module = AnsibleModule(
+        argument_spec={
+            "name": {"type": "str", "required": True},
+            "files": {"type": "list", "elements": "dict", "options": _FILE, "required": True},
+            "directories": {"type": "list", "elements": "dict", "options": _DIRECTORY, "default": []},
+            "daemon": {"type": "str", "choices": ["postfix", "dovecot"]},
+            "prove": {"type": "list", "elements": "dict", "options": _PROOF, "default": []},
+            "certificate": {"type": "path"},
+            "lock_timeout": {"type": "int", "default": 60},
+        },
+        supports_check_mode=True,
+    )
+    params = module.params
+    files = [
+        _transaction.File(
+            f["dest"],
+            (f["content"] if f["secret_content"] is None else f["secret_content"]).encode("utf-8"),
+            _mode(module, f["mode"], f["dest"]),
+            f["owner"],
+            f["group"],
+            f["secret_content"] is not None,
+            f["map"],
+        )
+        for f in params["files"]
+    ]
+    directories = [
+        _transaction.Directory(d["path"], _mode(module, d["mode"], d["path"]), d["owner"], d["group"]) for d in params["directories"]
+    ]
+    activations = []
+    if params["daemon"]:
+        activations.append(_daemons.activation(params["daemon"], params["prove"], params["certificate"]))
+    try:
+        result = _transaction.run(
+            params["name"], files, directories, activations, check_mode=module.check_mode, lock_timeout=params["lock_timeout"]
+        )
+    except _transaction.TransactionError as exc:
+        module.fail_json(msg=exc.message, **exc.details)
+    for line in result.not_validated:
+        module.debug(line)
+    module.exit_json(**result._asdict())
+
+
+if __name__ == "__main__":
+    main()
