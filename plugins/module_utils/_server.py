@@ -96,7 +96,7 @@ def database_type(version: str) -> str:
 def _ask(run: Run, command: t.List[str], fine: t.Tuple[int, ...] = (0,)) -> str:
     code, out, err = run(command)
     if code not in fine:
-        raise ServerError("`%s` failed (%d): %s" % (" ".join(command), code, (err or out).strip()))
+        raise ServerError(f"`{' '.join(command)}` failed ({code}): {(err or out).strip()}")
     return out
 
 
@@ -105,7 +105,7 @@ def ask_packages(run: Run, names: t.Iterable[str]) -> t.Dict[str, Package]:
     wanted = sorted(set(names))
     wrong = [name for name in wanted if not _PACKAGE_NAME.match(name)]
     if wrong:
-        raise ServerError("packages: %r is not the name of a package" % wrong[0])
+        raise ServerError(f"packages: {wrong[0]!r} is not the name of a package")
     # dpkg-query answers 1 when it doesn't know one of them.
     query = ["dpkg-query", "-W", "-f", "${Package}\t${db:Status-Abbrev}\t${Version}\n", "--"]
     installed = parse_dpkg(_ask(run, query + wanted, fine=(0, 1)))

@@ -1,0 +1,487 @@
+# Copyright (c) The port587.mail contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+#
+# Private to this collection: may change in any release.
+"""Whether a server is fit to become a mail server. Looks only, changes nothing.
+
+Each check is a function from what was seen to a finding; examine() does the looking.
+"""
+
+import os
+import re
+import time
+import typing as t
+from ipaddress import ip_address
+
+from ansible_collections.port587.mail.plugins.module_utils import _preflight_net, _server
+
+MIB = 1024 * 1024
+GIB = 1024 * MIB
+
+# A VPS sold with 512 MB has some 460 to 490 MiB left once the kernel has taken its own.
+MEMORY_NEEDED = 448 * MIB
+# Below this, updates and a full text search in a large mailbox are what the kernel kills first. "1 GB" shows as 950 MiB or more.
+MEMORY_WITHOUT_SWAP = 900 * MIB
+DISK_NEEDED = GIB
+CLOCK_TOLERANCE = 120.0
+PORTS = (25, 110, 143, 465, 587, 993, 995, 4190)
+
+OURS = (
+    "/usr/lib/postfix/",
+    "/usr/libexec/postfix/",
+    "/usr/sbin/dovecot",
+    "/usr/lib/dovecot/",
+    "/usr/libexec/dovecot/",
+)
+WRITTEN_TO = ("/", "/etc", "/usr", "/var")
+PACKAGE_LOCKS = ("/var/lib/dpkg/lock-frontend", "/var/lib/dpkg/lock", "/var/lib/apt/lists/lock")
+
+
+class Finding(t.NamedTuple):
+    name: str
+    verdict: str  # ok | warn | fail
+    seen: str
+    expected: str
+    cure: str = ""
+
+
+class Process(t.NamedTuple):
+    pid: int
+    name: str
+    unit: str  # "" where systemd knows of none
+    program: str  # the path of what it runs
+
+    def __str__(self) -> str:
+        known = [f"pid {self.pid}"] if self.pid else []
+        return f"{self.name} ({', '.join(known + ([self.unit] if self.unit else []))})" if known else self.name
+
+
+UNKNOWN = Process(0, "a program that can't be seen from here", "", "")
+
+
+def _finding(name: str, good: bool, seen: str, expected: str, cure: str, otherwise: str = "fail") -> Finding:
+    return Finding(name, "ok", seen, expected) if good else Finding(name, otherwise, seen, expected, cure)
+
+
+# What can't work
+
+
+def check_root(user_id: int) -> Finding:
+    return _finding("root", user_id == 0, f"user id {user_id}", "root (user id 0)", "set `become: true`")
+
+
+def check_release(os_release: str) -> Finding:
+    seen = _server.parse_os_release(os_release)
+    known: t.Dict[str, t.List[str]] = {}
+    for distribution, version in _server.RELEASES:
+        known.setdefault(distribution.capitalize(), []).append(version)
+    expected = "; ".join(f"{distribution} {', '.join(versions)}" for distribution, versions in known.items())
+    return _finding(
+        "release",
+        seen in _server.RELEASES,
+        " ".join(part for part in (seen[0].capitalize(), seen[1]) if part) or "no /etc/os-release",
+        expected,
+        "install one of these releases on the server",
+    )
+
+
+def check_systemd(booted: bool) -> Finding:
+    return _finding(
+        "systemd",
+        booted,
+        "systemd runs" if booted else "systemd isn't what this server was booted with",
+        "systemd as init",
+        "take a VPS, or a container that boots systemd",
+    )
+
+
+def check_ports(listening: t.Iterable[t.Tuple[int, Process]]) -> Finding:
+    by_process: t.Dict[Process, t.List[int]] = {}
+    for port, process in sorted(set(listening)):  # a set, for most listen on IPv4 and on IPv6
+        if not process.program.startswith(OURS):
+            by_process.setdefault(process, []).append(port)
+    cures = [f"systemctl disable --now {process.unit}" for process in by_process if process.unit.endswith(".service")]
+    if len(cures) < len(by_process):
+        cures.append("stop it, and whatever starts it")
+    return _finding(
+        "ports",
+        not by_process,
+        "; ".join(f"{process} listens on {_words(ports)}" for process, ports in by_process.items()) or "none is taken",
+        f"nobody but Postfix and Dovecot on {_words(PORTS)}",
+        "; ".join(sorted(set(cures))),
+    )
+
+
+def check_memory(memory: int) -> Finding:
+    return _finding(
+        "memory",
+        memory >= MEMORY_NEEDED,
+        f"{memory // MIB} MiB",
+        f"{MEMORY_NEEDED // MIB} MiB or more, which a VPS of 512 MB has",
+        "take a larger VPS, or raise the container's memory limit",
+    )
+
+
+def check_disk(free: t.Dict[str, int]) -> Finding:
+    least = min(free, key=lambda path: free[path])
+    return _finding(
+        "disk",
+        free[least] >= DISK_NEEDED,
+        f"{free[least] / GIB:.1f} GiB free on {least}",
+        f"{DISK_NEEDED // GIB} GiB or more",
+        f"make room on {least}: apt-get clean; journalctl --vacuum-size=50M; du -xh {least} | sort -h | tail",
+    )
+
+
+def check_writable(read_only: t.List[str]) -> Finding:
+    return _finding(
+        "writable",
+        not read_only,
+        f"read-only: {_words(read_only)}" if read_only else "writable",
+        f"{_words(WRITTEN_TO)} writable",
+        "look for disk errors first (journalctl -k -p err), then: mount -o remount,rw /",
+    )
+
+
+def check_clock(server: float, controller: float) -> Finding:
+    off = server - controller
+    return _finding(
+        "clock",
+        abs(off) <= CLOCK_TOLERANCE,
+        f"the server's clock is {abs(off):.0f} s {'ahead of' if off > 0 else 'behind'} this machine's",
+        f"{CLOCK_TOLERANCE:.0f} s or less",
+        "timedatectl set-ntp true on the one of the two that is wrong",
+    )
+
+
+def check_apt(broken: t.List[str], busy: t.Optional[Process]) -> Finding:
+    expected = "no package half installed, and apt not busy"
+    if busy:
+        # What it is working on looks half installed, and isn't.
+        cure = "apt is waited for; if that fails, run again when this is through"
+        return Finding("apt", "warn", f"{busy} is installing or updating packages", expected, cure)
+    return _finding(
+        "apt",
+        not broken,
+        f"not wholly installed: {_words(broken)}" if broken else "in order",
+        expected,
+        "dpkg --configure -a; apt-get --fix-broken install",
+    )
+
+
+# What will hurt
+
+
+def check_swap(memory: int, swap: int) -> Finding:
+    return _finding(
+        "swap",
+        memory >= MEMORY_WITHOUT_SWAP or swap > 0,
+        f"{memory // MIB} MiB of memory and {swap // MIB} MiB of swap",
+        f"swap, where there is less than {MEMORY_WITHOUT_SWAP // MIB} MiB of memory",
+        "fallocate -l 1G /swapfile; chmod 600 /swapfile; mkswap /swapfile; swapon /swapfile; and a line in /etc/fstab",
+        "warn",
+    )
+
+
+def check_dns(sight: _preflight_net.Sight) -> Finding:
+    return _finding(
+        "dns",
+        sight.answers,
+        "the name servers answer" if sight.answers else "no name server of /etc/resolv.conf answers",
+        "name servers that answer: where mail goes is asked there",
+        "look at /etc/resolv.conf and at the network",
+        "warn",
+    )
+
+
+def check_hostname(hostname: str, sight: _preflight_net.Sight) -> Finding:
+    addresses = sight.addresses
+    others = [address for address in addresses or [] if address not in sight.own]
+    # Behind NAT the server can't tell which public address is its own.
+    behind_nat = not any(ip_address(address).is_global for address in sight.sources)
+    unknown = [address for address in others if behind_nat and ip_address(address).is_global]
+    if addresses is None:
+        seen = f"no name server answers for {hostname}"
+    elif not addresses:
+        seen = f"{hostname} has no address in the DNS"
+    elif others and others != unknown:
+        seen = f"{hostname} leads to {_words(others)} too, which is not this server" if sight.own else ""
+        seen = seen or f"{hostname} leads to {_words(others)}, which is not this server"
+    else:
+        seen = f"{hostname} leads to {_words(addresses)}"
+    return _finding(
+        "hostname",
+        bool(addresses) and others == unknown,
+        seen,
+        f"{hostname} leads to this server" + (f" ({_words(sight.sources)})" if sight.sources else ""),
+        f"publish an A record for {hostname} (and AAAA where the server has IPv6) with the server's addresses only",
+        "warn",
+    )
+
+
+def check_ptr(hostname: str, sight: _preflight_net.Sight) -> t.Optional[Finding]:
+    wrong = []
+    for address, names in sight.pointers.items():
+        if names is None:
+            wrong.append(f"no name server answers for {address}")
+        elif not names:
+            wrong.append(f"{address} has no PTR record")
+        elif hostname.lower() not in [name.lower() for name in names]:
+            wrong.append(f"the PTR record of {address} says {_words(names)}")
+    if not sight.pointers:
+        return None  # the address isn't known; what is wrong then is the host name's own record
+    return _finding(
+        "ptr",
+        not wrong,
+        "; ".join(wrong) or f"{_words(sight.pointers)} says {hostname}",
+        f"PTR record {hostname}, without which large providers refuse mail",
+        f"set the reverse DNS of {_words(sight.pointers)} to {hostname} at the provider of the VPS",
+        "warn",
+    )
+
+
+def check_ipv6(sight: _preflight_net.Sight) -> Finding:
+    has = any(":" in address for address in sight.sources)
+    return _finding(
+        "ipv6",
+        has,
+        "has IPv6" if has else "no IPv6 address that reaches the world",
+        "IPv6 besides IPv4",
+        "mail goes over IPv4 alone; have the provider add IPv6 if senders need it",
+        "warn",
+    )
+
+
+def check_outgoing(sight: _preflight_net.Sight) -> t.Optional[Finding]:
+    failed = [f"{host}: {reason}" for host, reason in sight.outgoing.items() if reason]
+    if not sight.outgoing:
+        return None
+    return _finding(
+        "outgoing",
+        len(failed) < len(sight.outgoing),
+        f"port 25 can't be reached of {'; '.join(failed)}" if failed else "other servers' port 25 can be reached",
+        "port 25 of other mail servers can be reached",
+        "ask the provider of the VPS to open outgoing port 25, or send through a relay host",
+        "warn",
+    )
+
+
+# Looking
+
+
+def parse_listening(text: str) -> t.Dict[str, int]:
+    """The listening sockets of /proc/net/tcp or tcp6, inode -> port."""
+    found = {}
+    for line in text.splitlines()[1:]:
+        field = line.split()
+        if len(field) > 9 and field[3] == "0A":
+            found[field[9]] = int(field[1].rsplit(":", 1)[1], 16)
+    return found
+
+
+def parse_unit(cgroup: str) -> str:
+    """The innermost systemd service of /proc/PID/cgroup, whichever version of cgroups it is."""
+    for line in cgroup.splitlines():
+        controllers, path = line.split(":", 2)[1:]
+        if controllers in ("", "name=systemd"):
+            services = [part for part in path.split("/") if part.endswith(".service")]
+            if services:
+                return services[-1]
+    return ""
+
+
+def parse_meminfo(text: str) -> t.Dict[str, int]:
+    return {name: int(kib) * 1024 for name, kib in re.findall(r"^(\w+):\s+(\d+) kB$", text, re.MULTILINE)}
+
+
+def parse_broken(status: str) -> t.List[str]:
+    """The packages of /var/lib/dpkg/status that an installation was interrupted at, or failed."""
+    found = re.findall(r"^Package: (\S+)\nStatus: \S+ (\S+) (\S+)$", status, re.MULTILINE)
+    unfinished = ("half-installed", "half-configured", "unpacked")
+    return [name for name, error, state in found if error != "ok" or state in unfinished]
+
+
+def limit_files(cgroup: str) -> t.List[str]:
+    """Where the memory limits of this process's control groups are, from /proc/self/cgroup: its own and all those around it."""
+    files = []
+    for line in cgroup.splitlines():
+        controllers, path = line.split(":", 2)[1:]
+        if controllers == "":
+            base, name = "sys/fs/cgroup", "memory.max"
+        elif "memory" in controllers.split(","):
+            base, name = "sys/fs/cgroup/memory", "memory.limit_in_bytes"
+        else:
+            continue
+        parts = [part for part in path.split("/") if part and part != ".."]
+        files += ["/".join([base] + parts[:depth] + [name]) for depth in range(len(parts), -1, -1)]
+    return files
+
+
+def _words(values: t.Iterable[t.Any]) -> str:
+    return ", ".join(str(value) for value in values)
+
+
+def _read(path: str) -> str:
+    try:
+        with open(path, encoding="utf-8", errors="replace") as handle:
+            return handle.read()
+    except OSError:
+        return ""
+
+
+def _link(path: str) -> str:
+    try:
+        return os.readlink(path)
+    except OSError:
+        return ""
+
+
+def holders(root: str, targets: t.Iterable[str]) -> t.Dict[str, Process]:
+    """Which process has each of these open (`socket:[1234]`, a path). What nobody is seen to have is left out."""
+    left = set(targets)
+    found: t.Dict[str, Process] = {}
+    pids = sorted(int(name) for name in os.listdir(f"{root}proc") if name.isdigit())
+    # init last: it has the sockets of .socket units open together with the daemon that answers on them.
+    for pid in [pid for pid in pids if pid != 1] + [1]:
+        folder = f"{root}proc/{pid}"
+        try:
+            descriptors = os.listdir(f"{folder}/fd") if left else []
+        except OSError:
+            continue  # gone meanwhile, or another user's
+        for target in left.intersection(_link(f"{folder}/fd/{descriptor}") for descriptor in descriptors):
+            left.discard(target)
+            unit = parse_unit(_read(f"{folder}/cgroup"))
+            found[target] = Process(pid, _read(f"{folder}/comm").strip(), unit, _link(f"{folder}/exe"))
+    return found
+
+
+def listeners(root: str) -> t.List[t.Tuple[int, Process]]:
+    sockets: t.Dict[str, int] = {}
+    for table in ("tcp", "tcp6"):
+        sockets.update(parse_listening(_read(f"{root}proc/net/{table}")))
+    wanted = {f"socket:[{inode}]": port for inode, port in sockets.items() if port in PORTS}
+    seen = holders(root, wanted) if wanted else {}
+    return [(port, seen.get(target, UNKNOWN)) for target, port in wanted.items()]
+
+
+def package_user(root: str) -> t.Optional[Process]:
+    """Who holds a lock of dpkg or apt. They lock with fcntl(), whose locks are in /proc/locks; having it open isn't enough."""
+    locked = set(re.findall(r"POSIX\s+ADVISORY\s+WRITE\s+\d+\s+\w+:\w+:(\d+)\s", _read(f"{root}proc/locks")))
+    targets = []
+    for path in PACKAGE_LOCKS:
+        try:
+            if str(os.stat(root + path.lstrip("/")).st_ino) in locked:
+                targets.append(path)
+        except OSError:
+            continue
+    return next(iter(holders(root, targets).values()), None) if targets else None
+
+
+def memory(root: str) -> t.Tuple[int, int]:
+    """Memory that there is to use, and swap. A container's limit counts where it is below what the machine has."""
+    machine = parse_meminfo(_read(f"{root}proc/meminfo"))
+    limits = [_read(root + name).strip() for name in limit_files(_read(f"{root}proc/self/cgroup"))]
+    amount = min([machine["MemTotal"]] + [int(limit) for limit in limits if limit.isdigit()])
+    return amount, machine.get("SwapTotal", 0)
+
+
+def free_space(paths: t.Iterable[str]) -> t.Dict[str, int]:
+    found = {}
+    for path in paths:
+        state = os.statvfs(path)
+        found[path] = state.f_bavail * state.f_frsize
+    return found
+
+
+def read_only(paths: t.Iterable[str]) -> t.List[str]:
+    return [path for path in paths if os.statvfs(path).f_flag & os.ST_RDONLY]
+
+
+CHECKS = (
+    "root",
+    "release",
+    "systemd",
+    "ports",
+    "memory",
+    "disk",
+    "writable",
+    "clock",
+    "apt",
+    "swap",
+    "dns",
+    "ipv6",
+    "hostname",
+    "ptr",
+    "outgoing",
+)
+NETWORK = ("dns", "ipv6", "hostname", "ptr", "outgoing")
+
+
+def examine(
+    hostname: str,
+    mail_hosts: t.List[str],
+    controller_time: t.Optional[float],
+    skip: t.List[str],
+    root: str = "/",
+) -> t.List[Finding]:
+    """All findings, in the order of CHECKS. A check that is skipped does not look either."""
+    amount, swap = memory(root)
+    looks: t.Dict[str, t.Callable[[], t.Optional[Finding]]] = {
+        "root": lambda: check_root(os.geteuid()),
+        "release": lambda: check_release(_read(f"{root}etc/os-release") or _read(f"{root}usr/lib/os-release")),
+        # The test that sd_booted(3) makes.
+        "systemd": lambda: check_systemd(os.path.isdir(f"{root}run/systemd/system")),
+        "ports": lambda: check_ports(listeners(root)),
+        "memory": lambda: check_memory(amount),
+        "disk": lambda: check_disk(free_space(("/", "/var"))),
+        "writable": lambda: check_writable(read_only(WRITTEN_TO)),
+        "clock": lambda: None if controller_time is None else check_clock(time.time(), controller_time),
+        "apt": lambda: check_apt(parse_broken(_read(f"{root}var/lib/dpkg/status")), package_user(root)),
+        "swap": lambda: check_swap(amount, swap),
+    }
+    # The clock and all else that is quick comes first: what the network takes must not count as the clock's error.
+    findings = [looks[name]() for name in looks if name not in skip]
+    if not set(NETWORK) <= set(skip):
+        findings += examine_network(hostname, [] if "outgoing" in skip else mail_hosts, skip, root)
+    return [finding for finding in findings if finding is not None]
+
+
+def examine_network(hostname: str, mail_hosts: t.List[str], skip: t.List[str], root: str) -> t.List[t.Optional[Finding]]:
+    sight = _preflight_net.look(
+        hostname, mail_hosts, _read(f"{root}etc/resolv.conf"), _read(f"{root}run/systemd/resolve/resolv.conf")
+    )
+    looks: t.Dict[str, t.Callable[[], t.Optional[Finding]]] = {
+        "dns": lambda: check_dns(sight),
+        "ipv6": lambda: check_ipv6(sight),
+        # Without name servers these would only say the same again.
+        "hostname": lambda: check_hostname(hostname, sight) if sight.answers else None,
+        "ptr": lambda: check_ptr(hostname, sight) if sight.answers else None,
+        "outgoing": lambda: check_outgoing(sight) if sight.answers else None,
+    }
+    return [looks[name]() for name in looks if name not in skip]
+
+
+# Saying it
+
+
+def report(hostname: str, findings: t.List[Finding]) -> str:
+    """One readable text: a line when all is well, else everything that isn't, the worst first."""
+    fails = [finding for finding in findings if finding.verdict == "fail"]
+    warns = [finding for finding in findings if finding.verdict == "warn"]
+    if not fails:
+        later = f", {len(warns)} warned" if warns else ""
+        return f"{hostname}: this server is fit for mail ({len(findings)} checks{later})"
+    lines = [f"{hostname}: this server is not fit for mail yet. Nothing has been changed."]
+    for finding in fails + warns:
+        lines += ["", f"{finding.verdict.upper()} {finding.name}: {finding.seen}"]
+        lines += [f"  wanted: {finding.expected}", f"  cure: {finding.cure}"]
+    return "\n".join(lines)
+
+
+def warnings(hostname: str, findings: t.List[Finding]) -> t.List[str]:
+    """One line each. They name the host, for equal warnings of several hosts are shown once."""
+    return [
+        f"{hostname}: {finding.name}: {finding.seen}. Cure: {finding.cure}."
+        for finding in findings
+        if finding.verdict == "warn"
+    ]

@@ -1,0 +1,156 @@
+#!/usr/bin/python
+# Copyright (c) The port587.mail contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+DOCUMENTATION = r"""
+module: preflight
+short_description: Ask whether a server is fit to become a mail server
+version_added: 1.0.0
+author: The port587.mail contributors (@port587)
+description:
+  - Refuses what can't work, all of it at once, and warns about what will hurt. Each finding says what was seen, what is
+    wanted, and the cure.
+  - Waits for the network one second in the ordinary case, for no more than two in the worst, whatever is not answering.
+  - Changes nothing.
+options:
+  hostname:
+    description: The name of the mail host, as clients and other servers call it.
+    type: str
+    required: true
+  smtp_probe_hosts:
+    description: >-
+      Mail servers (names or IPv4 addresses) of which one must be reached on port 25 for the check V(outgoing) to be content.
+      A connection is made and closed again.
+    type: list
+    elements: str
+    default: []
+  controller_time:
+    description: >-
+      The time of the machine that Ansible runs on, in seconds since the epoch, for the check V(clock). Without it that check
+      is left out.
+    type: float
+  skip:
+    description:
+      - Checks to leave out knowingly.
+      - V(root), V(release), V(systemd), V(ports), V(memory), V(disk), V(writable), V(clock) and V(apt) refuse.
+      - V(swap), V(dns), V(ipv6), V(hostname), V(ptr) and V(outgoing) warn, and so does V(apt) while apt is busy.
+    type: list
+    elements: str
+    choices:
+      - root
+      - release
+      - systemd
+      - ports
+      - memory
+      - disk
+      - writable
+      - clock
+      - apt
+      - swap
+      - dns
+      - ipv6
+      - hostname
+      - ptr
+      - outgoing
+    default: []
+attributes:
+  check_mode:
+    description: Can run in check mode and then does the same.
+    support: full
+  diff_mode:
+    description: There is never a difference to show.
+    support: none
+"""
+
+EXAMPLES = r"""
+- name: Ask whether this server is fit
+  port587.mail.preflight:
+    hostname: mail.example.com
+    smtp_probe_hosts: [gmail-smtp-in.l.google.com]
+    controller_time: "{{ now().timestamp() }}"
+
+- name: Ask on a test machine that has no connection to the world
+  port587.mail.preflight:
+    hostname: mail.example.com
+    skip: [dns, ipv6, hostname, ptr, outgoing]
+"""
+
+RETURN = r"""
+msg:
+  description: The verdict. One line where the server is fit, else all findings that aren't well, those that refuse first.
+  returned: always
+  type: str
+  sample: "mail.example.com: this server is fit for mail (15 checks)"
+findings:
+  description: All findings, in the order in which O(skip) lists the checks.
+  returned: always
+  type: list
+  elements: dict
+  contains:
+    name:
+      description: The check.
+      type: str
+      sample: ports
+    verdict:
+      description: V(ok), V(warn) or V(fail).
+      type: str
+      sample: fail
+    seen:
+      description: What was seen.
+      type: str
+      sample: exim4 (pid 812, exim4.service) listens on 25
+    expected:
+      description: What is wanted.
+      type: str
+      sample: nobody but Postfix and Dovecot on 25, 110, 143, 465, 587, 993, 995, 4190
+    cure:
+      description: What to do. Empty where all is well.
+      type: str
+      sample: systemctl disable --now exim4.service
+"""
+
+import json
+import sys
+
+from ansible.module_utils.basic import AnsibleModule
+
+# This one file must be readable to Python 2 as well, to be able to say so. The rest of the collection needs 3.6.
+if sys.version_info >= (3, 6):
+    from ansible_collections.port587.mail.plugins.module_utils import _preflight
+
+
+def main():  # type: () -> None
+    if sys.version_info < (3, 6):
+        found = ".".join(str(part) for part in sys.version_info[:3])
+        cure = "set ansible_python_interpreter to /usr/bin/python3"
+        message = "FAIL python: Ansible runs Python " + found + " on this server\n  wanted: 3.6 or newer\n  cure: " + cure
+        print(json.dumps({"failed": True, "msg": message}))
+        sys.exit(1)
+
+    module = AnsibleModule(
+        argument_spec={
+            "hostname": {"type": "str", "required": True},
+            "smtp_probe_hosts": {"type": "list", "elements": "str", "default": []},
+            "controller_time": {"type": "float"},
+            "skip": {"type": "list", "elements": "str", "choices": list(_preflight.CHECKS), "default": []},
+        },
+        supports_check_mode=True,
+    )
+    hostname = module.params["hostname"]
+    findings = _preflight.examine(
+        hostname, module.params["smtp_probe_hosts"], module.params["controller_time"], module.params["skip"]
+    )
+    result = {
+        "msg": _preflight.report(hostname, findings),
+        "findings": [dict(finding._asdict()) for finding in findings],
+    }
+    if any(finding.verdict == "fail" for finding in findings):
+        module.fail_json(**result)
+    for warning in _preflight.warnings(hostname, findings):
+        module.warn(warning)
+    module.exit_json(**result)
+
+
+if __name__ == "__main__":
+    main()
