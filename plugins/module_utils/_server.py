@@ -30,6 +30,14 @@ RELEASES = {
     ("ubuntu", "26.04"): ("3.10.6", "2.4.2"),
 }
 
+# Stand-in for asking a Postfix that is not installed yet: the first release of each branch that has the parameter. Security
+# parameters were carried back into older branches (and by distributions without a new version, so installed ones are asked).
+PARAMETERS_SINCE = {
+    "smtpd_forbid_bare_newline": ("3.5.23", "3.6.13", "3.7.9", "3.8.4", "3.9"),
+    "smtpd_forbid_bare_newline_reject_code": ("3.5.24", "3.6.14", "3.7.10", "3.8.5", "3.9"),
+    "smtpd_forbid_unauth_pipelining": ("3.5.20", "3.6.10", "3.7.6", "3.8.1", "3.9"),
+}
+
 _PACKAGE_NAME = re.compile(r"[a-z0-9][a-z0-9+.-]+\Z")
 
 
@@ -93,6 +101,13 @@ def database_type(version: str) -> str:
     return "lmdb" if newer_or_same(version, "3.11") else "hash"
 
 
+def has_parameter(version: str, name: str) -> bool:
+    """Whether a Postfix of this version has a parameter of PARAMETERS_SINCE."""
+    since = PARAMETERS_SINCE.get(name, ())
+    same_branch = [first for first in since if first.split(".")[:2] == version.split(".")[:2]]
+    return newer_or_same(version, (same_branch or list(since[-1:]) or ["999"])[0])
+
+
 def _ask(run: Run, command: t.List[str], fine: t.Tuple[int, ...] = (0,)) -> str:
     code, out, err = run(command)
     if code not in fine:
@@ -124,16 +139,21 @@ def _program(package: Package, said: t.Optional[str], stand_in: t.Optional[str])
 
 
 def ask(
-    run: Run, os_release: str, user_exists: t.Callable[[str], bool], names: t.List[str], users: t.List[str]
+    run: Run, os_release: str, user_exists: t.Callable[[str], bool], names: t.List[str], users: t.List[str],
+    parameters: t.Sequence[str] = (),
 ) -> t.Dict[str, t.Any]:
     """Everything that the module returns."""
     system = parse_os_release(os_release)
     packages = ask_packages(run, names + [POSTFIX, DOVECOT])
 
-    postfix_says = dovecot_says = kind = None
+    postfix_says = dovecot_says = kind = knows = None
     if packages[POSTFIX].installed is not None:
         # The built-in values (-d), which are there and right even where main.cf is missing or broken.
         postfix_says, kind = _ask(run, ["postconf", "-dh", "mail_version", "default_database_type"]).split()
+        if parameters:
+            lines = _ask(run, ["postconf", "-d"]).splitlines()
+            known = {line.split(" =")[0] for line in lines}
+            knows = [name for name in parameters if name in known]
     if packages[DOVECOT].installed is not None:
         dovecot_says = _ask(run, ["dovecot", "--version"])
 
@@ -142,11 +162,12 @@ def ask(
     dovecot = _program(packages[DOVECOT], dovecot_says, assumed_dovecot)
     if kind is None and postfix.version is not None:
         kind = database_type(postfix.version)
+        knows = [name for name in parameters if has_parameter(postfix.version, name)]
     return {
         "distribution": {"id": system[0], "version_id": system[1]},
         "packages": {name: packages[name]._asdict() for name in names},
         "missing": [name for name in names if packages[name].installed is None],
         "missing_users": [name for name in users if not user_exists(name)],
-        "postfix": dict(postfix._asdict(), default_database_type=kind),
+        "postfix": dict(postfix._asdict(), default_database_type=kind, knows=knows or []),
         "dovecot": dict(dovecot._asdict()),
     }

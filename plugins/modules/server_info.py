@@ -24,6 +24,11 @@ options:
     type: list
     elements: str
     default: []
+  postfix_parameters:
+    description: Parameters of main.cf to ask Postfix for. Not every version has them, and distributions carry some back.
+    type: list
+    elements: str
+    default: []
 attributes:
   check_mode:
     description: Can run in check mode and then does the same.
@@ -106,6 +111,10 @@ postfix:
       description: The kind of lookup table that this Postfix makes.
       type: str
       sample: hash
+    knows:
+      description: Those of O(postfix_parameters) that this Postfix has.
+      type: list
+      elements: str
 dovecot:
   description: Dovecot, asked for always.
   returned: always
@@ -153,6 +162,7 @@ def main() -> None:
         argument_spec={
             "packages": {"type": "list", "elements": "str", "default": []},
             "users": {"type": "list", "elements": "str", "default": []},
+            "postfix_parameters": {"type": "list", "elements": "str", "default": []},
         },
         supports_check_mode=True,
     )
@@ -163,7 +173,14 @@ def main() -> None:
 
     try:
         module.exit_json(
-            **_server.ask(run, os_release(), user_exists, module.params["packages"], module.params["users"])
+            **_server.ask(
+                run,
+                os_release(),
+                user_exists,
+                module.params["packages"],
+                module.params["users"],
+                module.params["postfix_parameters"],
+            )
         )
     except _server.ServerError as error:
         module.fail_json(msg=str(error))
