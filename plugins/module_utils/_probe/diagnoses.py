@@ -1,0 +1,269 @@
+# Copyright (c) The port587.mail contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
+# May run on any vantage host: Python 3.6 and the standard library only.
+
+"""Everything that can be wrong: which part it is, the likely cause, and the cure.
+
+Each name is also a heading in docs/troubleshooting.md.
+"""
+
+import typing as t
+
+#: Where a name of this catalogue is explained at length.
+DOC = "docs/troubleshooting.md#"
+
+
+class Diagnosis(t.NamedTuple):
+    #: MUA, MSA, MTA, MDA, MRA, DNS or network. Empty: the one that serves the port.
+    component: str
+    cause: str
+    cure: str
+
+
+DIAGNOSES = {
+    # finding and reaching the server
+    "name-unknown": Diagnosis(
+        "DNS",
+        "the name has no address in DNS, so no mail client can find the server",
+        "publish an A record (and AAAA, if the server has IPv6) for it",
+    ),
+    "name-elsewhere": Diagnosis(
+        "DNS",
+        "the name leads to another machine than this server",
+        "point its A and AAAA records at this server, or wait until the old ones have expired",
+    ),
+    "ipv6-silent": Diagnosis(
+        "DNS",
+        "an IPv6 address is published, but nothing answers there: clients wait, or fail where they prefer IPv6",
+        "let the server listen on IPv6 and open its firewall, or remove the AAAA record",
+    ),
+    "server-unreachable": Diagnosis(
+        "network",
+        "no mail port answers: the server is down, the address is wrong, or a firewall drops everything",
+        "check the address and the provider's firewall, and that the server runs",
+    ),
+    "port-filtered": Diagnosis(
+        "network",
+        "a firewall drops the connection, at the provider, on the server, or where this test runs",
+        "open port {port} in the provider's firewall and on the server",
+    ),
+    "port-25-filtered": Diagnosis(
+        "network",
+        "most likely the network that this test runs in blocks outgoing port 25, as home networks and clouds do",
+        "test port 25 from another place; if it is silent there too, open it in the server's firewall",
+    ),
+    "submission-closed": Diagnosis(
+        "MSA",
+        "Postfix runs, but its submission service on port {port} is not switched on in master.cf (it is shipped commented out)",
+        "enable the service in /etc/postfix/master.cf and restart Postfix",
+    ),
+    "smtp-closed": Diagnosis(
+        "MTA",
+        "nothing listens on port 25, so no other server can deliver mail here",
+        "enable smtp in /etc/postfix/master.cf, let inet_interfaces be all, and restart Postfix",
+    ),
+    "retrieval-closed": Diagnosis(
+        "MRA",
+        "nothing listens on port {port}",
+        "switch the protocol on in Dovecot (protocols, inet_listener) and restart it",
+    ),
+    "sieve-closed": Diagnosis(
+        "MDA",
+        "ManageSieve is not switched on, so clients can't manage filters",
+        "add sieve to Dovecot's protocols, with dovecot-managesieved installed",
+    ),
+    "postfix-stopped": Diagnosis(
+        "MTA",
+        "Postfix does not run: ports 25, 587 and 465 are closed",
+        "start Postfix; journalctl -u 'postfix*' says why it stopped",
+    ),
+    "dovecot-stopped": Diagnosis(
+        "MRA",
+        "Dovecot does not run: nobody can read mail, nor log in for sending, because Postfix asks Dovecot for the password",
+        "start Dovecot; journalctl -u dovecot says why it stopped",
+    ),
+    # a service that answers wrongly
+    "service-dies": Diagnosis(
+        "",
+        "the program behind port {port} dies as soon as somebody connects, for Postfix most often because it can't use "
+        "Dovecot's login socket (wrong path, owner or mode)",
+        "smtpd_sasl_path = private/auth; in Dovecot that socket with user = postfix, group = postfix, mode = 0660; then restart both",
+    ),
+    "service-stalls": Diagnosis(
+        "",
+        "the server takes the connection, but does not answer in time: it is overloaded or throttled after failures",
+        "look at the server's journal and load; restart the service",
+    ),
+    "service-confused": Diagnosis(
+        "",
+        "the program behind port {port} does not speak the protocol that belongs there, or hangs up in the middle",
+        "see which program listens on port {port} (ss -ltnp) and read its journal",
+    ),
+    "service-busy": Diagnosis(
+        "",
+        "the server refuses to talk to this address for now",
+        "read its journal for the reason: a ban after failed logins, too many connections, or no resources",
+    ),
+    "tls-from-the-start": Diagnosis(
+        "",
+        "port {port} speaks TLS from the first byte, but clients expect STARTTLS there",
+        "remove smtpd_tls_wrappermode from the service on port {port}; it belongs to 465",
+    ),
+    "tls-not-from-the-start": Diagnosis(
+        "",
+        "port {port} starts in clear, but clients expect TLS from the first byte there",
+        "for 465 set smtpd_tls_wrappermode = yes; for 993 and 995 set ssl = yes in Dovecot's inet_listener",
+    ),
+    # TLS
+    "starttls-missing": Diagnosis(
+        "",
+        "STARTTLS is not offered on port {port}",
+        "Postfix: smtpd_tls_security_level = encrypt (may on 25) with a certificate; Dovecot: ssl = required",
+    ),
+    "tls-broken": Diagnosis(
+        "",
+        "TLS is promised but the handshake fails, most often because the server can't read its key or certificate",
+        "make key and certificate readable and matching, and restart the service",
+    ),
+    "certificate-expired": Diagnosis(
+        "",
+        "the certificate has expired",
+        "renew it; if it was renewed already, reload Postfix and Dovecot so that they serve it",
+    ),
+    "certificate-not-yet-valid": Diagnosis(
+        "",
+        "the certificate is not valid yet: the clock here or on the server that made it is wrong",
+        "set both clocks (timedatectl), then make the certificate again if it was the server's",
+    ),
+    "certificate-wrong-name": Diagnosis(
+        "",
+        "the certificate is for another name than the one clients connect to",
+        "get a certificate that contains this name, or let clients use the name that it contains",
+    ),
+    "certificate-chain": Diagnosis(
+        "",
+        "the server does not send the intermediate certificate, so clients can't build the chain",
+        "serve the full chain (fullchain.pem, leaf first), not only the certificate",
+    ),
+    "certificate-untrusted": Diagnosis(
+        "",
+        "the certificate comes from a certification authority that is not trusted here",
+        "import the CA's file into clients (and give it to this test), or get a certificate from a public CA",
+    ),
+    "certificate-expires-soon": Diagnosis(
+        "",
+        "the certificate expires in less than two weeks and has not been renewed",
+        "look why the automatic renewal does not run, or renew it by hand",
+    ),
+    "key-weak": Diagnosis(
+        "", "the key is shorter than 2048 bits", "make a new ECDSA P-256 or RSA 2048 key and certificate"
+    ),
+    # logging in
+    "login-in-clear": Diagnosis(
+        "",
+        "a login is offered before TLS: passwords can be read on the way",
+        "Postfix: smtpd_tls_auth_only = yes; Dovecot: disable_plaintext_auth = yes (2.4: auth_allow_cleartext = no)",
+    ),
+    "login-not-offered": Diagnosis(
+        "",
+        "no login with a password is offered after TLS",
+        "Postfix: smtpd_sasl_auth_enable = yes on this service; Dovecot: auth_mechanisms = plain login",
+    ),
+    "login-only-plain": Diagnosis(
+        "MSA", "LOGIN is not offered, which Outlook needs", "auth_mechanisms = plain login in Dovecot"
+    ),
+    "login-backend": Diagnosis(
+        "MSA",
+        "Postfix can't ask Dovecot whether the password is right: the login socket is missing, or not where Postfix looks",
+        "in Dovecot, service auth with unix_listener /var/spool/postfix/private/auth; in Postfix, smtpd_sasl_path = private/auth",
+    ),
+    "login-refused": Diagnosis(
+        "MUA",
+        "user name or password is wrong, or the account is switched off",
+        "use the full mail address as user name; set the password again",
+    ),
+    "login-wrong-backend": Diagnosis(
+        "MSA",
+        "the same password is accepted for reading mail: Postfix does not ask Dovecot",
+        "smtpd_sasl_type = dovecot and smtpd_sasl_path = private/auth",
+    ),
+    "login-not-for-reading": Diagnosis(
+        "MRA",
+        "the same password is accepted for sending: the account may not read mail, or Dovecot treats it differently here",
+        "if the account is not meant to be send-only, allow it in Dovecot's passdb",
+    ),
+    "login-on-25": Diagnosis(
+        "MTA",
+        "a login is offered on port 25, where robots guess passwords",
+        "smtpd_sasl_auth_enable = no for smtp, yes only for submission and submissions in master.cf",
+    ),
+    # sending
+    "open-without-login": Diagnosis(
+        "MSA",
+        "mail is taken on port {port} without a login",
+        "smtpd_relay_restrictions (and recipient restrictions) = permit_sasl_authenticated, reject on this service",
+    ),
+    "open-relay": Diagnosis(
+        "MTA",
+        "anybody can send mail to anywhere through this server; it will be listed as a source of spam within hours",
+        "mynetworks only loopback, and reject_unauth_destination in smtpd_relay_restrictions",
+    ),
+    "relay-unclear": Diagnosis(
+        "MTA",
+        "the server did not refuse relaying for good, but for now",
+        "test again later, or from another address",
+    ),
+    "sender-refused": Diagnosis(
+        "MSA",
+        "the login may not send with this address",
+        "list the address for this login in smtpd_sender_login_maps, or correct the address in the client",
+    ),
+    "recipient-unknown": Diagnosis(
+        "",
+        "the server does not know the account's own address: it is missing in virtual_mailbox_maps, or its domain stands in "
+        "mydestination too",
+        "list the domain only in virtual_mailbox_domains and the address in virtual_mailbox_maps",
+    ),
+    "mailbox-full": Diagnosis("MDA", "the mailbox is full", "delete mail, or raise the account's quota"),
+    "lookup-failed": Diagnosis(
+        "",
+        "Postfix can't read one of its tables, or a restriction is misspelt",
+        "the journal names it (warning: ... lookup error); run postmap on the table, or correct the word",
+    ),
+    "disk-full": Diagnosis("", "the server's disk is full", "make room in /var/spool/postfix and /var/vmail"),
+    "mail-refused": Diagnosis("", "the server refused the test message", "its answer and its journal say why"),
+    "mail-in-refused": Diagnosis(
+        "MTA",
+        "mail from outside to this account is refused on port 25",
+        "the answer says why; an address on a block list is only this test's own",
+    ),
+    "unknown-user-accepted": Diagnosis(
+        "MTA",
+        "mail to an address that does not exist is accepted: either a catch-all is meant, or it bounces later to forged senders",
+        "if there is no catch-all, list the mailboxes in virtual_mailbox_maps so that Postfix refuses the others at once",
+    ),
+    # delivery and reading
+    "not-delivered": Diagnosis(
+        "MDA",
+        "Postfix took the message, but it did not reach the mailbox: delivery to Dovecot's LMTP socket fails, or a filter took it",
+        "postqueue -p shows the reason; unix_listener private/dovecot-lmtp for postfix, /var/vmail owned by vmail",
+    ),
+    "delivered-elsewhere": Diagnosis(
+        "MDA", "a filter put the message into another folder", "look at the account's and the server's Sieve scripts"
+    ),
+    "message-changed": Diagnosis(
+        "MDA",
+        "the message did not come back as it was sent",
+        "look for a milter, a content filter or a Sieve script that rewrites mail",
+    ),
+    "mailbox-unreadable": Diagnosis(
+        "MRA",
+        "the login works but the mailbox can't be opened, most often because its files belong to somebody else",
+        "chown -R vmail:vmail /var/vmail; the journal names the folder",
+    ),
+    "not-removed": Diagnosis(
+        "MRA", "the test message could not be removed again", "delete the message with 'port587 verify' in its subject"
+    ),
+}  # type: t.Dict[str, Diagnosis]

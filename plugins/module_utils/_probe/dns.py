@@ -1,0 +1,99 @@
+# Copyright (c) The port587.mail contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
+# May run on any vantage host: Python 3.6 and the standard library only.
+
+"""Where the name leads, with IPv4 and IPv6 looked at separately."""
+
+import ipaddress
+import socket
+import threading
+import typing as t
+
+from ansible_collections.port587.mail.plugins.module_utils._probe.walk import Settings, Shared, Walk
+from ansible_collections.port587.mail.plugins.module_utils._probe.wire import Wire, WireError
+
+Lookup = t.Callable[[str, socket.AddressFamily], t.List[str]]
+
+
+class Addresses(t.NamedTuple):
+    v4: t.List[str]
+    v6: t.List[str]
+
+    def all(self) -> t.List[str]:
+        return self.v4 + self.v6
+
+
+def system_lookup(name: str, family: socket.AddressFamily) -> t.List[str]:
+    try:
+        answers = socket.getaddrinfo(name, None, family, socket.SOCK_STREAM)
+    except (OSError, UnicodeError):
+        return []
+    return sorted({str(answer[4][0]) for answer in answers})
+
+
+def resolve(name: str, timeout: float, lookup: Lookup = system_lookup) -> Addresses:
+    """Both families side by side. The system's resolver knows no deadline, so it is left alone when it takes too long."""
+    found = {socket.AF_INET: [], socket.AF_INET6: []}  # type: t.Dict[socket.AddressFamily, t.List[str]]
+
+    def ask(family: socket.AddressFamily) -> None:
+        found[family] = lookup(name, family)
+
+    threads = [threading.Thread(target=ask, args=(family,), daemon=True) for family in list(found)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(timeout)
+    return Addresses(found[socket.AF_INET], found[socket.AF_INET6])
+
+
+def is_loopback(address: str) -> bool:
+    try:
+        return ipaddress.ip_address(address).is_loopback
+    except ValueError:
+        return False
+
+
+class Dns(Walk):
+    """Does the name lead to the server that is being walked, and does every published address answer?"""
+
+    SERVICE = "dns"
+    COMPONENT = "DNS"
+    LABEL = "name"
+    WELL = "the name leads to this server"
+    STEPS = ("address of the name", "IPv6 answers")
+
+    def __init__(self, settings: Settings, shared: Shared, addresses: Addresses) -> None:
+        super().__init__(settings, shared)
+        self.addresses = addresses
+        self.port = settings.ports["submission"]
+
+    def walk(self) -> None:
+        self.begin("address of the name")
+        found = self.addresses.all()
+        seen = "%s: %s" % (self.settings.host, ", ".join(found) or "no address")
+        if is_loopback(self.settings.address):
+            self.skip("the server is this machine (%s)" % self.settings.address)
+            self.begin("IPv6 answers")
+            return self.skip("the server is this machine")
+        if not found:
+            # the name can be published after the server was built, so this doesn't stop anything
+            self.fail("name-unknown", seen, "warn")
+        if self.settings.address not in found:
+            self.fail("name-elsewhere", "%s, but the server is %s" % (seen, self.settings.address), "warn")
+        self.ok(seen)
+        self.begin("IPv6 answers")
+        for address in self.addresses.v6:
+            self.try_ipv6(address)
+        if not self.addresses.v6:
+            self.skip("no IPv6 address is published")
+
+    def try_ipv6(self, address: str) -> None:
+        try:
+            Wire(address, self.port, self.settings.timeout).close()
+        except WireError as exc:
+            if exc.kind == "unreachable":
+                return self.skip("no IPv6 from here (%s)" % exc.text)
+            return self.note("ipv6-silent", "%s: %s" % (address, exc.text))
+        self.ok(address)

@@ -1,0 +1,63 @@
+# Copyright (c) The port587.mail contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
+# May run on any vantage host: Python 3.6 and the standard library only.
+
+"""All walks side by side."""
+
+import secrets
+import ssl
+import typing as t
+
+from ansible_collections.port587.mail.plugins.module_utils._probe import mailbox, smtp
+from ansible_collections.port587.mail.plugins.module_utils._probe.dns import Addresses, Dns
+from ansible_collections.port587.mail.plugins.module_utils._probe.message import compose
+from ansible_collections.port587.mail.plugins.module_utils._probe.records import Record
+from ansible_collections.port587.mail.plugins.module_utils._probe.walk import Settings, Shared, Walk
+
+#: In the order in which a report shows them.
+WALKS = {
+    "submission": smtp.Submission,
+    "submissions": smtp.Submissions,
+    "smtp": smtp.Mta,
+    "imaps": mailbox.Imaps,
+    "pop3s": mailbox.Pop3s,
+    "imap": mailbox.Imap143,
+    "pop3": mailbox.Pop3110,
+    "sieve": mailbox.ManageSieve,
+    "wrong_settings": smtp.WrongSettings,
+}  # type: t.Dict[str, t.Type[Walk]]
+
+STANDARD_PORTS = {
+    "submission": 587, "submissions": 465, "smtp": 25, "imaps": 993, "pop3s": 995, "imap": 143, "pop3": 110, "sieve": 4190,
+}  # fmt: skip
+
+
+def trust(ca_pem: t.Optional[str], ca_file: t.Optional[str]) -> t.Callable[[], ssl.SSLContext]:
+    """Contexts that verify chain and name, against the given CA or else against those of the system."""
+
+    def context() -> ssl.SSLContext:
+        return ssl.create_default_context(cafile=ca_file, cadata=ca_pem)
+
+    context()  # a CA that can't be read should be said before the first connection
+    return context
+
+
+def probe(settings: Settings, services: t.Sequence[str], addresses: Addresses) -> t.List[Record]:
+    """Walk into the server. ``addresses``: what the name of the server has in DNS."""
+    shared = Shared()
+    shared.token = secrets.token_hex(16)
+    shared.message = compose(settings.mailbox, shared.token)
+    walks = [Dns(settings, shared, addresses)] if "dns" in services else []  # type: t.List[Walk]
+    for name, kind in WALKS.items():
+        walk = kind(settings, shared)
+        if name in services:
+            walks.append(walk)
+        else:
+            walk.finish()  # it has nothing to tell, and nobody must wait for it
+    for walk in walks:
+        walk.start()
+    for walk in walks:
+        walk.join()
+    return [record for walk in walks for record in walk.records]

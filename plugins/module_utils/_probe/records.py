@@ -1,0 +1,87 @@
+# Copyright (c) The port587.mail contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
+# May run on any vantage host: Python 3.6 and the standard library only.
+
+"""What was found: one record per step, and the findings that follow from all of them together."""
+
+import typing as t
+
+from ansible_collections.port587.mail.plugins.module_utils._probe.diagnoses import DIAGNOSES, DOC
+
+
+class Record(t.NamedTuple):
+    """One step of the walk."""
+
+    service: str
+    step: str
+    component: str
+    endpoint: str
+    port: int
+    verdict: str  #: ok, warn, fail or skip
+    seen: str
+    diagnosis: str = ""
+
+    def to_dict(self) -> t.Dict[str, t.Any]:
+        known = DIAGNOSES.get(self.diagnosis)
+        return {
+            "service": self.service,
+            "step": self.step,
+            "component": self.component,
+            "endpoint": self.endpoint,
+            "verdict": self.verdict,
+            "seen": self.seen,
+            "diagnosis": self.diagnosis,
+            "cause": known.cause.format(port=self.port) if known else "",
+            "cure": known.cure.format(port=self.port) if known else "",
+            "doc": DOC + self.diagnosis if known else "",
+        }
+
+
+def overall(records: t.Sequence[Record]) -> str:
+    verdicts = {record.verdict for record in records}
+    return "fail" if "fail" in verdicts else "warn" if "warn" in verdicts else "ok"
+
+
+def findings(records: t.Sequence[Record]) -> t.List[t.Dict[str, t.Any]]:
+    """What is wrong, the root first. What only follows from something else is not listed."""
+    bad = [record for record in records if record.verdict in ("fail", "warn")]
+    root = _root(records)
+    if root:
+        diagnosis, explained, because = root
+        bad = [record for record in bad if record not in explained]
+        bad.insert(0, because._replace(verdict="fail", diagnosis=diagnosis, component=DIAGNOSES[diagnosis].component))
+    # failures first, and one entry per diagnosis: an expired certificate is one fault on seven ports
+    merged = {}  # type: t.Dict[str, t.Dict[str, t.Any]]
+    for record in sorted(bad, key=lambda record: record.verdict != "fail"):
+        found = merged.get(record.diagnosis)
+        if found:
+            found["endpoints"].append(record.endpoint)
+            continue
+        entry = record.to_dict()
+        entry["endpoints"] = [entry.pop("endpoint")]
+        merged[record.diagnosis] = entry
+    return list(merged.values())
+
+
+_POSTFIX = ("smtp", "submission", "submissions")
+_DOVECOT = ("imaps", "pop3s", "imap", "pop3", "sieve")
+
+
+def _root(records: t.Sequence[Record]) -> t.Optional[t.Tuple[str, t.List[Record], Record]]:
+    """One fault that explains several: its diagnosis, what it explains, and the record that shows it best."""
+    connects = {record.service: record for record in records if record.step == "connect"}
+    postfix = [connects[service] for service in _POSTFIX if service in connects]
+    dovecot = [connects[service] for service in _DOVECOT if service in connects]
+    # a closed 143, 110 or 4190 is no fault by itself, but then its verdict is not ok either
+    postfix_down = len(postfix) > 1 and all(record.verdict != "ok" for record in postfix)
+    dovecot_down = len(dovecot) > 1 and all(record.verdict != "ok" for record in dovecot)
+    if postfix_down and (dovecot_down or not dovecot):
+        return "server-unreachable", list(connects.values()), postfix[-1]
+    if postfix_down and all(record.diagnosis != "port-filtered" for record in postfix):
+        return "postfix-stopped", postfix, postfix[-1]
+    if dovecot_down and all(record.diagnosis != "port-filtered" for record in dovecot):
+        logins = [record for record in records if record.diagnosis in ("login-backend", "service-dies")]
+        return "dovecot-stopped", dovecot + logins, dovecot[0]
+    return None

@@ -1,0 +1,287 @@
+#!/usr/bin/python
+# Copyright (c) The port587.mail contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+DOCUMENTATION = r"""
+module: probe
+short_description: Walk into a mail server as a mail client does, and name the part that fails
+version_added: 1.0.0
+author: The port587.mail contributors (@port587)
+description:
+  - Does from outside what a mail client (MUA) does, step by step, with a deadline per step. It finds the server by its name,
+    connects to 587 and 465 (MSA), 25 (MTA), 993, 995, 143 and 110 (MRA) and 4190 (ManageSieve), verifies the certificate on
+    each, logs in, sends a message to the account itself, finds it again over IMAP and POP3, compares it byte for byte, and
+    removes it.
+  - Also asks what must be refused, such as relaying without a login, mail to users who don't exist, and logins before TLS.
+  - What waits for the network runs side by side. A healthy server takes a second or two.
+  - A step that can't be judged because an earlier one failed is C(skip), never C(fail).
+  - The password is said only inside verified TLS. A password that is refused is tried no more than twice.
+  - Run it on the controller (C(delegate_to=localhost)) or on any machine other than the mail server. The server treats itself
+    better than it treats the world, so that a test from there proves little.
+  - A server that fails does not make the module fail. See RV(verdict), and M(port587.mail.verdict) for a report.
+options:
+  host:
+    description: The name of the mail server, as clients know it and as it stands in the certificate.
+    type: str
+    required: true
+  address:
+    description: Where to connect, a name or an IP address. By default O(host).
+    type: str
+  ports:
+    description: Ports that are not the standard ones, by service.
+    type: dict
+    default: {}
+    suboptions:
+      submission:
+        description: SMTP for mail clients, with STARTTLS.
+        type: int
+        default: 587
+      submissions:
+        description: SMTP for mail clients, with TLS from the first byte.
+        type: int
+        default: 465
+      smtp:
+        description: SMTP for other servers.
+        type: int
+        default: 25
+      imaps:
+        description: IMAP with TLS from the first byte.
+        type: int
+        default: 993
+      pop3s:
+        description: POP3 with TLS from the first byte.
+        type: int
+        default: 995
+      imap:
+        description: IMAP with STARTTLS.
+        type: int
+        default: 143
+      pop3:
+        description: POP3 with STARTTLS.
+        type: int
+        default: 110
+      sieve:
+        description: ManageSieve, with STARTTLS.
+        type: int
+        default: 4190
+  checks:
+    description: What to look at. Those that are left out are not even connected to.
+    type: list
+    elements: str
+    choices: [dns, submission, submissions, smtp, imaps, pop3s, imap, pop3, sieve, wrong_settings]
+    default: [dns, submission, submissions, smtp, imaps, pop3s, imap, pop3, sieve, wrong_settings]
+  ca_file:
+    description: >-
+      File with the certificates of the authorities to trust, on the machine that this module runs on. By default those of
+      that machine.
+    type: path
+  ca_pem:
+    description: The same as text.
+    type: str
+  login:
+    description: User name of the account to try. Without O(password) nobody logs in and nothing is sent.
+    type: str
+  password:
+    description: Password of the account to try.
+    type: str
+  mailbox:
+    description: The account's mail address, which the test message is sent from and to. By default O(login).
+    type: str
+  domain:
+    description: >-
+      A mail domain of this server, for the question whether users who don't exist are refused. By default the one of
+      O(mailbox). Set it to an empty string for a domain with a catch-all address.
+    type: str
+  timeout:
+    description: Seconds for one step.
+    type: float
+    default: 10
+  delivery_timeout:
+    description: Seconds until the test message has to be in the mailbox.
+    type: float
+    default: 20
+attributes:
+  check_mode:
+    description: Sends nothing and is skipped.
+    support: none
+  diff_mode:
+    description: There is never a difference to show.
+    support: none
+"""
+
+EXAMPLES = r"""
+- name: Prove the server from the mail client's side
+  port587.mail.probe:
+    host: mail.example.com
+    login: eve@example.com
+    password: "{{ vault_eve }}"
+  delegate_to: localhost
+  become: false
+  register: walk
+
+- name: Say it so that a person can read it
+  port587.mail.verdict:
+    result: "{{ walk }}"
+"""
+
+RETURN = r"""
+verdict:
+  description: V(ok), V(warn) (works, but see RV(findings)) or V(fail).
+  returned: always
+  type: str
+  sample: ok
+findings:
+  description: What is wrong, the root first and each fault once. What only follows from another one is not listed.
+  returned: always
+  type: list
+  elements: dict
+  sample:
+    - verdict: fail
+      component: MSA
+      diagnosis: submission-closed
+      endpoints: ["203.0.113.5:587"]
+      seen: connection refused
+      cause: ...
+      cure: ...
+records:
+  description: Every step.
+  returned: always
+  type: list
+  elements: dict
+  contains:
+    service:
+      description: One of O(checks).
+      type: str
+    step:
+      description: What was tried.
+      type: str
+    component:
+      description: V(MUA), V(MSA), V(MTA), V(MDA), V(MRA), V(DNS) or V(network).
+      type: str
+    endpoint:
+      description: Address and port.
+      type: str
+    verdict:
+      description: V(ok), V(warn), V(fail) or V(skip).
+      type: str
+    seen:
+      description: What the server said.
+      type: str
+    diagnosis:
+      description: Name of the fault. Empty if there is none.
+      type: str
+    cause:
+      description: The likely cause.
+      type: str
+    cure:
+      description: What to do.
+      type: str
+    doc:
+      description: Where it is explained at length.
+      type: str
+host:
+  description: As given.
+  returned: always
+  type: str
+address:
+  description: The IP address that was connected to.
+  returned: always
+  type: str
+ports:
+  description: Every service's port.
+  returned: always
+  type: dict
+login:
+  description: As given.
+  returned: always
+  type: str
+seconds:
+  description: How long it took.
+  returned: always
+  type: float
+"""
+
+import time
+import typing as t
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.port587.mail.plugins.module_utils._probe.dns import resolve
+from ansible_collections.port587.mail.plugins.module_utils._probe.probe import STANDARD_PORTS, WALKS, probe, trust
+from ansible_collections.port587.mail.plugins.module_utils._probe.records import findings, overall
+from ansible_collections.port587.mail.plugins.module_utils._probe.walk import Settings
+
+
+def _settings(module: AnsibleModule, address: str) -> Settings:
+    params = module.params
+    for name in ("host", "address", "login", "mailbox", "domain", "password"):
+        # one line of a protocol is one command
+        if any(char in "\r\n\0" for char in params[name] or ""):
+            module.fail_json(msg="%s must not contain a line end or a NUL character." % name)
+    login = params["login"] or ""
+    mailbox = login if params["mailbox"] is None else params["mailbox"]
+    if mailbox and not ("@" in mailbox[1:-1] and set(mailbox).isdisjoint(" <>")):
+        module.fail_json(msg="mailbox is %r, which is no mail address. It defaults to login." % mailbox)
+    if params["password"] and not mailbox:
+        module.fail_json(msg="password is given, but not the login that it belongs to.")
+    try:
+        context = trust(params["ca_pem"], params["ca_file"])
+    except (OSError, ValueError) as exc:
+        module.fail_json(msg="%s can't be used: %s" % ("ca_file " + params["ca_file"] if params["ca_file"] else "ca_pem", exc))
+    return Settings(
+        host=params["host"],
+        address=address,
+        ports={service: params["ports"].get(service) or port for service, port in STANDARD_PORTS.items()},
+        context=context,
+        timeout=params["timeout"],
+        delivery_timeout=params["delivery_timeout"],
+        login=login,
+        password=params["password"] or "",
+        mailbox=mailbox,
+        domain=mailbox.rpartition("@")[2] if params["domain"] is None else params["domain"],
+    )
+
+
+def main() -> None:
+    services = ["dns"] + list(WALKS)
+    port_options = {service: {"type": "int", "default": port} for service, port in STANDARD_PORTS.items()}
+    module = AnsibleModule(
+        argument_spec={
+            "host": {"type": "str", "required": True},
+            "address": {"type": "str"},
+            "ports": {"type": "dict", "default": {}, "options": port_options},
+            "checks": {"type": "list", "elements": "str", "choices": services, "default": services},
+            "ca_file": {"type": "path"},
+            "ca_pem": {"type": "str"},
+            "login": {"type": "str"},
+            "password": {"type": "str", "no_log": True},
+            "mailbox": {"type": "str"},
+            "domain": {"type": "str"},
+            "timeout": {"type": "float", "default": 10.0},
+            "delivery_timeout": {"type": "float", "default": 20.0},
+        },
+        mutually_exclusive=[("ca_file", "ca_pem")],
+    )
+    start = time.monotonic()
+    params = module.params
+    wanted = params["address"] or params["host"]
+    found = resolve(wanted, params["timeout"]).all()
+    settings = _settings(module, found[0] if found else wanted)
+    published = resolve(params["host"], params["timeout"])
+    records = probe(settings, params["checks"], published)
+    result = {
+        "changed": False,
+        "verdict": overall(records),
+        "findings": findings(records),
+        "records": [record.to_dict() for record in records],
+        "host": settings.host,
+        "address": settings.address,
+        "ports": settings.ports,
+        "login": settings.login,
+        "seconds": round(time.monotonic() - start, 2),
+    }  # type: t.Dict[str, t.Any]
+    module.exit_json(**result)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,43 @@
+# Copyright (c) The port587.mail contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+DOCUMENTATION = r"""
+module: verdict
+short_description: Say what a probe has found, so that a person can read it
+version_added: 1.0.0
+author: The port587.mail contributors (@port587)
+description:
+  - Prints a verdict from what M(port587.mail.probe) returned. If something is wrong, the part that fails comes first, in one
+    sentence, with the cure. If all is well, it prints what to type into a mail client.
+  - Fails if the verdict is V(fail).
+  - Runs on the controller only.
+options:
+  result:
+    description: What M(port587.mail.probe) returned.
+    type: dict
+    required: true
+  server:
+    description: The server name to type into a mail client. By default the host that was probed.
+    type: str
+attributes:
+  check_mode:
+    description: Can run in check mode. A probe that was skipped then gives a verdict that says so.
+    support: full
+  diff_mode:
+    description: There is never a difference to show.
+    support: none
+"""
+
+EXAMPLES = r"""
+- name: Say what was found
+  port587.mail.verdict:
+    result: "{{ walk }}"
+"""
+
+RETURN = r"""
+msg:
+  description: The worst finding in one sentence. Empty if there is none.
+  returned: always
+  type: str
+"""
