@@ -1,10 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-# Another machine in the network, with mail clients that nobody here wrote.
+# Another VPS in the network, with mail clients that nobody here wrote.
 ARG BASE
 FROM ${BASE}
 RUN export DEBIAN_FRONTEND=noninteractive \
  && apt-get -q update \
  && apt-get -q -y --no-install-recommends install swaks libnet-ssleay-perl libauthen-sasl-perl libio-socket-ssl-perl \
-      msmtp isync curl openssl ca-certificates python3 iproute2 \
+      msmtp isync curl openssl \
  && apt-get clean
-CMD ["sleep", "infinity"]
