@@ -146,12 +146,13 @@ def parse(out: str) -> Facts:
     public_key = re.search(r"-----BEGIN PUBLIC KEY-----.*?-----END PUBLIC KEY-----", out, re.DOTALL)
     algorithm = re.search(r"Public Key Algorithm: (\S+)", out)
     size = re.search(r"Public-Key: \((\d+ bit)", out)
-    kind = algorithm.group(1) if algorithm else ""
+    kind = algorithm.group(1) if algorithm else "unknown"
+    kind = {"id-ecPublicKey": "ECDSA", "rsaEncryption": "RSA"}.get(kind, kind)
     return Facts(
         subject=line("subject"),
         names=re.findall(r"DNS:([^\s,]+)", names.group(1)) if names else [],
         issuer=line("issuer"),
-        key=" ".join([{"id-ecPublicKey": "ECDSA", "rsaEncryption": "RSA"}.get(kind, kind)] + ([size.group(1)] if size else [])),
+        key="%s %s" % (kind, size.group(1)) if size else kind,
         not_before=moment("notBefore"),
         not_after=moment("notAfter"),
         permitted=re.findall(r"DNS:(\S+)", permitted.group(1)) if permitted else [],
@@ -228,7 +229,10 @@ def _why_new_authority(wanted: Wanted, now: datetime.datetime, present: t.Option
         return "there is none"
     outside = [name for name in wanted.names if not any(_within(name, domain) for domain in present.permitted)]
     if outside:
-        return "the present one vouches only for names in %s, not for %s" % (", ".join(present.permitted), ", ".join(outside))
+        return "the present one vouches for %s, not for %s" % (
+            ", ".join(present.permitted) or "all",
+            ", ".join(outside),
+        )
     if about_to_sign and present.not_after < now + datetime.timedelta(days=wanted.days):
         return "the present one ends on %s, before the new certificate would" % present.not_after.date()
     return ""
@@ -359,8 +363,10 @@ def _sign(key: str, to_be: Facts, extensions: t.List[str], authority: t.Optional
         else:
             signer = ["-cert", _write(directory, "ca.pem", authority.certificate)]
             signer += ["-keyfile", _write(directory, "ca.key", authority.key)]
-        validity = ["-startdate", to_be.not_before.strftime("%Y%m%d%H%M%SZ"), "-enddate", to_be.not_after.strftime("%Y%m%d%H%M%SZ")]
-        out = _openssl(["ca", "-in", request, "-notext", "-extensions", "extensions"] + validity + signer + configuration)
+        begin, end = (moment.strftime("%Y%m%d%H%M%SZ") for moment in (to_be.not_before, to_be.not_after))
+        validity = ["-startdate", begin, "-enddate", end]
+        argv = ["ca", "-in", request, "-notext", "-extensions", "extensions"]
+        out = _openssl(argv + validity + signer + configuration)
     return certificates(out)[0]
 
 

@@ -9,13 +9,15 @@ short_description: Install the mail host's certificate and take the running daem
 version_added: 1.0.0
 author: The port587.mail contributors (@port587)
 description:
-  - Makes C(/etc/port587/tls/combined.pem), the private key followed by the certificate chain in one file so that a daemon can
-    never read a key and a certificate that don't belong together, and C(/etc/port587/tls/fullchain.pem), the chain alone.
+  - Makes C(/etc/port587/tls/combined.pem), the private key followed by the certificate chain in one file so that a
+    daemon can never read a key and a certificate that don't belong together, and C(/etc/port587/tls/fullchain.pem), the
+    chain alone.
   - The certificate either comes from a small certificate authority (CA) of the server's own, or is handed in.
-  - The CA lies in C(/etc/port587/ca). It signs server certificates for the domains around the certificate's names, and nothing
-    else. Its key never leaves the server. It stays where it is when O(source) changes, so that a way back keeps its clients.
-  - A certificate of that CA is replaced when O(hostname), O(names), O(key_type) or O(days) change, when it has less than 30
-    days left, and when it isn't valid any more. The CA is replaced only when it can't sign what is wanted.
+  - The CA lies in C(/etc/port587/ca). It signs server certificates for the domains around the certificate's names, and
+    nothing else. Its key never leaves the server. It stays where it is when O(source) changes, so that a way back keeps
+    its clients.
+  - A certificate of that CA is replaced when O(hostname), O(names), O(key_type) or O(days) change, when it has less than
+    30 days left, and when it isn't valid any more. The CA is replaced only when it can't sign what is wanted.
   - Postfix and Dovecot are reloaded where they run with this collection's configuration. Unless they then serve the new
     certificate, everything is put back as it was.
 options:
@@ -122,7 +124,8 @@ fingerprint:
   type: str
   sample: 54:F8:32:73:4D:CE:24:87:8B:77:CB:80:15:C6:F1:E6:C6:58:A4:26:99:03:A8:43:6F:4F:1B:B8:5F:17:82:D7
 ca_pem:
-  description: The certificate of the CA, to be trusted by clients. Only words, no certificate, where check mode predicts a new one.
+  description: >-
+    The certificate of the CA, to be trusted by clients. Only words, no certificate, where check mode predicts a new one.
   returned: O(source=selfsigned)
   type: str
 activated:
@@ -192,7 +195,9 @@ def selfsigned(params: t.Dict[str, t.Any], names: t.List[str], check_mode: bool)
         authority=authority,
         planned=[plan.certificate, plan.authority],
         reason="; ".join(
-            "new %s: %s" % pair for pair in (("CA", plan.new_authority), ("certificate", plan.new_certificate)) if pair[1]
+            "new %s: %s" % (what, why)
+            for what, why in (("CA", plan.new_authority), ("certificate", plan.new_certificate))
+            if why
         ),
         replaced=plan.new_authority if any(there) else "",
     )
@@ -208,10 +213,12 @@ def files(params: t.Dict[str, t.Any], names: t.List[str], check_mode: bool) -> O
     try:
         planned = [_certificate.facts(one) for one in chain]
         if not _certificate.belongs_to(key, planned[0]):
-            raise _certificate.CertificateError("key: does not belong to the first certificate in chain, %s" % planned[0].subject)
+            raise _certificate.CertificateError(
+                "key: does not belong to chain, which begins with %s" % planned[0].subject
+            )
         trouble = _certificate.trouble(planned[0], names, datetime.datetime.now(datetime.timezone.utc))
         if trouble:
-            raise _certificate.CertificateError("chain: can't use the certificate %s: %s" % (planned[0].subject, trouble))
+            raise _certificate.CertificateError("chain: can't use %s: %s" % (planned[0].subject, trouble))
     except _certificate.OpensslMissing:
         if not check_mode:
             raise
@@ -245,9 +252,8 @@ def in_words(path: str) -> str:
     """A file that is there, as its diff shows it."""
     pem = read(path)
     try:
-        return _certificate.describe(
-            [_certificate.facts(one) for one in _certificate.certificates(pem)], _certificate.private_key(pem) is not None
-        )
+        chain = [_certificate.facts(one) for one in _certificate.certificates(pem)]
+        return _certificate.describe(chain, with_key=_certificate.private_key(pem) is not None)
     except _certificate.CertificateError:
         return "(no certificate)\n"
 
@@ -268,7 +274,9 @@ def main() -> None:
     )
     params = module.params
     if params["days"] < 60:
-        module.fail_json(msg="days: %d is too short, give at least 60: a certificate is renewed 30 days before its end" % params["days"])
+        module.fail_json(
+            msg="days: %d: give at least 60, as a certificate is renewed 30 days before its end" % params["days"]
+        )
     names = []  # type: t.List[str]
     for name in [params["hostname"]] + params["names"]:
         wrong = _certificate.name_trouble(name, wildcard=bool(names))
@@ -280,7 +288,7 @@ def main() -> None:
     try:
         make = selfsigned if params["source"] == "selfsigned" else files
         outcome = make(params, names, module.check_mode)
-        before = {path: in_words(path) for path in (COMBINED, FULLCHAIN, CA)}
+        before = {path: in_words(path) for path in (COMBINED, CA)}
         made = TO_BE_MADE not in outcome.chain
         result = _transaction.run(
             "certificates",
@@ -299,19 +307,21 @@ def main() -> None:
 
     after = {
         COMBINED: _certificate.describe(outcome.planned, with_key=True),
-        FULLCHAIN: _certificate.describe(outcome.planned),
         CA: _certificate.describe(outcome.planned[-1:]),
     }
-    for entry in result.diff:
-        path = entry["after_header"].split(" ")[0]
+    shown = {entry["after_header"].split(" ")[0]: entry for entry in result.diff}
+    if COMBINED in shown:
+        # the same certificates once more
+        shown.pop(FULLCHAIN, None)
+    for path, entry in shown.items():
         if path in after:
             entry.update(before=before[path], after=after[path])
     if outcome.replaced:
         module.warn(
-            "The certificate authority of this server is replaced: %s. Clients that trust the old one have to import the new one."
-            % outcome.replaced
+            "The certificate authority (CA) of this server is replaced: %s. "
+            "Clients that trust the old one have to import the new one." % outcome.replaced
         )
-    answer = {"changed": result.changed, "diff": result.diff, "activated": result.activated}  # type: t.Dict[str, t.Any]
+    answer = {"changed": result.changed, "diff": list(shown.values()), "activated": result.activated}  # type: t.Dict[str, t.Any]
     for one in outcome.planned[:1] if served is None else [served]:
         answer.update(subject=one.subject, names=list(one.names), issuer=one.issuer, not_after=_utc(one.not_after))
     if served:
