@@ -20,19 +20,21 @@ GIB = 1024 * MIB
 
 # A VPS sold with 512 MB has some 460 to 490 MiB left once the kernel has taken its own.
 MEMORY_NEEDED = 448 * MIB
-# Below this, updates and a full text search in a large mailbox are what the kernel kills first. "1 GB" shows as 950 MiB or more.
+# Below this an update, or a search in a large mailbox, ends in the kernel killing something. "1 GB" has 950 MiB or more.
 MEMORY_WITHOUT_SWAP = 900 * MIB
 DISK_NEEDED = GIB
 CLOCK_TOLERANCE = 120.0
 PORTS = (25, 110, 143, 465, 587, 993, 995, 4190)
 
-OURS = (
+# Postfix and Dovecot, by what they run and, where that can't be seen, by their unit (postfix@-.service as well).
+OUR_PROGRAMS = (
     "/usr/lib/postfix/",
     "/usr/libexec/postfix/",
     "/usr/sbin/dovecot",
     "/usr/lib/dovecot/",
     "/usr/libexec/dovecot/",
 )
+OUR_UNITS = ("postfix.", "postfix@", "dovecot.")
 WRITTEN_TO = ("/", "/etc", "/usr", "/var")
 PACKAGE_LOCKS = ("/var/lib/dpkg/lock-frontend", "/var/lib/dpkg/lock", "/var/lib/apt/lists/lock")
 
@@ -49,14 +51,17 @@ class Process(t.NamedTuple):
     pid: int
     name: str
     unit: str  # "" where systemd knows of none
-    program: str  # the path of what it runs
+    program: str  # the path of what it runs, "" where that can't be seen
 
     def __str__(self) -> str:
-        known = [f"pid {self.pid}"] if self.pid else []
-        return f"{self.name} ({', '.join(known + ([self.unit] if self.unit else []))})" if known else self.name
+        return f"{self.name} (pid {self.pid}{', ' + self.unit if self.unit else ''})"
+
+    def is_ours(self) -> bool:
+        return self.program.startswith(OUR_PROGRAMS) or self.unit.startswith(OUR_UNITS)
 
 
-UNKNOWN = Process(0, "a program that can't be seen from here", "", "")
+# Whoever holds something: one where that can be seen, else those who may.
+Holders = t.Tuple[Process, ...]
 
 
 def _finding(name: str, good: bool, seen: str, expected: str, cure: str, otherwise: str = "fail") -> Finding:
@@ -95,20 +100,25 @@ def check_systemd(booted: bool) -> Finding:
     )
 
 
-def check_ports(listening: t.Iterable[t.Tuple[int, Process]]) -> Finding:
-    by_process: t.Dict[Process, t.List[int]] = {}
-    for port, process in sorted(set(listening)):  # a set, for most listen on IPv4 and on IPv6
-        if not process.program.startswith(OURS):
-            by_process.setdefault(process, []).append(port)
-    cures = [f"systemctl disable --now {process.unit}" for process in by_process if process.unit.endswith(".service")]
-    if len(cures) < len(by_process):
-        cures.append("stop it, and whatever starts it")
+def check_ports(listening: t.Iterable[t.Tuple[int, Holders]]) -> Finding:
+    others: t.Dict[Holders, t.List[int]] = {}
+    for port, processes in sorted(set(listening)):  # a set, for most listen on IPv4 and on IPv6
+        if not any(process.is_ours() for process in processes):
+            others.setdefault(processes, []).append(port)
+    seen = [
+        f"{' or '.join(map(str, processes)) or 'a program outside this container'} listens on {_words(ports)}"
+        for processes, ports in others.items()
+    ]
+    units = sorted({processes[0].unit for processes in others if len(processes) == 1} - {""})
+    cures = [f"systemctl disable --now {' '.join(units)}"] if units else []
+    if any(len(processes) != 1 or not processes[0].unit for processes in others):
+        cures.append("stop the program, and whatever starts it")
     return _finding(
         "ports",
-        not by_process,
-        "; ".join(f"{process} listens on {_words(ports)}" for process, ports in by_process.items()) or "none is taken",
+        not others,
+        "; ".join(seen) or "no other program on them",
         f"nobody but Postfix and Dovecot on {_words(PORTS)}",
-        "; ".join(sorted(set(cures))),
+        "; ".join(cures),
     )
 
 
@@ -154,12 +164,12 @@ def check_clock(server: float, controller: float) -> Finding:
     )
 
 
-def check_apt(broken: t.List[str], busy: t.Optional[Process]) -> Finding:
+def check_apt(broken: t.List[str], busy: t.Tuple[Process, ...]) -> Finding:
     expected = "no package half installed, and apt not busy"
     if busy:
         # What it is working on looks half installed, and isn't.
         cure = "apt is waited for; if that fails, run again when this is through"
-        return Finding("apt", "warn", f"{busy} is installing or updating packages", expected, cure)
+        return Finding("apt", "warn", f"{_words(busy)} is installing or updating packages", expected, cure)
     return _finding(
         "apt",
         not broken,
@@ -259,8 +269,8 @@ def check_outgoing(sight: _preflight_net.Sight) -> t.Optional[Finding]:
     return _finding(
         "outgoing",
         len(failed) < len(sight.outgoing),
-        f"port 25 can't be reached of {'; '.join(failed)}" if failed else "other servers' port 25 can be reached",
-        "port 25 of other mail servers can be reached",
+        f"no connection to port 25 of {'; of '.join(failed)}" if failed else "other servers can be reached on port 25",
+        "other mail servers can be reached on port 25",
         "ask the provider of the VPS to open outgoing port 25, or send through a relay host",
         "warn",
     )
@@ -290,6 +300,12 @@ def parse_unit(cgroup: str) -> str:
     return ""
 
 
+def parse_session(stat: str) -> int:
+    """The session of /proc/PID/stat. The program's name before it may have blanks and parentheses of its own."""
+    fields = stat.rpartition(")")[2].split()
+    return int(fields[3]) if len(fields) > 3 else 0
+
+
 def parse_meminfo(text: str) -> t.Dict[str, int]:
     return {name: int(kib) * 1024 for name, kib in re.findall(r"^(\w+):\s+(\d+) kB$", text, re.MULTILINE)}
 
@@ -302,7 +318,7 @@ def parse_broken(status: str) -> t.List[str]:
 
 
 def limit_files(cgroup: str) -> t.List[str]:
-    """Where the memory limits of this process's control groups are, from /proc/self/cgroup: its own and all those around it."""
+    """Where the memory limits of the control groups in /proc/self/cgroup are, of the innermost and of all around it."""
     files = []
     for line in cgroup.splitlines():
         controllers, path = line.split(":", 2)[1:]
@@ -330,51 +346,70 @@ def _read(path: str) -> str:
 
 
 def _link(path: str) -> str:
+    """Where it leads to; nowhere if it is gone meanwhile, as files and processes are at any time."""
     try:
         return os.readlink(path)
-    except OSError:
+    except FileNotFoundError:
         return ""
 
 
-def holders(root: str, targets: t.Iterable[str]) -> t.Dict[str, Process]:
-    """Which process has each of these open (`socket:[1234]`, a path). What nobody is seen to have is left out."""
+def _process(folder: str) -> Process:
+    unit = parse_unit(_read(f"{folder}/cgroup"))
+    try:
+        program = _link(f"{folder}/exe")
+    except PermissionError:
+        program = ""
+    return Process(int(os.path.basename(folder)), _read(f"{folder}/comm").strip(), unit, program)
+
+
+def holders(root: str, targets: t.Iterable[str]) -> t.Dict[str, Holders]:
+    """Who has each of these open (`socket:[1234]`).
+
+    In a container even root may not look into a process that has changed its user, such as Postfix's master. What
+    nobody else has open, one of those has: a leader of a session, for daemons are that and their children are not.
+    """
     left = set(targets)
-    found: t.Dict[str, Process] = {}
+    found: t.Dict[str, Holders] = {}
+    hidden: t.List[Process] = []
     pids = sorted(int(name) for name in os.listdir(f"{root}proc") if name.isdigit())
     # init last: it has the sockets of .socket units open together with the daemon that answers on them.
     for pid in [pid for pid in pids if pid != 1] + [1]:
+        if not left:
+            break
         folder = f"{root}proc/{pid}"
         try:
-            descriptors = os.listdir(f"{folder}/fd") if left else []
+            opened = {_link(f"{folder}/fd/{name}") for name in os.listdir(f"{folder}/fd")}
+        except PermissionError:
+            if parse_session(_read(f"{folder}/stat")) == pid:
+                hidden.append(_process(folder))
+            continue
         except OSError:
-            continue  # gone meanwhile, or another user's
-        for target in left.intersection(_link(f"{folder}/fd/{descriptor}") for descriptor in descriptors):
-            left.discard(target)
-            unit = parse_unit(_read(f"{folder}/cgroup"))
-            found[target] = Process(pid, _read(f"{folder}/comm").strip(), unit, _link(f"{folder}/exe"))
+            continue  # gone meanwhile
+        found.update({target: (_process(folder),) for target in left & opened})
+        left -= opened
+    found.update({target: tuple(hidden) for target in left})
     return found
 
 
-def listeners(root: str) -> t.List[t.Tuple[int, Process]]:
+def listeners(root: str) -> t.List[t.Tuple[int, Holders]]:
     sockets: t.Dict[str, int] = {}
     for table in ("tcp", "tcp6"):
         sockets.update(parse_listening(_read(f"{root}proc/net/{table}")))
     wanted = {f"socket:[{inode}]": port for inode, port in sockets.items() if port in PORTS}
     seen = holders(root, wanted) if wanted else {}
-    return [(port, seen.get(target, UNKNOWN)) for target, port in wanted.items()]
+    return [(port, seen[target]) for target, port in wanted.items()]
 
 
-def package_user(root: str) -> t.Optional[Process]:
-    """Who holds a lock of dpkg or apt. They lock with fcntl(), whose locks are in /proc/locks; having it open isn't enough."""
-    locked = set(re.findall(r"POSIX\s+ADVISORY\s+WRITE\s+\d+\s+\w+:\w+:(\d+)\s", _read(f"{root}proc/locks")))
-    targets = []
+def package_users(root: str) -> t.Tuple[Process, ...]:
+    """Who holds a lock of dpkg or apt. They lock with fcntl(), and those locks are in /proc/locks."""
+    files = set()
     for path in PACKAGE_LOCKS:
         try:
-            if str(os.stat(root + path.lstrip("/")).st_ino) in locked:
-                targets.append(path)
+            files.add(str(os.stat(path).st_ino))
         except OSError:
             continue
-    return next(iter(holders(root, targets).values()), None) if targets else None
+    locks = re.findall(r"POSIX\s+ADVISORY\s+WRITE\s+(\d+)\s+\w+:\w+:(\d+)\s", _read(f"{root}proc/locks"))
+    return tuple(_process(f"{root}proc/{pid}") for pid in sorted({pid for pid, inode in locks if inode in files}))
 
 
 def memory(root: str) -> t.Tuple[int, int]:
@@ -436,7 +471,7 @@ def examine(
         "disk": lambda: check_disk(free_space(("/", "/var"))),
         "writable": lambda: check_writable(read_only(WRITTEN_TO)),
         "clock": lambda: None if controller_time is None else check_clock(time.time(), controller_time),
-        "apt": lambda: check_apt(parse_broken(_read(f"{root}var/lib/dpkg/status")), package_user(root)),
+        "apt": lambda: check_apt(parse_broken(_read(f"{root}var/lib/dpkg/status")), package_users(root)),
         "swap": lambda: check_swap(amount, swap),
     }
     # The clock and all else that is quick comes first: what the network takes must not count as the clock's error.
@@ -446,7 +481,9 @@ def examine(
     return [finding for finding in findings if finding is not None]
 
 
-def examine_network(hostname: str, mail_hosts: t.List[str], skip: t.List[str], root: str) -> t.List[t.Optional[Finding]]:
+def examine_network(
+    hostname: str, mail_hosts: t.List[str], skip: t.List[str], root: str
+) -> t.List[t.Optional[Finding]]:
     sight = _preflight_net.look(
         hostname, mail_hosts, _read(f"{root}etc/resolv.conf"), _read(f"{root}run/systemd/resolve/resolv.conf")
     )

@@ -4,9 +4,9 @@
 # Private to this collection: may change in any release.
 """What the world sees of this server: its names, its address, and whether it may send mail.
 
-Every question goes to the name servers themselves. What getaddrinfo() answers is of no use here: /etc/hosts of most VPSs, and
-systemd-resolved on its own account, answer for the server's own name and address whatever the DNS says, and neither of them
-can be told how long one is willing to wait.
+Every question goes to the name servers themselves. getaddrinfo() is of no use here: /etc/hosts of most VPSs, and
+systemd-resolved of its own accord, answer for the server's own name and address whatever the DNS says, and it can't be
+told how long one is willing to wait.
 """
 
 import os
@@ -19,15 +19,15 @@ import typing as t
 from concurrent.futures import ThreadPoolExecutor
 from ipaddress import ip_address
 
-# Long enough for any name server or mail host in the world (a lost packet costs a warning, no more), short enough for a run that
-# changes nothing. All questions are asked side by side, and none waits for more than two others.
+# Seconds. Long enough for any name server or mail host in the world (a lost packet costs a warning, no more), short
+# enough for a run that changes nothing. All questions are asked side by side; at most two depend on each other.
 PATIENCE = 1.0
 
 TYPES = {"A": 1, "PTR": 12, "AAAA": 28}
 
 
 class Sight(t.NamedTuple):
-    """What was seen. A name or address that no name server answered for is None; [] is the answer that there is none."""
+    """What was seen. None is what no name server answered for; [] is the answer that there is none."""
 
     answers: bool  # does any name server answer at all?
     addresses: t.Optional[t.List[str]]  # of the host name
@@ -53,7 +53,7 @@ def encode_question(name: str, kind: str, number: int) -> bytes:
 
 
 def _name_at(message: bytes, at: int) -> t.Tuple[str, int]:
-    """The name at this offset and the offset behind it (RFC 1035 4.1.4). Pointers lead backwards only, so that it ends."""
+    """The name at this offset, and the offset behind it (RFC 1035 4.1.4). Pointers lead backwards only, so it ends."""
     labels: t.List[str] = []
     behind = None
     limit = at
@@ -160,7 +160,7 @@ def is_own(address: str) -> bool:
 
 
 def reach(address: str, port: int = 25) -> str:
-    """"" where a connection is accepted, else the reason why not."""
+    """ "" where a connection is accepted, else the reason why not."""
     try:
         socket.create_connection((address, port), timeout=PATIENCE).close()
         return ""

@@ -4,8 +4,8 @@
 # Private to this collection: may change in any release.
 """What the server is and which versions it has, or would get: the one place that the roles ask.
 
-What differs between releases differs by the program's version. Check mode on a bare server has no program to ask yet; there
-the version that apt would install stands in, and where apt's lists are empty the version that the release came with.
+What differs between releases differs by the program's version. Check mode on a bare server has no program to ask yet;
+there the version that apt would install stands in, and where apt's lists are empty the one that the release came with.
 """
 
 import re
@@ -18,7 +18,7 @@ Run = t.Callable[[t.List[str]], t.Tuple[int, str, str]]
 POSTFIX = "postfix"
 DOVECOT = "dovecot-core"
 
-# Last resort only, see versions(): (Postfix, Dovecot) as first released. Also the list of the releases that are supported.
+# The releases that are supported, and which Postfix and Dovecot they have: a last resort where nothing else is known.
 RELEASES = {
     ("debian", "11"): ("3.5.25", "2.3.13"),
     ("debian", "12"): ("3.7.11", "2.3.19.1"),
@@ -30,8 +30,9 @@ RELEASES = {
     ("ubuntu", "26.04"): ("3.10.6", "2.4.2"),
 }
 
-# Stand-in for asking a Postfix that is not installed yet: the first release of each branch that has the parameter. Security
-# parameters were carried back into older branches (and by distributions without a new version, so installed ones are asked).
+# Stand-in for asking a Postfix that is not installed yet: the first release of each branch that has the parameter.
+# Security parameters were carried back into older branches, and by distributions without a new version: so an installed
+# Postfix is asked.
 PARAMETERS_SINCE = {
     "smtpd_forbid_bare_newline": ("3.5.23", "3.6.13", "3.7.9", "3.8.4", "3.9"),
     "smtpd_forbid_bare_newline_reject_code": ("3.5.24", "3.6.14", "3.7.10", "3.8.5", "3.9"),
@@ -63,7 +64,7 @@ def parse_os_release(text: str) -> t.Tuple[str, str]:
 
 
 def parse_dpkg(text: str) -> t.Dict[str, str]:
-    """The installed packages of `dpkg-query -W`, name -> version. Half-installed and half-configured ones are not installed."""
+    """The packages of `dpkg-query -W` that are wholly installed, name -> version."""
     installed = {}
     for line in text.splitlines():
         name, status, version = line.split("\t")
@@ -97,7 +98,7 @@ def newer_or_same(version: str, than: str) -> bool:
 
 
 def database_type(version: str) -> str:
-    """What a Postfix that is not installed yet will say: 3.11 is the release from which distributions leave Berkeley DB out."""
+    """What a Postfix that is not installed yet will say: from 3.11 on, distributions leave Berkeley DB out."""
     return "lmdb" if newer_or_same(version, "3.11") else "hash"
 
 
@@ -139,7 +140,11 @@ def _program(package: Package, said: t.Optional[str], stand_in: t.Optional[str])
 
 
 def ask(
-    run: Run, os_release: str, user_exists: t.Callable[[str], bool], names: t.List[str], users: t.List[str],
+    run: Run,
+    os_release: str,
+    user_exists: t.Callable[[str], bool],
+    names: t.List[str],
+    users: t.List[str],
     parameters: t.Sequence[str] = (),
 ) -> t.Dict[str, t.Any]:
     """Everything that the module returns."""

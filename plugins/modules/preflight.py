@@ -20,15 +20,15 @@ options:
     required: true
   smtp_probe_hosts:
     description: >-
-      Mail servers (names or IPv4 addresses) of which one must be reached on port 25 for the check V(outgoing) to be content.
-      A connection is made and closed again.
+      Mail servers (names or IPv4 addresses) of which one must be reached on port 25 for the check V(outgoing) to be
+      content. A connection is made and closed again.
     type: list
     elements: str
     default: []
   controller_time:
     description: >-
-      The time of the machine that Ansible runs on, in seconds since the epoch, for the check V(clock). Without it that check
-      is left out.
+      The time of the machine that Ansible runs on, in seconds since the epoch, for the check V(clock). Without it that
+      check is left out.
     type: float
   skip:
     description:
@@ -78,36 +78,36 @@ EXAMPLES = r"""
 
 RETURN = r"""
 msg:
-  description: The verdict. One line where the server is fit, else all findings that aren't well, those that refuse first.
+  description: The verdict. One line where the server is fit, else all findings that aren't well, the worst first.
   returned: always
   type: str
   sample: "mail.example.com: this server is fit for mail (15 checks)"
 findings:
   description: All findings, in the order in which O(skip) lists the checks.
-  returned: always
+  returned: success
   type: list
   elements: dict
   contains:
     name:
       description: The check.
       type: str
-      sample: ports
+      sample: hostname
     verdict:
-      description: V(ok), V(warn) or V(fail).
+      description: V(ok) or V(warn).
       type: str
-      sample: fail
+      sample: warn
     seen:
       description: What was seen.
       type: str
-      sample: exim4 (pid 812, exim4.service) listens on 25
+      sample: mail.example.com has no address in the DNS
     expected:
       description: What is wanted.
       type: str
-      sample: nobody but Postfix and Dovecot on 25, 110, 143, 465, 587, 993, 995, 4190
+      sample: mail.example.com leads to this server (203.0.113.5)
     cure:
       description: What to do. Empty where all is well.
       type: str
-      sample: systemctl disable --now exim4.service
+      sample: publish an A record for mail.example.com with the server's addresses only
 """
 
 import json
@@ -116,15 +116,17 @@ import sys
 from ansible.module_utils.basic import AnsibleModule
 
 # This one file must be readable to Python 2 as well, to be able to say so. The rest of the collection needs 3.6.
-if sys.version_info >= (3, 6):
+if sys.hexversion >= 0x03060000:
     from ansible_collections.port587.mail.plugins.module_utils import _preflight
 
 
 def main():  # type: () -> None
-    if sys.version_info < (3, 6):
+    if sys.hexversion < 0x03060000:
         found = ".".join(str(part) for part in sys.version_info[:3])
         cure = "set ansible_python_interpreter to /usr/bin/python3"
-        message = "FAIL python: Ansible runs Python " + found + " on this server\n  wanted: 3.6 or newer\n  cure: " + cure
+        message = (
+            "FAIL python: Ansible runs Python " + found + " on this server\n  wanted: 3.6 or newer\n  cure: " + cure
+        )
         print(json.dumps({"failed": True, "msg": message}))
         sys.exit(1)
 
@@ -141,15 +143,13 @@ def main():  # type: () -> None
     findings = _preflight.examine(
         hostname, module.params["smtp_probe_hosts"], module.params["controller_time"], module.params["skip"]
     )
-    result = {
-        "msg": _preflight.report(hostname, findings),
-        "findings": [dict(finding._asdict()) for finding in findings],
-    }
+    report = _preflight.report(hostname, findings)
     if any(finding.verdict == "fail" for finding in findings):
-        module.fail_json(**result)
+        # The text says it all; Ansible would print the same once more below it.
+        module.fail_json(msg=report)
     for warning in _preflight.warnings(hostname, findings):
         module.warn(warning)
-    module.exit_json(**result)
+    module.exit_json(msg=report, findings=[dict(finding._asdict()) for finding in findings])
 
 
 if __name__ == "__main__":

@@ -10,8 +10,8 @@ version_added: 1.0.0
 author: The port587.mail contributors (@port587)
 description:
   - Answers in one module run what a role has to know before it writes a configuration.
-  - Where a program is not installed yet, the version that apt would install stands in for it, so that check mode works on a
-    bare server. Where apt's lists are empty too, the version that the release came with is assumed.
+  - Where a program is not installed yet, the version that apt would install stands in for it, so that check mode works
+    on a bare server. Where apt's lists are empty too, the version that the release came with is assumed.
   - Changes nothing.
 options:
   packages:
@@ -25,7 +25,7 @@ options:
     elements: str
     default: []
   postfix_parameters:
-    description: Parameters of main.cf to ask Postfix for. Not every version has them, and distributions carry some back.
+    description: Parameters of main.cf to ask Postfix for. Not every version has all, and distributions carry some back.
     type: list
     elements: str
     default: []
@@ -97,8 +97,8 @@ postfix:
   contains:
     version:
       description: >-
-        The version, or what stands in for it. V(null) where nothing is installed, apt knows none, and the release isn't one
-        that this collection supports.
+        The version, or what stands in for it. V(null) where nothing is installed, apt knows none, and the release isn't
+        one that this collection supports.
       type: str
       sample: 3.7.11
     installed:
