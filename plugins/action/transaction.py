@@ -51,10 +51,8 @@ class ActionModule(ActionBase):
         )
         for problem in result.get("problems", []):
             self._name_template(problem, sources, files)
-        if result.get("problems"):
-            named = [p for p in result["problems"] if "template" in p]
-            if named:
-                result["msg"] += " (" + ", ".join(sorted({p["template"] for p in named})) + ")"
+            if "template" in problem:
+                result["msg"] = result["msg"].replace(problem["text"], f"{problem['text']} ({problem['template']})", 1)
         return result
 
     def _render(self, source: str, task_vars: dict[str, t.Any]) -> str:

@@ -8,7 +8,6 @@ import typing as t
 
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
-
 from ansible_collections.port587.mail.plugins.module_utils._probe import report
 
 

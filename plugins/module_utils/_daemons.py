@@ -103,8 +103,13 @@ class Postfix(SystemdDaemon):
     directory = "/etc/postfix"
 
     def running(self) -> bool:
-        # not systemctl is-active: up to Debian 12 the unit says "active" after the master is dead
-        return run_command(["postfix", "status"])[0] == 0
+        # not systemctl is-active: up to Debian 12 the unit says "active" after the master is dead;
+        # and not postfix status, which writes a line into the log each time it is asked
+        try:
+            with open("/var/spool/postfix/pid/master.pid") as handle:
+                return os.path.basename(os.readlink("/proc/%d/exe" % int(handle.read()))) == "master"
+        except (OSError, ValueError):
+            return False
 
     def needs_restart(self, view: View) -> bool:
         """postconf(5): these are only read when the master starts."""
@@ -206,7 +211,8 @@ class Postfix(SystemdDaemon):
         key: str, value: str, defaults: t.Dict[str, str], words: "_RestrictionWords", supported: t.Sequence[str], view: View
     ) -> t.Iterator[str]:
         """What is wrong with one value that Postfix's own check accepts."""
-        if defaults.get(key) in ("yes", "no") and value.lower() not in ("yes", "no"):
+        more = ("normalize", "reject", "note") if key == "smtpd_forbid_bare_newline" else ()
+        if defaults.get(key) in ("yes", "no") and value.lower() not in ("yes", "no") + more:
             yield "has to be yes or no"
         if re.match(r"(smtp|lmtp|tlsproxy_client)_tls_security_level$", key) and value.lower() not in _CLIENT_TLS_LEVELS:
             yield "is no TLS level; one of %s" % ", ".join(filter(None, _CLIENT_TLS_LEVELS))
@@ -293,7 +299,8 @@ class _RestrictionWords:
             if re.match(r"[a-z][a-z0-9_]*$", word, re.IGNORECASE) is None:
                 # a domain name, an argument such as that of reject_rbl_client
                 continue
-            if self.program and b"\0" + word.lower().encode() + b"\0" not in self.program:
+            # the end of a string only: linkers keep "reject" as the tail of a longer one
+            if self.program and word.lower().encode() + b"\0" not in self.program:
                 yield word
 
 

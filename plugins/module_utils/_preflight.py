@@ -20,7 +20,7 @@ GIB = 1024 * MIB
 
 # A VPS sold with 512 MB has some 460 to 490 MiB left once the kernel has taken its own.
 MEMORY_NEEDED = 448 * MIB
-# Below this an update, or a search in a large mailbox, ends in the kernel killing something. "1 GB" has 950 MiB or more.
+# Below this an update, or a search in a large mailbox, makes the kernel kill something. "1 GB" has 950 MiB or more.
 MEMORY_WITHOUT_SWAP = 900 * MIB
 DISK_NEEDED = GIB
 CLOCK_TOLERANCE = 120.0

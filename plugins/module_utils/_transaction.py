@@ -309,7 +309,7 @@ class _Change:
                     self.not_validated.append("%s: not installed yet" % activation.daemon.name)
         if problems:
             raise TransactionError(
-                "not valid, nothing was changed: %s" % "; ".join(_unique(_describe(p) for p in problems)),
+                "not valid, nothing was changed:\n%s" % "\n".join(_unique(_describe(p) for p in problems)),
                 problems=[dict(p._asdict()) for p in problems],
             )
         self.view = view

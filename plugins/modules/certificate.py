@@ -16,8 +16,8 @@ description:
   - The CA lies in C(/etc/port587/ca). It signs server certificates for the domains around the certificate's names, and
     nothing else. Its key never leaves the server. It stays where it is when O(source) changes, so that a way back keeps
     its clients.
-  - A certificate of that CA is replaced when O(hostname), O(names), O(key_type) or O(days) change, when it has less than
-    30 days left, and when it isn't valid any more. The CA is replaced only when it can't sign what is wanted.
+  - A certificate of that CA is replaced when O(hostname), O(names), O(key_type) or O(days) change, when less than
+    30 days are left, and when it isn't valid any more. The CA is replaced only when it can't sign what is wanted.
   - Postfix and Dovecot are reloaded where they run with this collection's configuration. Unless they then serve the new
     certificate, everything is put back as it was.
 options:
@@ -125,7 +125,7 @@ fingerprint:
   sample: 54:F8:32:73:4D:CE:24:87:8B:77:CB:80:15:C6:F1:E6:C6:58:A4:26:99:03:A8:43:6F:4F:1B:B8:5F:17:82:D7
 ca_pem:
   description: >-
-    The certificate of the CA, to be trusted by clients. Only words, no certificate, where check mode predicts a new one.
+    The certificate of the CA, to be trusted by clients. Only words where check mode predicts a new one.
   returned: O(source=selfsigned)
   type: str
 activated:
@@ -258,6 +258,62 @@ def in_words(path: str) -> str:
         return "(no certificate)\n"
 
 
+def checked_names(params: t.Dict[str, t.Any]) -> t.List[str]:
+    names = []  # type: t.List[str]
+    for name in [params["hostname"]] + params["names"]:
+        wrong = _certificate.name_trouble(name, wildcard=bool(names))
+        if wrong:
+            raise _certificate.CertificateError("%s: %r: %s" % ("names" if names else "hostname", name, wrong))
+        if name.lower() not in names:
+            names.append(name.lower())
+    return names
+
+
+def make_it_so(params: t.Dict[str, t.Any], check_mode: bool) -> t.Tuple[Outcome, t.Dict[str, t.Any]]:
+    """What was wanted, and the module's answer."""
+    selfsigning = params["source"] == "selfsigned"
+    if selfsigning and params["days"] < 60:
+        raise _certificate.CertificateError(
+            "days: %d: give at least 60, as a certificate is renewed 30 days before its end" % params["days"]
+        )
+    outcome = (selfsigned if selfsigning else files)(params, checked_names(params), check_mode)
+    before = {path: in_words(path) for path in (COMBINED, CA)}
+    after = {COMBINED: _certificate.describe(outcome.planned, with_key=True)}
+    if selfsigning:
+        after[CA] = _certificate.describe(outcome.planned[-1:])
+    made = TO_BE_MADE not in outcome.chain
+    result = _transaction.run(
+        "certificates",
+        transaction_files(outcome),
+        directories=[_transaction.Directory("/etc/port587/tls"), _transaction.Directory("/etc/port587/ca")],
+        # what is not made yet can't be tried
+        activations=_daemons.running_activations() if made else [],
+        validate=can_be_served if made else None,
+        check_mode=check_mode,
+    )
+
+    diff = {entry["after_header"].split(" ")[0]: entry for entry in result.diff}
+    if COMBINED in diff:
+        # the same certificates once more
+        diff.pop(FULLCHAIN, None)
+    for path in set(diff) & set(after):
+        diff[path].update(before=before[path], after=after[path])
+    answer = {
+        "changed": result.changed,
+        "diff": list(diff.values()),
+        "activated": result.activated,
+    }  # type: t.Dict[str, t.Any]
+    if outcome.planned:
+        one = _certificate.facts(outcome.chain[0]) if made else outcome.planned[0]
+        answer.update(subject=one.subject, names=list(one.names), issuer=one.issuer)
+        answer.update(not_after=one.not_after.strftime("%Y-%m-%dT%H:%M:%SZ"))
+        if made:
+            answer.update(serial=one.serial, fingerprint=one.fingerprint)
+    if selfsigning:
+        answer.update(ca_pem=outcome.chain[-1], reason=outcome.reason)
+    return outcome, answer
+
+
 def main() -> None:
     module = AnsibleModule(
         argument_spec={
@@ -272,67 +328,18 @@ def main() -> None:
         required_if=[("source", "files", ("chain", "key"))],
         supports_check_mode=True,
     )
-    params = module.params
-    if params["days"] < 60:
-        module.fail_json(
-            msg="days: %d: give at least 60, as a certificate is renewed 30 days before its end" % params["days"]
-        )
-    names = []  # type: t.List[str]
-    for name in [params["hostname"]] + params["names"]:
-        wrong = _certificate.name_trouble(name, wildcard=bool(names))
-        if wrong:
-            module.fail_json(msg="%s: %r: %s" % ("names" if names else "hostname", name, wrong))
-        if name.lower() not in names:
-            names.append(name.lower())
-
     try:
-        make = selfsigned if params["source"] == "selfsigned" else files
-        outcome = make(params, names, module.check_mode)
-        before = {path: in_words(path) for path in (COMBINED, CA)}
-        made = TO_BE_MADE not in outcome.chain
-        result = _transaction.run(
-            "certificates",
-            transaction_files(outcome),
-            directories=[_transaction.Directory("/etc/port587/tls"), _transaction.Directory("/etc/port587/ca")],
-            # what is not made yet can't be tried
-            activations=_daemons.running_activations() if made else [],
-            validate=can_be_served if made else None,
-            check_mode=module.check_mode,
-        )
-        served = _certificate.facts(outcome.chain[0]) if made and outcome.planned else None
+        outcome, answer = make_it_so(module.params, module.check_mode)
     except _certificate.CertificateError as error:
         module.fail_json(msg=str(error))
     except _transaction.TransactionError as error:
         module.fail_json(msg=error.message, **error.details)
-
-    after = {
-        COMBINED: _certificate.describe(outcome.planned, with_key=True),
-        CA: _certificate.describe(outcome.planned[-1:]),
-    }
-    shown = {entry["after_header"].split(" ")[0]: entry for entry in result.diff}
-    if COMBINED in shown:
-        # the same certificates once more
-        shown.pop(FULLCHAIN, None)
-    for path, entry in shown.items():
-        if path in after:
-            entry.update(before=before[path], after=after[path])
     if outcome.replaced:
         module.warn(
             "The certificate authority (CA) of this server is replaced: %s. "
             "Clients that trust the old one have to import the new one." % outcome.replaced
         )
-    answer = {"changed": result.changed, "diff": list(shown.values()), "activated": result.activated}  # type: t.Dict[str, t.Any]
-    for one in outcome.planned[:1] if served is None else [served]:
-        answer.update(subject=one.subject, names=list(one.names), issuer=one.issuer, not_after=_utc(one.not_after))
-    if served:
-        answer.update(serial=served.serial, fingerprint=served.fingerprint)
-    if params["source"] == "selfsigned" and outcome.authority:
-        answer.update(ca_pem=outcome.authority.certificate, reason=outcome.reason)
     module.exit_json(**answer)
-
-
-def _utc(moment: datetime.datetime) -> str:
-    return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 if __name__ == "__main__":

@@ -203,7 +203,6 @@ seconds:
 """
 
 import time
-import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.port587.mail.plugins.module_utils._probe.dns import resolve
@@ -217,17 +216,17 @@ def _settings(module: AnsibleModule, address: str) -> Settings:
     for name in ("host", "address", "login", "mailbox", "domain", "password"):
         # one line of a protocol is one command
         if any(char in "\r\n\0" for char in params[name] or ""):
-            module.fail_json(msg="%s must not contain a line end or a NUL character." % name)
+            module.fail_json(msg=f"{name} must not contain a line end or a NUL character.")
     login = params["login"] or ""
     mailbox = login if params["mailbox"] is None else params["mailbox"]
     if mailbox and not ("@" in mailbox[1:-1] and set(mailbox).isdisjoint(" <>")):
-        module.fail_json(msg="mailbox is %r, which is no mail address. It defaults to login." % mailbox)
+        module.fail_json(msg=f"mailbox is {mailbox!r}, which is no mail address. It defaults to login.")
     if params["password"] and not mailbox:
         module.fail_json(msg="password is given, but not the login that it belongs to.")
     try:
         context = trust(params["ca_pem"], params["ca_file"])
     except (OSError, ValueError) as exc:
-        module.fail_json(msg="%s can't be used: %s" % ("ca_file " + params["ca_file"] if params["ca_file"] else "ca_pem", exc))
+        module.fail_json(msg="{} can't be used: {}".format("ca_file " + params["ca_file"] if params["ca_file"] else "ca_pem", exc))
     return Settings(
         host=params["host"],
         address=address,

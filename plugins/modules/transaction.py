@@ -93,7 +93,7 @@ options:
   prove:
     description:
       - What O(daemon) has to do after a change, tried on the server itself until it succeeds, for at most 20 seconds.
-      - On a port with TLS a handshake is completed. Where AUTH is offered, it is begun and called off, so that no failed login is counted.
+      - On a port with TLS a handshake is completed. Nobody logs in, and no mail is sent.
     type: list
     elements: dict
     default: []

@@ -72,16 +72,16 @@ class Dns(Walk):
     def walk(self) -> None:
         self.begin("address of the name")
         found = self.addresses.all()
-        seen = "%s: %s" % (self.settings.host, ", ".join(found) or "no address")
+        seen = "{}: {}".format(self.settings.host, ", ".join(found) or "no address")
         if is_loopback(self.settings.address):
-            self.skip("the server is this machine (%s)" % self.settings.address)
+            self.skip(f"the server is this machine ({self.settings.address})")
             self.begin("IPv6 answers")
             return self.skip("the server is this machine")
         if not found:
             # the name can be published after the server was built, so this doesn't stop anything
             self.fail("name-unknown", seen, "warn")
         if self.settings.address not in found:
-            self.fail("name-elsewhere", "%s, but the server is %s" % (seen, self.settings.address), "warn")
+            self.fail("name-elsewhere", f"{seen}, but the server is {self.settings.address}", "warn")
         self.ok(seen)
         self.begin("IPv6 answers")
         for address in self.addresses.v6:
@@ -94,6 +94,6 @@ class Dns(Walk):
             Wire(address, self.port, self.settings.timeout).close()
         except WireError as exc:
             if exc.kind == "unreachable":
-                return self.skip("no IPv6 from here (%s)" % exc.text)
-            return self.note("ipv6-silent", "%s: %s" % (address, exc.text))
+                return self.skip(f"no IPv6 from here ({exc.text})")
+            return self.note("ipv6-silent", f"{address}: {exc.text}")
         self.ok(address)

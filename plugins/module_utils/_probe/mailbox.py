@@ -98,7 +98,7 @@ class Imaps(MailboxWalk):
             self.fail("mailbox-unreadable", text)
         messages = next((line.split()[1].decode() for line in lines if line.upper().endswith(b" EXISTS")), "?")
         next_uid = next((line for line in lines if b"[UIDNEXT " in line.upper()), b"[UIDNEXT 1]")
-        self.ok("%s messages" % messages)
+        self.ok(f"{messages} messages")
         return int(next_uid.upper().split(b"[UIDNEXT ")[1].split(b"]")[0])
 
     def wait_for_message(self, imap: Imap, first_new: int) -> int:
@@ -127,7 +127,7 @@ class Imaps(MailboxWalk):
         if changed:
             self.note("message-changed", changed)
         else:
-            self.ok("byte for byte, %.1f s after sending" % waited)
+            self.ok(f"byte for byte, {waited:.1f} s after sending")
         return found
 
     def look(self, imap: Imap, first_new: int) -> int:
@@ -140,7 +140,7 @@ class Imaps(MailboxWalk):
     def look_elsewhere(self, imap: Imap) -> t.NoReturn:
         """Not in the inbox in time: did a filter take it?"""
         imap.wire.step()
-        self.fail("not-delivered", "not in the inbox %g s after sending" % self.settings.delivery_timeout)
+        self.fail("not-delivered", f"not in the inbox {self.settings.delivery_timeout:g} s after sending")
 
     def remove(self, imap: Imap, found: int) -> None:
         self.begin("removed", imap.wire)

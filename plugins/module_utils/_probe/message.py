@@ -25,10 +25,10 @@ def compose(mailbox: str, token: str) -> bytes:
     domain = mailbox.rpartition("@")[2]
     head = [
         "Date: " + formatdate(localtime=False),
-        "From: <%s>" % mailbox,
-        "To: <%s>" % mailbox,
-        "Subject: port587 verify %s" % token,
-        "Message-ID: <%s@%s>" % (token, domain),
+        f"From: <{mailbox}>",
+        f"To: <{mailbox}>",
+        f"Subject: port587 verify {token}",
+        f"Message-ID: <{token}@{domain}>",
         # no vacation reply, please
         "Auto-Submitted: auto-generated",
         "MIME-Version: 1.0",
@@ -48,7 +48,7 @@ def difference(sent: bytes, received: bytes) -> str:
         )  # fmt: skip
     lines = head.split(b"\r\n")
     missing = [line for line in sent_head.split(b"\r\n") if line not in lines]
-    return "header missing or changed: %s" % missing[0].decode("utf-8", "replace") if missing else ""
+    return "header missing or changed: {}".format(missing[0].decode("utf-8", "replace")) if missing else ""
 
 
 def _first_difference(one: bytes, other: bytes) -> str:

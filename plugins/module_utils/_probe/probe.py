@@ -14,7 +14,7 @@ from ansible_collections.port587.mail.plugins.module_utils._probe import mailbox
 from ansible_collections.port587.mail.plugins.module_utils._probe.dns import Addresses, Dns
 from ansible_collections.port587.mail.plugins.module_utils._probe.message import compose
 from ansible_collections.port587.mail.plugins.module_utils._probe.records import Record
-from ansible_collections.port587.mail.plugins.module_utils._probe.walk import Settings, Shared, Walk
+from ansible_collections.port587.mail.plugins.module_utils._probe.walk import Settings, Shared
 
 #: In the order in which a report shows them.
 WALKS = {

@@ -18,7 +18,7 @@ def _text(line: bytes) -> str:
 
 
 def plain_token(login: str, password: str) -> str:
-    return base64.b64encode(("\0%s\0%s" % (login, password)).encode("utf-8")).decode("ascii")
+    return base64.b64encode((f"\0{login}\0{password}").encode("utf-8")).decode("ascii")
 
 
 class Reply(t.NamedTuple):
@@ -41,7 +41,7 @@ class Smtp:
         while True:
             line = _text(self.wire.line())
             if not re.match(r"[2-5]\d\d([ -]|$)", line):
-                raise WireError("protocol", "not an SMTP reply: %s" % line[:80])
+                raise WireError("protocol", f"not an SMTP reply: {line[:80]}")
             lines.append(line[4:])
             if line[3:4] != "-":
                 return Reply(int(line[:3]), lines)
@@ -74,9 +74,9 @@ class Smtp:
 
     def ask(self, sender: str, recipient: str) -> Reply:
         """Would this mail be taken? Nothing is sent."""
-        reply = self.command("MAIL FROM:<%s>" % sender)
+        reply = self.command(f"MAIL FROM:<{sender}>")
         if reply.code == 250:
-            reply = self.command("RCPT TO:<%s>" % recipient)
+            reply = self.command(f"RCPT TO:<{recipient}>")
         self.command("RSET")
         return reply
 
@@ -98,7 +98,7 @@ class Imap:
     def greeting(self) -> str:
         line = _text(self._line())
         if not line.upper().startswith(("* OK", "* PREAUTH")):
-            raise WireError("protocol", "not an IMAP greeting: %s" % line[:80])
+            raise WireError("protocol", f"not an IMAP greeting: {line[:80]}")
         return line[2:]
 
     def command(self, command: str, *answers: bytes) -> t.Tuple[str, str, t.List[bytes]]:
@@ -151,7 +151,7 @@ class Pop3:
     def reply(self) -> str:
         line = _text(self.wire.line())
         if not line.startswith(("+OK", "-ERR")):
-            raise WireError("protocol", "not a POP3 reply: %s" % line[:80])
+            raise WireError("protocol", f"not a POP3 reply: {line[:80]}")
         return line
 
     def command(self, command: str) -> str:
@@ -203,7 +203,7 @@ class Sieve:
             if re.match(r"(OK|NO|BYE)\b", line, re.I):
                 return line, lines
             if not line.startswith('"'):
-                raise WireError("protocol", "not a ManageSieve reply: %s" % line[:80])
+                raise WireError("protocol", f"not a ManageSieve reply: {line[:80]}")
             lines.append(line)
 
     def command(self, command: str) -> t.Tuple[str, t.List[str]]:
@@ -211,7 +211,7 @@ class Sieve:
         return self.reply()
 
     def login(self, login: str, password: str) -> str:
-        return self.command('AUTHENTICATE "PLAIN" "%s"' % plain_token(login, password))[0]
+        return self.command(f'AUTHENTICATE "PLAIN" "{plain_token(login, password)}"')[0]
 
 
 def sieve_capabilities(lines: t.List[str]) -> t.Dict[str, t.List[str]]:

@@ -17,7 +17,7 @@ _WIDTH = 100
 
 def sentence(finding: t.Dict[str, t.Any]) -> str:
     """The finding, its part of the mail system first."""
-    return "%s: %s. Seen: %s (%s). Cure: %s." % (
+    return "{}: {}. Seen: {} ({}). Cure: {}.".format(
         finding["component"], finding["cause"], finding["seen"], ", ".join(finding["endpoints"]), finding["cure"],
     )  # fmt: skip
 
@@ -37,7 +37,7 @@ def verdict(result: t.Dict[str, t.Any]) -> str:
 def _headline(result: t.Dict[str, t.Any]) -> str:
     server = result["host"]
     if result["address"] != server:
-        server += " (%s)" % result["address"]
+        server += " ({})".format(result["address"])
     failures = sum(finding["verdict"] == "fail" for finding in result["findings"])
     warnings = len(result["findings"]) - failures
     if failures:
@@ -50,10 +50,10 @@ def _headline(result: t.Dict[str, t.Any]) -> str:
 
 
 def _finding(finding: t.Dict[str, t.Any]) -> t.List[str]:
-    what = "%s %s" % ({"fail": "FAIL", "warn": "WARN"}[finding["verdict"]], finding["component"])
+    what = "{} {}".format({"fail": "FAIL", "warn": "WARN"}[finding["verdict"]], finding["component"])
     parts = [
         (what, finding["cause"]),
-        ("seen", "%s (%s)" % (finding["seen"], ", ".join(finding["endpoints"]))),
+        ("seen", "{} ({})".format(finding["seen"], ", ".join(finding["endpoints"]))),
         ("cure", finding["cure"]),
         ("more", finding["doc"]),
     ]
@@ -71,9 +71,9 @@ def _row(walk: t.Any, records: t.List[t.Dict[str, t.Any]], port: t.Optional[int]
     elif state == "skip" and any(record["verdict"] == "ok" for record in records):
         state = "ok"
         skipped = [record["step"] for record in records if record["verdict"] == "skip"]
-        seen = "not tried: %s (%s)" % (", ".join(skipped), worst["seen"])
+        seen = "not tried: {} ({})".format(", ".join(skipped), worst["seen"])
     else:
-        seen = "%s: %s" % (worst["step"], worst["seen"])
+        seen = "{}: {}".format(worst["step"], worst["seen"])
     label = walk.LABEL if port is None else "%d %s" % (port, walk.LABEL)
     return "  %-4s %-20s %-4s  %s" % (walk.COMPONENT, label, state, textwrap.shorten(seen, _WIDTH - 20, placeholder=" ..."))
 
@@ -96,5 +96,5 @@ def client_settings(result: t.Dict[str, t.Any], server: str) -> str:
     lines = ["What to type into a mail client:", ""]
     lines += ["  %8s  %s  %s  port %-5d %-8s  normal password" % (row[0], row[1], server, row[2], row[3]) for row in rows]
     user = result["login"] or "the full mail address"
-    lines += ["", "  User name, incoming and outgoing: %s. The password is the account's." % user]
+    lines += ["", f"  User name, incoming and outgoing: {user}. The password is the account's."]
     return "\n".join(lines)

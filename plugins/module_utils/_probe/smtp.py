@@ -155,7 +155,7 @@ class Submission(Msa):
     def no_auth_in_clear(self, smtp: Smtp) -> None:
         self.begin("no AUTH in clear")
         if smtp.mechanisms():
-            self.note("login-in-clear", "AUTH %s before TLS" % " ".join(smtp.mechanisms()))
+            self.note("login-in-clear", "AUTH {} before TLS".format(" ".join(smtp.mechanisms())))
         else:
             self.ok()
 
@@ -163,9 +163,9 @@ class Submission(Msa):
         self.begin("send", smtp.wire)
         mailbox = self.settings.mailbox
         body_type = " BODY=8BITMIME" if "8BITMIME" in smtp.features else ""
-        reply = smtp.command("MAIL FROM:<%s>%s" % (mailbox, body_type))
+        reply = smtp.command(f"MAIL FROM:<{mailbox}>{body_type}")
         if reply.code == 250:
-            reply = smtp.command("RCPT TO:<%s>" % mailbox)
+            reply = smtp.command(f"RCPT TO:<{mailbox}>")
         if reply.code == 250:
             reply = smtp.data(self.shared.message)
         if reply.code != 250:
@@ -264,7 +264,7 @@ class Mta(SmtpWalk):
         self.begin("unknown user refused", smtp.wire)
         if not self.settings.domain:
             return self.skip("no domain given")
-        reply = smtp.ask("", "no-such-user-%s@%s" % (self.shared.token[:8], self.settings.domain))
+        reply = smtp.ask("", f"no-such-user-{self.shared.token[:8]}@{self.settings.domain}")
         if reply.code < 400:
             self.warn("unknown-user-accepted", str(reply))
         elif reply.code < 500:
@@ -329,5 +329,5 @@ class WrongSettings(Walk):
         try:
             greeting = wire.line()
         except WireError as exc:
-            return self.ok("the client hears nothing and times out (%s)" % exc.text)
+            return self.ok(f"the client hears nothing and times out ({exc.text})")
         self.fail("tls-not-from-the-start", greeting.decode("utf-8", "replace"))

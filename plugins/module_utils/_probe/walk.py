@@ -162,7 +162,7 @@ class Walk(threading.Thread):
         except WireError as exc:
             self.fail("tls-broken", exc.text)
         shown = wire.certificate()
-        seen = "%s, %s, valid until %s" % (shown.protocol, shown.key, time.strftime("%Y-%m-%d", time.gmtime(shown.expires)))
+        seen = "{}, {}, valid until {}".format(shown.protocol, shown.key, time.strftime("%Y-%m-%d", time.gmtime(shown.expires)))
         if shown.key_is_weak:
             self.warn("key-weak", seen)
         elif shown.expires - self.settings.now() < RENEWAL_IS_LATE:
@@ -205,7 +205,7 @@ class Walk(threading.Thread):
         if chain:
             leaf = chain[0]
             names = [value for kind, value in leaf.get("subjectAltName", ()) if kind == "DNS"]
-            seen += " (for %s, issued by %s, until %s)" % (
+            seen += " (for {}, issued by {}, until {})".format(
                 ", ".join(names) or "no name",
                 _common_name(leaf.get("issuer", ())),
                 leaf.get("notAfter", "?"),
@@ -248,7 +248,7 @@ class Walk(threading.Thread):
         for step in self.STEPS:
             if step not in done:
                 self._step = step
-                self.skip("not tried, because of: %s" % because)
+                self.skip(f"not tried, because of: {because}")
 
 
 _BROKEN = {

@@ -52,7 +52,7 @@ class Wire:
         try:
             self._socket = socket.create_connection((address, port), timeout)  # type: socket.socket
         except socket.timeout:
-            raise WireError("filtered", "no answer within %g s" % timeout)
+            raise WireError("filtered", f"no answer within {timeout:g} s")
         except ConnectionRefusedError:
             raise WireError("refused", "connection refused")
         except OSError as exc:
