@@ -2,17 +2,15 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """preflight: from what is seen on a server to the findings, and how they are told."""
 
-from __future__ import annotations
-
 import os
 import socket
 import subprocess
 import sys
 import time
+import typing as t
 from pathlib import Path
 
 import pytest
-import yaml
 from ansible_collections.port587.mail.plugins.module_utils import _preflight
 from ansible_collections.port587.mail.plugins.module_utils._preflight import MIB, Process
 from ansible_collections.port587.mail.plugins.module_utils._preflight_net import Sight
@@ -139,7 +137,7 @@ def test_memory(tmp_path: Path, total: int, verdict: str) -> None:
         ("", {}, 2000),
     ],
 )
-def test_memory_limit_of_a_container(tmp_path: Path, cgroup: str, files: dict[str, str], expected: int) -> None:
+def test_memory_limit_of_a_container(tmp_path: Path, cgroup: str, files: t.Dict[str, str], expected: int) -> None:
     meminfo = f"MemTotal: {2000 * 1024} kB\nMemFree: 1 kB\nSwapTotal: 1024 kB\n"
     root = tree(tmp_path, proc__meminfo=meminfo, proc__self__cgroup=cgroup, **files)
     assert _preflight.memory(root) == (expected * MIB, MIB)
@@ -291,7 +289,7 @@ def test_hostname_behind_nat() -> None:
         (None, f"no name server answers for {PUBLIC}"),
     ],
 )
-def test_ptr(names: list[str] | None, seen: str) -> None:
+def test_ptr(names: t.Optional[t.List[str]], seen: str) -> None:
     finding = _preflight.check_ptr(NAME, SIGHT._replace(pointers={PUBLIC: names}))
     assert finding
     assert finding.verdict == "warn"
@@ -355,7 +353,7 @@ def test_report_of_a_fit_server_is_one_line() -> None:
 
 
 def test_every_check_can_be_skipped_by_name_and_is_documented() -> None:
-    spec = yaml.safe_load((ROOT / "roles/preflight/meta/argument_specs.yml").read_text())["argument_specs"]
-    assert spec["main"]["options"]["preflight_skip"]["choices"] == list(_preflight.CHECKS)
+    names = ", ".join(_preflight.CHECKS)
+    assert f"choices: [{names}]\n" in (ROOT / "roles/preflight/meta/argument_specs.yml").read_text()
     readme = (ROOT / "roles/preflight/README.md").read_text()
     assert all(f"| `{name}` |" in readme for name in _preflight.CHECKS)

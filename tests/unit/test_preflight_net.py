@@ -2,13 +2,11 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """preflight's questions to the network: bounded in time, and asked of the name servers themselves."""
 
-from __future__ import annotations
-
 import socket
 import struct
 import threading
 import time
-from collections.abc import Callable, Iterator
+import typing as t
 from contextlib import contextmanager
 
 import pytest
@@ -85,7 +83,7 @@ def test_nameservers_are_those_behind_the_stub() -> None:
 
 
 @contextmanager
-def name_server(reply: Callable[[bytes], bytes | None]) -> Iterator[int]:
+def name_server(reply: t.Callable[[bytes], t.Optional[bytes]]) -> t.Iterator[int]:
     """A real socket that answers one question."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as server:
         server.bind(("127.0.0.1", 0))

@@ -2,9 +2,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """server_info: versions from the texts that dpkg, apt, Postfix and Dovecot write."""
 
-from __future__ import annotations
-
 import re
+import typing as t
 from pathlib import Path
 
 import pytest
@@ -34,7 +33,7 @@ class Host:
     """Answers as the programs do, and remembers what it was asked."""
 
     def __init__(self, dpkg: str = "", policy: str = "", database: str = "hash") -> None:
-        self.asked: list[list[str]] = []
+        self.asked: t.List[t.List[str]] = []
         self.answers = {
             "dpkg-query": (1, dpkg, "dpkg-query: no packages found matching x"),
             "apt-cache": (0, policy, ""),
@@ -42,17 +41,17 @@ class Host:
             "dovecot": (0, "2.4.1-4 (7d8c0e5759)\n", ""),
         }
 
-    def run(self, command: list[str]) -> tuple[int, str, str]:
+    def run(self, command: t.List[str]) -> t.Tuple[int, str, str]:
         self.asked.append(command)
         return self.answers[command[0]]
 
     def info(
         self,
         *packages: str,
-        users: tuple[str, ...] = (),
-        parameters: tuple[str, ...] = (),
+        users: t.Tuple[str, ...] = (),
+        parameters: t.Tuple[str, ...] = (),
         os_release: str = DEBIAN_12,
-    ) -> dict:
+    ) -> t.Dict[str, t.Any]:
         return _server.ask(self.run, os_release, lambda name: name == "root", list(packages), list(users), parameters)
 
 
@@ -71,7 +70,7 @@ class Host:
         (None, None),
     ],
 )
-def test_version(package: str | None, program: str | None) -> None:
+def test_version(package: t.Optional[str], program: t.Optional[str]) -> None:
     assert _server.upstream(package) == program
 
 
@@ -170,7 +169,7 @@ def test_parameters() -> None:
     assert Host(policy=POLICY).info(parameters=asked)["postfix"]["knows"] == ["smtpd_forbid_bare_newline"]
     host = Host("postfix\tii \t3.10.5-0\ndovecot-core\tii \t1\n")
 
-    def run(command: list[str]) -> tuple[int, str, str]:
+    def run(command: t.List[str]) -> t.Tuple[int, str, str]:
         return (
             (0, "mail_version = 3\nno_such_parameter = yes\n", "")
             if command == ["postconf", "-d"]
