@@ -1,0 +1,150 @@
+# Copyright (c) The port587.mail contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
+# Runs on the server: Python 3.6 and the standard library only.
+
+"""Hashing passwords on the server, for its Dovecot, and recognising those that are hashed already.
+
+Dovecot's own tool is not used for it: `doveadm pw -t` wants the hash as an argument, where every process of the machine
+can read it, and can't be told how much memory ARGON2ID may take. Both schemes come from the library that Dovecot itself
+uses.
+
+Whether a password is still the same is asked of its hash, which costs what a login costs. A fingerprint kept beside it
+would be faster, for us and for whoever finds it in a backup: of all forms in which a password lies somewhere, the
+weakest is the one that gets attacked. Accounts whose hash is given (`password_hash`) cost nothing.
+"""
+
+import base64
+import concurrent.futures
+import ctypes
+import os
+import typing as t
+
+
+class HashError(Exception):
+    """A password could not be hashed; the message says why."""
+
+
+class Scheme:
+    """One way to hash: ``name`` as Dovecot writes it. Threads may share it; the libraries let go of Python's lock."""
+
+    name = ""
+
+    def usable(self) -> bool:
+        raise NotImplementedError
+
+    def hash(self, password: bytes) -> bytes:
+        raise NotImplementedError
+
+    def verify(self, password: bytes, data: bytes) -> bool:
+        raise NotImplementedError
+
+
+class Argon2id(Scheme):
+    """Memory-hard, so the best there is.
+
+    Dovecot's own default takes 64 MB and 100 ms of its one auth process at each login, so ten wrong passwords a second
+    would keep everybody out. OWASP's parameters (19 MB, 2 passes) take 25 ms.
+    """
+
+    name = "ARGON2ID"
+    _PASSES = 2
+    _MEMORY = 19 * 1024 * 1024
+    _LENGTH = 128  # crypto_pwhash_STRBYTES
+
+    def __init__(self) -> None:
+        self._sodium = _library("libsodium.so.23", "libsodium.so.26")
+        if self._sodium:
+            self._sodium.sodium_init()
+            size = ctypes.c_ulonglong
+            self._sodium.crypto_pwhash_str.argtypes = [ctypes.c_char_p, ctypes.c_char_p, size, size, ctypes.c_size_t]
+            self._sodium.crypto_pwhash_str_verify.argtypes = [ctypes.c_char_p, ctypes.c_char_p, size]
+
+    def usable(self) -> bool:
+        return self._sodium is not None
+
+    def hash(self, password: bytes) -> bytes:
+        assert self._sodium
+        out = ctypes.create_string_buffer(self._LENGTH)
+        if self._sodium.crypto_pwhash_str(out, password, len(password), self._PASSES, self._MEMORY) != 0:
+            raise HashError("ARGON2ID could not get the %d MB it works in" % (self._MEMORY // 1024 // 1024))
+        return out.value
+
+    def verify(self, password: bytes, data: bytes) -> bool:
+        assert self._sodium
+        return len(data) < self._LENGTH and self._sodium.crypto_pwhash_str_verify(data, password, len(password)) == 0
+
+
+class Sha512Crypt(Scheme):
+    """What every Dovecot and every crypt(3) has. Unlike bcrypt it does not stop reading after 72 bytes.
+
+    Ten times the rounds of Dovecot's default: a login then costs about what one with ARGON2ID does.
+    """
+
+    name = "SHA512-CRYPT"
+    _ROUNDS = 50000
+    _WORKSPACE = 1 << 18  # struct crypt_data, of which glibc's is the largest: 128 KiB
+
+    def __init__(self) -> None:
+        self._crypt = _library("libcrypt.so.1")
+        if self._crypt:
+            self._crypt.crypt_r.argtypes = [ctypes.c_char_p, ctypes.c_char_p, ctypes.c_char_p]
+            self._crypt.crypt_r.restype = ctypes.c_char_p
+
+    def usable(self) -> bool:
+        return self._crypt is not None
+
+    def hash(self, password: bytes) -> bytes:
+        salt = base64.b64encode(os.urandom(12), altchars=b"./")
+        result = self._run(password, b"$6$rounds=%d$%s$" % (self._ROUNDS, salt))
+        if not result.startswith(b"$6$"):
+            raise HashError("this server's crypt(3) does not know SHA512-CRYPT")
+        return result
+
+    def verify(self, password: bytes, data: bytes) -> bool:
+        return self._run(password, data) == data
+
+    def _run(self, password: bytes, setting: bytes) -> bytes:
+        assert self._crypt
+        return self._crypt.crypt_r(password, setting, ctypes.create_string_buffer(self._WORKSPACE)) or b""
+
+
+#: The best first.
+SCHEMES = (Argon2id, Sha512Crypt)
+NAMES = [scheme.name for scheme in SCHEMES]
+
+
+def _library(*names: str) -> t.Optional[ctypes.CDLL]:
+    for name in names:
+        try:
+            return ctypes.CDLL(name)
+        except OSError:
+            continue
+    return None
+
+
+def choose(wanted: str, known: t.Iterable[str]) -> t.Optional[Scheme]:
+    """The best scheme that the server's Dovecot knows, or the one that is ``wanted`` if that isn't ``auto``."""
+    for kind in SCHEMES:
+        if kind.name in known and wanted in ("auto", kind.name):
+            scheme = kind()
+            if scheme.usable():
+                return scheme
+    return None
+
+
+def hashes(scheme: Scheme, passwords: t.Dict[str, str], existing: t.Dict[str, str]) -> t.Dict[str, str]:
+    """``{SCHEME}data`` for each login: the existing one where its scheme is this and the password is still the same."""
+    prefix = "{%s}" % scheme.name
+
+    def one(login: str) -> str:
+        password = passwords[login].encode("utf-8")
+        old = existing.get(login, "")
+        if old.startswith(prefix) and scheme.verify(password, old[len(prefix) :].encode("utf-8")):
+            return old
+        return prefix + scheme.hash(password).decode("ascii")
+
+    # more at a time than there are processors would only take memory
+    with concurrent.futures.ThreadPoolExecutor(max_workers=os.cpu_count() or 1) as pool:
+        return dict(zip(passwords, pool.map(one, passwords)))

@@ -1,0 +1,264 @@
+#!/usr/bin/python
+# Copyright (c) The port587.mail contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+DOCUMENTATION = r"""
+module: accounts
+short_description: Set who has a mailbox on a mail server, what forwards where, and who may send as whom
+version_added: 1.0.0
+author: The port587.mail contributors (@port587)
+description:
+  - Writes Dovecot's passwd-file and the lookup tables of Postfix under C(/etc/port587/accounts), all of them in one
+    transaction. What is not in the data is not on the server afterwards.
+  - Passwords are hashed on the server. A password that has not changed keeps its hash, so the second run changes
+    nothing. Dovecot and Postfix see the new files without a reload.
+  - All mistakes in the data are reported at once, before anything is written.
+  - The mail of an account that is removed stays where it is.
+options:
+  domains:
+    description: The domains whose mail this server takes.
+    type: list
+    elements: str
+    required: true
+  accounts:
+    description: Those who can log in.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      address:
+        description: The address, which is also the login.
+        type: str
+        required: true
+      password:
+        description: The password. Any text of up to 511 bytes without control characters; hashed just as it is given,
+          without Unicode normalisation. Text only, so put numbers in quotes.
+        type: raw
+      password_hash:
+        description: Instead of O(accounts[].password), its hash as C({SCHEME}data), in any scheme that this server's
+          Dovecot knows.
+        type: str
+      name:
+        description: The person's name.
+        type: str
+      aliases:
+        description: Further addresses that deliver here, and as which it may send.
+        type: list
+        elements: str
+      senders:
+        description: Further addresses as which it may send. V(@example.com) means all in that domain that are nobody
+          else's.
+        type: list
+        elements: str
+      quota:
+        description: The size limit of the mailbox with K, M, G or T, such as V(1G). V(0) means no limit. Without it,
+          that of the server.
+        type: raw
+      enabled:
+        description: Whether it can log in. An account that is not enabled gets the answer to a wrong password, and
+          still receives mail.
+        type: bool
+        default: true
+      send_only:
+        description: Whether it only sends. Such an account can't read mail and has no mailbox; mail to it is refused.
+        type: bool
+        default: false
+  aliases:
+    description: Addresses that forward, to accounts here or to elsewhere.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      address:
+        description: The address. V(@example.com) takes the mail of all in that domain who are nobody else.
+        type: str
+        required: true
+      to:
+        description: Where its mail goes.
+        type: list
+        elements: str
+        required: true
+      senders:
+        description: The accounts that may send as it.
+        type: list
+        elements: str
+  hostname:
+    description: The server's own name, which can't be one of O(domains).
+    type: str
+    default: ""
+  postmaster:
+    description: Where mail to C(postmaster@) and C(abuse@) of each domain goes, unless there is an account or alias of
+      that name. Without it, to the first account that receives mail.
+    type: str
+    default: ""
+  password_scheme:
+    description:
+      - How passwords are hashed. V(auto) takes the best that this server's Dovecot has.
+      - V(ARGON2ID) works in 19 MB with 2 passes, V(SHA512-CRYPT) with 50000 rounds. Neither cuts a long password off.
+    type: str
+    choices: [auto, ARGON2ID, SHA512-CRYPT]
+    default: auto
+attributes:
+  check_mode:
+    description: Predicts what it would do. RV(not_validated) says what could not be seen.
+    support: full
+  diff_mode:
+    description: Shows the files, with the hashes masked.
+    support: full
+notes:
+  - Packages C(postfix) and C(dovecot-core) have to be installed.
+"""
+
+EXAMPLES = r"""
+- name: Give Eve a mailbox
+  port587.mail.accounts:
+    domains: [example.com]
+    accounts:
+      - {address: eve@example.com, password: "{{ vault_eve }}", aliases: [info@example.com]}
+    aliases:
+      - {address: team@example.com, to: [eve@example.com, bob@example.org]}
+"""
+
+RETURN = r"""
+added:
+  description: The accounts that are new.
+  returned: success
+  type: list
+  elements: str
+  sample: [eve@example.com]
+changed_accounts:
+  description: The accounts of which something other than their address changed, such as the password or the quota.
+  returned: success
+  type: list
+  elements: str
+removed:
+  description: The accounts that are no longer there.
+  returned: success
+  type: list
+  elements: str
+not_validated:
+  description: What could not be checked, in check mode on a server where the programs are not installed yet.
+  returned: success
+  type: list
+  elements: str
+"""
+
+import typing as t
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.port587.mail.plugins.module_utils import _accounts, _accounts_files, _passwords, _transaction
+from ansible_collections.port587.mail.plugins.module_utils._accounts_files import Site
+
+DIRECTORY = "/etc/port587/accounts"
+PASSWD = DIRECTORY + "/passwd"
+
+ARGUMENTS = {
+    "domains": {"type": "list", "elements": "str", "required": True},
+    "accounts": {
+        "type": "list",
+        "elements": "dict",
+        "default": [],
+        "options": {
+            "address": {"type": "str", "required": True},
+            # raw: as a str, Ansible would make text of a number without a word
+            "password": {"type": "raw", "no_log": True},
+            "password_hash": {"type": "str", "no_log": True},
+            "name": {"type": "str"},
+            "aliases": {"type": "list", "elements": "str"},
+            "senders": {"type": "list", "elements": "str"},
+            "quota": {"type": "raw"},
+            "enabled": {"type": "bool", "default": True},
+            "send_only": {"type": "bool", "default": False},
+        },
+    },
+    "aliases": {
+        "type": "list",
+        "elements": "dict",
+        "default": [],
+        "options": {
+            "address": {"type": "str", "required": True},
+            "to": {"type": "list", "elements": "str", "required": True},
+            "senders": {"type": "list", "elements": "str"},
+        },
+    },
+    "hostname": {"type": "str", "default": ""},
+    "postmaster": {"type": "str", "default": ""},
+    "password_scheme": {"type": "str", "choices": ["auto"] + _passwords.NAMES, "default": "auto", "no_log": False},
+}  # type: t.Dict[str, t.Dict[str, t.Any]]
+
+
+class Refused(Exception):
+    """This server can't do what is wanted; the message says why."""
+
+
+def known_schemes(module: AnsibleModule) -> t.List[str]:
+    """The schemes of this server's Dovecot; none if there is no Dovecot."""
+    doveadm = module.get_bin_path("doveadm")
+    return module.run_command([doveadm, "pw", "-l"], check_rc=True)[1].split() if doveadm else []
+
+
+def hash_all(site: Site, wanted: str, known: t.List[str], existing: t.Dict[str, str]) -> t.Dict[str, str]:
+    """The hash of each account: given, kept or made."""
+    unknown = _accounts.unknown_schemes(site, known)
+    if unknown:
+        raise Refused("\n".join(unknown))
+    scheme = _passwords.choose(wanted, known)
+    if scheme is None:
+        raise Refused("password_scheme: this server can't hash with %s; it has %s" % (wanted, ", ".join(sorted(known))))
+    given = {a.address: a.password_hash for a in site.accounts if a.password_hash is not None}
+    passwords = {a.address: a.password for a in site.accounts if a.password is not None}
+    return dict(_passwords.hashes(scheme, passwords, existing), **given)
+
+
+def run(module: AnsibleModule) -> t.Dict[str, t.Any]:
+    p = module.params
+    site, problems = _accounts.read(p["domains"], p["accounts"], p["aliases"], p["hostname"], p["postmaster"])
+    if problems:
+        raise Refused("\n".join(problems))
+
+    before = _accounts_files.read_passwd((_transaction.read_file(PASSWD) or b"").decode("utf-8", "replace"))
+    not_validated = []  # type: t.List[str]
+    known = known_schemes(module)
+    if known:
+        existing = {login: line[0] for login, line in before.items()}
+        hashes = hash_all(site, p["password_scheme"], known, existing)
+    elif module.check_mode:
+        not_validated.append("passwords: Dovecot is not installed yet, so nobody can say which hashes it knows")
+        hashes = {account.address: "{not hashed yet}" for account in site.accounts}
+    else:
+        raise Refused("Dovecot is not installed, so nobody can say which hashes it knows; install dovecot-core first")
+    text = _accounts_files.passwd(site, hashes)
+    after = _accounts_files.read_passwd(text)
+
+    files = [_transaction.File(PASSWD, text.encode("utf-8"), 0o640, "root", "dovecot", secret=True)]
+    files += [
+        _transaction.File("%s/%s" % (DIRECTORY, name), table.encode("utf-8"), 0o640, "root", "postfix", map=True)
+        for name, table in sorted(_accounts_files.maps(site).items())
+    ]
+    # no daemon has to be told: Dovecot and Postfix look whether these files have changed
+    result = _transaction.run("accounts", files, [_transaction.Directory(DIRECTORY)], check_mode=module.check_mode)
+    shown = _accounts_files.masked(before, after)
+    return {
+        "changed": result.changed,
+        "diff": [dict(d, **shown) if d["after_header"].startswith(PASSWD + " ") else d for d in result.diff],
+        "added": sorted(set(after) - set(before)),
+        "changed_accounts": sorted(login for login in after if login in before and before[login] != after[login]),
+        "removed": sorted(set(before) - set(after)),
+        "not_validated": not_validated + result.not_validated,
+    }
+
+
+def main() -> None:
+    module = AnsibleModule(argument_spec=ARGUMENTS, supports_check_mode=True)
+    try:
+        result = run(module)
+    except _transaction.TransactionError as error:
+        module.fail_json(msg=str(error), **error.details)
+    except (Refused, _passwords.HashError) as error:
+        module.fail_json(msg=str(error))
+    module.exit_json(**result)
+
+
+if __name__ == "__main__":
+    main()
