@@ -1,0 +1,31 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+SCENARIO ?= default
+
+help: ## say what can be made
+	@sed -n 's/^\([a-z-]*\): ##/\1:/p' Makefile | column -t -s :
+
+demo: ## a VPS in a container, turned into a mail server over SSH, with what to type into a mail client
+	@scripts/demo up
+
+demo-down: ## remove the demo
+	@scripts/demo down
+
+test: ## all of it: lint, unit, sanity, build, molecule
+	@scripts/test
+
+lint: ## the linters
+	@scripts/test lint
+
+unit: ## the unit tests, on this machine's Pythons; no host is needed
+	@scripts/test unit
+
+sanity: ## ansible-test sanity
+	@scripts/test sanity
+
+molecule: ## one scenario: make molecule SCENARIO=default
+	@scripts/molecule $(SCENARIO)
+
+clean: ## remove what the other targets made in this folder
+	rm -rf .cache .mypy_cache .pytest_cache .ruff_cache port587-mail-*.tar.gz
+
+.PHONY: help demo demo-down test lint unit sanity molecule clean

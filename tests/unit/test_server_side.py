@@ -1,0 +1,16 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright: (c) The port587.mail contributors
+"""Every module can be loaded, with all that it imports, by the Python that runs these tests: on servers that may be 3.6."""
+
+import importlib
+import pathlib
+
+import pytest
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+MODULES = sorted(path.stem for path in (ROOT / "plugins" / "modules").glob("*.py"))
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_a_module_loads(module: str) -> None:
+    assert importlib.import_module("ansible_collections.port587.mail.plugins.modules." + module)
