@@ -9,16 +9,17 @@ short_description: Walk into a mail server as a mail client does, and name the p
 version_added: 1.0.0
 author: The port587.mail contributors (@port587)
 description:
-  - Does from outside what a mail client (MUA) does, step by step, with a deadline per step. It finds the server by its name,
-    connects to 587 and 465 (MSA), 25 (MTA), 993, 995, 143 and 110 (MRA) and 4190 (ManageSieve), verifies the certificate on
-    each, logs in, sends a message to the account itself, finds it again over IMAP and POP3, compares it byte for byte, and
-    removes it.
-  - Also asks what must be refused, such as relaying without a login, mail to users who don't exist, and logins before TLS.
+  - Does from outside what a mail client (MUA) does, step by step, with a deadline per step. It finds the server by its
+    name, connects to 587 and 465 (MSA), 25 (MTA), 993, 995, 143 and 110 (MRA) and 4190 (ManageSieve), verifies the
+    certificate on each, logs in, sends a message to the account itself, finds it again over IMAP and POP3, compares it
+    byte for byte, and removes it.
+  - Also asks what must be refused, such as relaying without a login, mail to users who don't exist, and logins before
+    TLS.
   - What waits for the network runs side by side. A healthy server takes a second or two.
   - A step that can't be judged because an earlier one failed is C(skip), never C(fail).
   - The password is said only inside verified TLS. A password that is refused is tried no more than twice.
-  - Run it on the controller (C(delegate_to=localhost)) or on any machine other than the mail server. The server treats itself
-    better than it treats the world, so that a test from there proves little.
+  - Run it on the controller (C(delegate_to=localhost)) or on any machine other than the mail server. The server treats
+    itself better than it treats the world, so that a test from there proves little.
   - A server that fails does not make the module fail. See RV(verdict), and M(port587.mail.verdict) for a report.
 options:
   host:
@@ -73,8 +74,8 @@ options:
     default: [dns, submission, submissions, smtp, imaps, pop3s, imap, pop3, sieve, wrong_settings]
   ca_file:
     description: >-
-      File with the certificates of the authorities to trust, on the machine that this module runs on. By default those of
-      that machine.
+      File with the certificates of the authorities to trust, on the machine that this module runs on. By default those
+      of that machine.
     type: path
   ca_pem:
     description: The same as text.
@@ -226,7 +227,9 @@ def _settings(module: AnsibleModule, address: str) -> Settings:
     try:
         context = trust(params["ca_pem"], params["ca_file"])
     except (OSError, ValueError) as exc:
-        module.fail_json(msg="{} can't be used: {}".format("ca_file " + params["ca_file"] if params["ca_file"] else "ca_pem", exc))
+        module.fail_json(
+            msg="{} can't be used: {}".format("ca_file " + params["ca_file"] if params["ca_file"] else "ca_pem", exc)
+        )
     return Settings(
         host=params["host"],
         address=address,

@@ -8,8 +8,8 @@ short_description: Say what a probe has found, so that a person can read it
 version_added: 1.0.0
 author: The port587.mail contributors (@port587)
 description:
-  - Prints a verdict from what M(port587.mail.probe) returned. If something is wrong, the part that fails comes first, in one
-    sentence, with the cure. If all is well, it prints what to type into a mail client.
+  - Prints a verdict from what M(port587.mail.probe) returned. If something is wrong, the part that fails comes first, in
+    one sentence, with the cure. If all is well, it prints what to type into a mail client.
   - Fails if the verdict is V(fail).
   - Runs on the controller only.
 options:

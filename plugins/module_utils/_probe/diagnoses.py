@@ -41,8 +41,8 @@ DIAGNOSES = {
     ),
     "server-unreachable": Diagnosis(
         "network",
-        "no mail port answers: the server is down, the address is wrong, or a firewall drops everything",
-        "check the address and the provider's firewall, and that the server runs",
+        "no mail port answers: the server is down, the address is wrong, or a firewall stands in between",
+        "check the address, that the machine runs, and the provider's firewall",
     ),
     "port-filtered": Diagnosis(
         "network",
@@ -56,7 +56,7 @@ DIAGNOSES = {
     ),
     "submission-closed": Diagnosis(
         "MSA",
-        "Postfix runs, but its submission service on port {port} is not switched on in master.cf (it is shipped commented out)",
+        "Postfix's service on port {port} is not switched on; it is shipped commented out in master.cf",
         "enable the service in /etc/postfix/master.cf and restart Postfix",
     ),
     "smtp-closed": Diagnosis(
@@ -81,20 +81,24 @@ DIAGNOSES = {
     ),
     "dovecot-stopped": Diagnosis(
         "MRA",
-        "Dovecot does not run: nobody can read mail, nor log in for sending, because Postfix asks Dovecot for the password",
+        "Dovecot does not run: nobody can read mail or log in for sending, as Postfix asks Dovecot about passwords",
         "start Dovecot; journalctl -u dovecot says why it stopped",
+    ),
+    "dovecot-auth-broken": Diagnosis(
+        "MRA",
+        "Dovecot runs, but the part of it that checks passwords does not start",
+        "journalctl -u dovecot names the reason, such as an unknown word in auth_mechanisms",
     ),
     # a service that answers wrongly
     "service-dies": Diagnosis(
         "",
-        "the program behind port {port} dies as soon as somebody connects, for Postfix most often because it can't use "
-        "Dovecot's login socket (wrong path, owner or mode)",
-        "smtpd_sasl_path = private/auth; in Dovecot that socket with user = postfix, group = postfix, mode = 0660; then restart both",
+        "the program behind port {port} dies as soon as somebody connects",
+        "the server's journal has its last words (fatal: ...); correct that and restart the service",
     ),
     "service-stalls": Diagnosis(
         "",
-        "the server takes the connection, but does not answer in time: it is overloaded or throttled after failures",
-        "look at the server's journal and load; restart the service",
+        "the server takes the connection on port {port}, but does not answer in time",
+        "look at the server's load and journal (Postfix: throttling after a fatal error), then restart the service",
     ),
     "service-confused": Diagnosis(
         "",
@@ -144,8 +148,8 @@ DIAGNOSES = {
     ),
     "certificate-chain": Diagnosis(
         "",
-        "the server does not send the intermediate certificate, so clients can't build the chain",
-        "serve the full chain (fullchain.pem, leaf first), not only the certificate",
+        "the server sends its certificate alone, and its issuer is not known here: the intermediate is missing",
+        "serve the full chain (fullchain.pem, leaf first); where the CA is your own, clients have to import its file",
     ),
     "certificate-untrusted": Diagnosis(
         "",
@@ -158,7 +162,9 @@ DIAGNOSES = {
         "look why the automatic renewal does not run, or renew it by hand",
     ),
     "key-weak": Diagnosis(
-        "", "the key is shorter than 2048 bits", "make a new ECDSA P-256 or RSA 2048 key and certificate"
+        "",
+        "the key is shorter than 2048 bits",
+        "make a new ECDSA P-256 or RSA 2048 key and certificate",
     ),
     # logging in
     "login-in-clear": Diagnosis(
@@ -168,16 +174,19 @@ DIAGNOSES = {
     ),
     "login-not-offered": Diagnosis(
         "",
-        "no login with a password is offered after TLS",
+        "no login with a password is offered on port {port}",
         "Postfix: smtpd_sasl_auth_enable = yes on this service; Dovecot: auth_mechanisms = plain login",
     ),
     "login-only-plain": Diagnosis(
-        "MSA", "LOGIN is not offered, which Outlook needs", "auth_mechanisms = plain login in Dovecot"
-    ),
-    "login-backend": Diagnosis(
         "MSA",
-        "Postfix can't ask Dovecot whether the password is right: the login socket is missing, or not where Postfix looks",
-        "in Dovecot, service auth with unix_listener /var/spool/postfix/private/auth; in Postfix, smtpd_sasl_path = private/auth",
+        "the mechanism LOGIN is not offered, which Outlook needs",
+        "auth_mechanisms = plain login in Dovecot",
+    ),
+    "login-socket": Diagnosis(
+        "MSA",
+        "Postfix can't use Dovecot's login socket: it is missing, somewhere else, or not accessible to postfix",
+        "Dovecot: service auth with unix_listener /var/spool/postfix/private/auth (mode 0660, user and group postfix); "
+        "Postfix: smtpd_sasl_type = dovecot, smtpd_sasl_path = private/auth; then restart both",
     ),
     "login-refused": Diagnosis(
         "MUA",
@@ -191,8 +200,8 @@ DIAGNOSES = {
     ),
     "login-not-for-reading": Diagnosis(
         "MRA",
-        "the same password is accepted for sending: the account may not read mail, or Dovecot treats it differently here",
-        "if the account is not meant to be send-only, allow it in Dovecot's passdb",
+        "the same password is accepted for sending: the account may not read mail",
+        "if it is not meant to be send-only, allow it in Dovecot's passdb",
     ),
     "login-on-25": Diagnosis(
         "MTA",
@@ -222,9 +231,14 @@ DIAGNOSES = {
     ),
     "recipient-unknown": Diagnosis(
         "",
-        "the server does not know the account's own address: it is missing in virtual_mailbox_maps, or its domain stands in "
-        "mydestination too",
-        "list the domain only in virtual_mailbox_domains and the address in virtual_mailbox_maps",
+        "the server does not know the account's own address",
+        "list the address in the table that virtual_mailbox_maps names, run postmap on it, and its domain in "
+        "virtual_mailbox_domains",
+    ),
+    "domain-is-local": Diagnosis(
+        "",
+        "the domain stands in mydestination, so Postfix looks for system users instead of mailboxes",
+        "take it out of mydestination; it belongs only into virtual_mailbox_domains",
     ),
     "mailbox-full": Diagnosis("MDA", "the mailbox is full", "delete mail, or raise the account's quota"),
     "lookup-failed": Diagnosis(
@@ -241,14 +255,14 @@ DIAGNOSES = {
     ),
     "unknown-user-accepted": Diagnosis(
         "MTA",
-        "mail to an address that does not exist is accepted: either a catch-all is meant, or it bounces later to forged senders",
-        "if there is no catch-all, list the mailboxes in virtual_mailbox_maps so that Postfix refuses the others at once",
+        "mail to an address that does not exist is taken: a catch-all, or it bounces later to forged senders",
+        "if no catch-all is meant, list the mailboxes in virtual_mailbox_maps so that Postfix refuses all others",
     ),
     # delivery and reading
     "not-delivered": Diagnosis(
         "MDA",
-        "Postfix took the message, but it did not reach the mailbox: delivery to Dovecot's LMTP socket fails, or a filter took it",
-        "postqueue -p shows the reason; unix_listener private/dovecot-lmtp for postfix, /var/vmail owned by vmail",
+        "Postfix took the message, but it did not reach the mailbox: it waits in the queue, or a filter took it",
+        "postqueue -p shows why it waits; Dovecot must listen on /var/spool/postfix/private/dovecot-lmtp for postfix",
     ),
     "delivered-elsewhere": Diagnosis(
         "MDA", "a filter put the message into another folder", "look at the account's and the server's Sieve scripts"
@@ -260,10 +274,17 @@ DIAGNOSES = {
     ),
     "mailbox-unreadable": Diagnosis(
         "MRA",
-        "the login works but the mailbox can't be opened, most often because its files belong to somebody else",
-        "chown -R vmail:vmail /var/vmail; the journal names the folder",
+        "the password is right but the mailbox can't be opened, most often because its files belong to somebody else",
+        "chown -R vmail:vmail /var/vmail; journalctl -u dovecot names the folder",
     ),
     "not-removed": Diagnosis(
-        "MRA", "the test message could not be removed again", "delete the message with 'port587 verify' in its subject"
+        "MRA",
+        "the test message could not be removed again",
+        "delete the message with 'port587 verify' in its subject",
+    ),
+    "clock-wrong": Diagnosis(
+        "",
+        "the server's clock and the one here differ",
+        "look at both with timedatectl, and let systemd-timesyncd or chrony run where it is wrong",
     ),
 }  # type: t.Dict[str, Diagnosis]

@@ -34,7 +34,7 @@ def system_lookup(name: str, family: socket.AddressFamily) -> t.List[str]:
 
 
 def resolve(name: str, timeout: float, lookup: Lookup = system_lookup) -> Addresses:
-    """Both families side by side. The system's resolver knows no deadline, so it is left alone when it takes too long."""
+    """Both families side by side. The system's resolver knows no deadline, so it is not waited for longer."""
     found = {socket.AF_INET: [], socket.AF_INET6: []}  # type: t.Dict[socket.AddressFamily, t.List[str]]
 
     def ask(family: socket.AddressFamily) -> None:
@@ -71,14 +71,13 @@ class Dns(Walk):
 
     def walk(self) -> None:
         self.begin("address of the name")
-        found = self.addresses.all()
-        seen = "{}: {}".format(self.settings.host, ", ".join(found) or "no address")
         if is_loopback(self.settings.address):
-            self.skip(f"the server is this machine ({self.settings.address})")
-            self.begin("IPv6 answers")
-            return self.skip("the server is this machine")
+            self.skip("the server is on this machine", *self.STEPS)
+            return
+        found = self.addresses.all()
+        seen = f"{self.settings.host}: {', '.join(found) or 'no address'}"
+        # the name can be published after the server was built, so this is no failure
         if not found:
-            # the name can be published after the server was built, so this doesn't stop anything
             self.fail("name-unknown", seen, "warn")
         if self.settings.address not in found:
             self.fail("name-elsewhere", f"{seen}, but the server is {self.settings.address}", "warn")
@@ -94,6 +93,8 @@ class Dns(Walk):
             Wire(address, self.port, self.settings.timeout).close()
         except WireError as exc:
             if exc.kind == "unreachable":
-                return self.skip(f"no IPv6 from here ({exc.text})")
-            return self.note("ipv6-silent", f"{address}: {exc.text}")
-        self.ok(address)
+                self.skip(f"no IPv6 from here ({exc.text})")
+            else:
+                self.note("ipv6-silent", f"{address}: {exc.text}")
+        else:
+            self.ok(address)

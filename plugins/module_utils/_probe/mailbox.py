@@ -6,15 +6,28 @@
 
 """The walks into Dovecot: imaps (993), pop3s (995), imap (143), pop3 (110) and sieve (4190)."""
 
+import re
 import time
 import typing as t
 
-from ansible_collections.port587.mail.plugins.module_utils._probe.message import difference
-from ansible_collections.port587.mail.plugins.module_utils._probe.protocols import Imap, Pop3, Sieve, sieve_capabilities
-from ansible_collections.port587.mail.plugins.module_utils._probe.walk import Walk
+from ansible_collections.port587.mail.plugins.module_utils._probe.message import clock_difference, difference
+from ansible_collections.port587.mail.plugins.module_utils._probe.protocols import (
+    Imap,
+    Pop3,
+    Sieve,
+    sieve_capabilities,
+)
+from ansible_collections.port587.mail.plugins.module_utils._probe.walk import LOGIN_PATIENCE, Walk
+from ansible_collections.port587.mail.plugins.module_utils._probe.wire import Wire
 
 #: POP3 has no search: the message is among the newest, unless mail pours in.
 NEWEST = 20
+
+#: Folders to look into when the message is not in the inbox.
+MOST_FOLDERS = 20
+
+#: Minutes are enough to make a second factor, a signature or a certificate fail.
+CLOCK_TOLERANCE = 120.0
 
 
 class MailboxWalk(Walk):
@@ -23,72 +36,75 @@ class MailboxWalk(Walk):
     COMPONENT = "MRA"
     CLOSED = ("retrieval-closed", "fail")
 
-    def reconnect_unverified(self) -> t.Any:
-        wire = self.connect()
-        wire.step()
-        self.agree_to_tls(wire)
-        wire.start_tls(self.unverified_context(), self.settings.host)
-        return wire
+    def greeted(self, seen: str, good: bool) -> None:
+        """The end of the step ``greeting``."""
+        if good:
+            self.ok(seen)
+        else:
+            self.fail("dovecot-auth-broken" if "auth process" in seen.lower() else "service-busy", seen)
 
-    def agree_to_tls(self, wire: t.Any) -> None:
-        """What has to be said in clear before TLS. Nothing where TLS comes first."""
-
-    def may_log_in(self, step: str) -> bool:
-        """Whether this walk should try the password after IMAP did."""
-        self.begin(step)
+    def may_log_in(self) -> bool:
+        """Whether the password is worth trying, after IMAP and submission have tried it."""
         if not self.settings.password:
-            self.skip("no password given")
+            self.skip("no password given", "login")
             return False
-        if self.shared.mail_login.wait(4 * self.settings.timeout) == "refused":
-            self.skip("refused over IMAP already")
+        imap = self.shared.imap_login.wait()
+        if imap == "refused" or (imap == "untried" and self.shared.smtp_login.wait() == "refused"):
+            self.skip("refused already", "login")
             return False
         return True
 
-    def refused(self) -> str:
-        sending = self.shared.smtp_login.wait(4 * self.settings.timeout)
-        return "login-not-for-reading" if sending == "accepted" else "login-refused"
+    def refused(self, seen: str) -> t.NoReturn:
+        """The login failed."""
+        if re.search("internal error|unavailable", seen, re.IGNORECASE):
+            self.fail("mailbox-unreadable", seen)
+        self.shared.imap_login.tell("refused")
+        sends = self.shared.smtp_login.wait() == "accepted"
+        self.fail("login-not-for-reading" if sends else "login-refused", seen)
 
 
 class Imaps(MailboxWalk):
-    """993: where a mail client reads. Finds the test message and, after POP3 has seen it, removes it."""
+    """993: where a mail client reads. Finds the test message and, when POP3 has seen it too, removes it."""
 
     SERVICE = "imaps"
     LABEL = "IMAP"
     WELL = "TLS, login; the test message came back byte for byte and was removed"
-    STEPS = ("connect", "certificate", "greeting", "login", "open mailbox", "delivery", "removed")
+    STEPS = ("connect", "certificate", "greeting", "login", "open mailbox", "delivery", "clock", "removed")
+    IMPLICIT_TLS = True
 
     def walk(self) -> None:
         wire = self.open()
         self.start_tls(wire)
         imap = Imap(wire)
         self.begin("greeting", wire)
-        self.ok(imap.greeting())
+        greeting = imap.greeting()
+        self.greeted(greeting, greeting.upper().startswith("OK"))
         if not self.settings.password:
-            for step in ("login", "open mailbox", "delivery", "removed"):
-                self.begin(step)
-                self.skip("no password given")
+            self.skip("no password given", "login", "open mailbox", "delivery", "clock", "removed")
             return
         self.login(imap)
         first_new = self.open_mailbox(imap)
-        found = self.wait_for_message(imap, first_new)
-        self.remove(imap, found)
+        self.shared.mailbox.tell("open")
+        if self.shared.sending.wait() != "sent":
+            self.skip("nothing was sent", "delivery", "clock", "removed")
+        else:
+            self.deliver(imap, first_new)
         imap.command("LOGOUT")
 
     def finish(self) -> None:
-        self.shared.mail_login.tell("untried")
-        self.shared.found_by_imap.tell("untried")
+        self.shared.imap_login.tell("untried")
+        self.shared.mailbox.tell("closed")
+        self.shared.imap_found.tell("missing")
 
     def login(self, imap: Imap) -> None:
         self.begin("login", imap.wire)
         capabilities = imap.capabilities()
+        imap.wire.step(LOGIN_PATIENCE)
         word, text = imap.login(capabilities, self.settings.login, self.settings.password)
-        if word == "OK":
-            self.shared.mail_login.tell("accepted")
-            return self.ok()
-        self.shared.mail_login.tell("refused")
-        if "UNAVAILABLE" in text.upper():
-            self.fail("mailbox-unreadable", text)
-        self.fail(self.refused(), text)
+        if word != "OK":
+            self.refused(text)
+        self.shared.imap_login.tell("accepted")
+        self.ok()
 
     def open_mailbox(self, imap: Imap) -> int:
         """Gives the number that the next message will get, so that a big mailbox needs no search."""
@@ -96,61 +112,87 @@ class Imaps(MailboxWalk):
         word, text, lines = imap.command("SELECT INBOX")
         if word != "OK":
             self.fail("mailbox-unreadable", text)
-        messages = next((line.split()[1].decode() for line in lines if line.upper().endswith(b" EXISTS")), "?")
-        next_uid = next((line for line in lines if b"[UIDNEXT " in line.upper()), b"[UIDNEXT 1]")
-        self.ok(f"{messages} messages")
-        return int(next_uid.upper().split(b"[UIDNEXT ")[1].split(b"]")[0])
+        answer = b"\n".join(lines).upper()
+        exists = re.search(rb"\* (\d+) EXISTS", answer)
+        next_uid = re.search(rb"\[UIDNEXT (\d+)\]", answer)
+        self.ok(f"{int(exists.group(1)) if exists else 'unknown number of'} messages")
+        return int(next_uid.group(1)) if next_uid else 1
 
-    def wait_for_message(self, imap: Imap, first_new: int) -> int:
-        self.begin("delivery", imap.wire)
-        if self.shared.sent.wait(6 * self.settings.timeout) != "sent":
-            self.skip("nothing was sent")
-            return 0
+    def deliver(self, imap: Imap, first_new: int) -> None:
+        """The steps ``delivery``, ``clock`` and ``removed``."""
+        self.begin("delivery")
         start = time.monotonic()
-        pause = 0.05
-        while True:
-            imap.wire.step()
-            found = self.look(imap, first_new)
-            if found:
-                break
-            if time.monotonic() - start > self.settings.delivery_timeout:
-                self.shared.found_by_imap.tell("not found")
-                self.look_elsewhere(imap)
-            time.sleep(pause)
-            pause = min(2 * pause, 1.0)
+        uid = self.wait_for_message(imap, first_new)
         waited = time.monotonic() - start
-        self.shared.found_by_imap.tell("found")
-        imap.wire.step()
-        lines = imap.command("UID FETCH %d BODY.PEEK[]" % found)[2]
-        received = next((line for line in lines if b" FETCH " in line), b"")
-        changed = difference(self.shared.message, received.split(b"\r\n", 1)[-1].rsplit(b")", 1)[0])
+        self.shared.imap_found.tell("found" if uid else "missing")
+        if not uid:
+            self.look_elsewhere(imap)
+            self.skip("not in the inbox", "clock")
+            return
+        received = self.fetch(imap, uid)
+        changed = difference(self.shared.message, received)
         if changed:
             self.note("message-changed", changed)
         else:
             self.ok(f"byte for byte, {waited:.1f} s after sending")
-        return found
+        self.begin("clock")
+        ahead = clock_difference(received)
+        if abs(ahead) > CLOCK_TOLERANCE:
+            self.note("clock-wrong", f"the server is {abs(ahead):.0f} s {'ahead' if ahead > 0 else 'behind'}")
+        else:
+            self.ok()
+        self.shared.pop3_done.wait()
+        self.remove(imap, uid)
 
-    def look(self, imap: Imap, first_new: int) -> int:
-        imap.command("NOOP")
-        for line in imap.command('UID SEARCH UID %d:* HEADER Message-ID "%s"' % (first_new, self.shared.token))[2]:
-            if line.upper().startswith(b"* SEARCH ") and line.split()[2:]:
-                return int(line.split()[2])
-        return 0
+    def wait_for_message(self, imap: Imap, first_new: int) -> int:
+        end = time.monotonic() + self.settings.delivery_timeout
+        pause = 0.05
+        while True:
+            imap.wire.step()
+            imap.command("NOOP")
+            found = self.search(imap, f"UID {first_new}:* ")
+            if found or time.monotonic() > end:
+                return found
+            time.sleep(pause)
+            pause = min(2 * pause, 1.0)
 
-    def look_elsewhere(self, imap: Imap) -> t.NoReturn:
+    def search(self, imap: Imap, among: str = "") -> int:
+        lines = imap.command(f'UID SEARCH {among}HEADER Message-ID "{self.shared.token}"')[2]
+        uids = [int(uid) for line in lines if line.upper().startswith(b"* SEARCH") for uid in line.split()[2:]]
+        return uids[0] if uids else 0
+
+    def look_elsewhere(self, imap: Imap) -> None:
         """Not in the inbox in time: did a filter take it?"""
-        imap.wire.step()
-        self.fail("not-delivered", f"not in the inbox {self.settings.delivery_timeout:g} s after sending")
+        imap.wire.step(self.settings.delivery_timeout)
+        for line in imap.command('LIST "" "*"')[2][:MOST_FOLDERS]:
+            name = re.search(rb'"[^"]*" ("(?:[^"\\]|\\.)*"|[^ ]+)$|NIL ([^ ]+)$', line)
+            if not name:
+                continue
+            folder = (name.group(1) or name.group(2)).decode("utf-8", "replace")
+            if folder.strip('"').upper() == "INBOX" or imap.command(f"SELECT {folder}")[0] != "OK":
+                continue
+            uid = self.search(imap)
+            if uid:
+                self.warn("delivered-elsewhere", f"found in {folder}")
+                self.remove(imap, uid)
+                return
+        seen = f"not in the mailbox {self.settings.delivery_timeout:g} s after sending"
+        self.fail("not-delivered", seen + "; it may still come, and can be deleted then")
 
-    def remove(self, imap: Imap, found: int) -> None:
-        self.begin("removed", imap.wire)
-        if not found:
-            return self.skip("nothing was sent")
-        self.shared.done_by_pop3.wait(self.settings.delivery_timeout)
+    @staticmethod
+    def fetch(imap: Imap, uid: int) -> bytes:
+        """The message. Its literal stands between the line that announces it and the closing parenthesis."""
         imap.wire.step()
+        lines = imap.command(f"UID FETCH {uid} BODY.PEEK[]")[2]
+        answer = next((line for line in lines if b" FETCH " in line), b"")
+        announced = re.search(rb"\{(\d+)\}\r\n", answer)
+        return answer[announced.end() :][: int(announced.group(1))] if announced else b""
+
+    def remove(self, imap: Imap, uid: int) -> None:
+        self.begin("removed", imap.wire)
         # EXPUNGE without a number would also take what the person has marked and wants to keep a little longer
-        imap.command("UID STORE %d +FLAGS.SILENT (\\Deleted)" % found)
-        word, text, _lines = imap.command("UID EXPUNGE %d" % found)
+        imap.command(f"UID STORE {uid} +FLAGS.SILENT (\\Deleted)")
+        word, text, _lines = imap.command(f"UID EXPUNGE {uid}")
         if word == "OK":
             self.ok()
         else:
@@ -165,42 +207,51 @@ class Pop3s(MailboxWalk):
     WELL = "TLS, login; the same message byte for byte"
     CLOSED = ("retrieval-closed", "warn")
     STEPS = ("connect", "certificate", "greeting", "login", "delivery")
+    IMPLICIT_TLS = True
 
     def walk(self) -> None:
         wire = self.open()
         self.start_tls(wire)
         pop3 = Pop3(wire)
         self.begin("greeting", wire)
-        self.ok(pop3.reply())
-        if not self.may_log_in("login"):
-            self.begin("delivery")
-            return self.skip("not logged in")
-        found = self.shared.found_by_imap.wait(6 * self.settings.timeout + self.settings.delivery_timeout)
+        greeting = pop3.reply()
+        self.greeted(greeting, greeting.startswith("+OK"))
+        if not self.may_log_in():
+            self.skip("not logged in", "delivery")
+            return
+        found = self.shared.imap_found.wait() == "found"
         self.begin("login", wire)
-        reply = pop3.login(pop3.capabilities(), self.settings.login, self.settings.password)
+        capabilities = pop3.capabilities()
+        wire.step(LOGIN_PATIENCE)
+        reply = pop3.login(capabilities, self.settings.login, self.settings.password)
         if not reply.startswith("+OK"):
-            self.fail(self.refused(), reply)
+            self.refused(reply)
         self.ok()
-        self.begin("delivery", wire)
-        if found != "found":
-            self.skip("not looked for, because IMAP did not find it")
-        else:
+        if found:
+            self.begin("delivery", wire)
             self.read(pop3)
+        else:
+            self.skip("IMAP did not find it", "delivery")
         pop3.command("QUIT")
 
     def finish(self) -> None:
-        self.shared.done_by_pop3.tell("done")
+        self.shared.pop3_done.tell("done")
 
     def read(self, pop3: Pop3) -> None:
         count = int(pop3.command("STAT").split()[1])
+        token = self.shared.token.encode("ascii")
         for number in range(count, max(count - NEWEST, 0), -1):
-            if self.shared.token.encode("ascii") in pop3.listing("TOP %d 0" % number):
-                changed = difference(self.shared.message, pop3.listing("RETR %d" % number))
-                return self.note("message-changed", changed) if changed else self.ok("byte for byte")
+            if token in pop3.listing(f"TOP {number} 0"):
+                changed = difference(self.shared.message, pop3.listing(f"RETR {number}"))
+                if changed:
+                    self.note("message-changed", changed)
+                else:
+                    self.ok("byte for byte")
+                return
         self.note("not-delivered", "IMAP shows the message, POP3 does not")
 
 
-class Imap143(MailboxWalk):
+class ImapStartTls(MailboxWalk):
     """143: only with STARTTLS."""
 
     SERVICE = "imap"
@@ -212,7 +263,8 @@ class Imap143(MailboxWalk):
     def walk(self) -> None:
         imap = Imap(self.open())
         self.begin("greeting", imap.wire)
-        self.ok(imap.greeting())
+        greeting = imap.greeting()
+        self.greeted(greeting, greeting.upper().startswith("OK"))
         self.begin("no login in clear", imap.wire)
         capabilities = imap.capabilities()
         if "LOGINDISABLED" in capabilities and not {"AUTH=PLAIN", "AUTH=LOGIN"} & set(capabilities):
@@ -225,17 +277,17 @@ class Imap143(MailboxWalk):
         word, text, _lines = imap.command("STARTTLS")
         if word != "OK":
             self.fail("tls-broken", text)
-        self.ok()
+        self.ok(text)
         self.start_tls(imap.wire)
         imap.command("LOGOUT")
 
-    def agree_to_tls(self, wire: t.Any) -> None:
+    def agree_to_tls(self, wire: Wire) -> None:
         imap = Imap(wire)
         imap.greeting()
         imap.command("STARTTLS")
 
 
-class Pop3110(MailboxWalk):
+class Pop3StartTls(MailboxWalk):
     """110: only with STLS, as POP3 calls it."""
 
     SERVICE = "pop3"
@@ -247,7 +299,8 @@ class Pop3110(MailboxWalk):
     def walk(self) -> None:
         pop3 = Pop3(self.open())
         self.begin("greeting", pop3.wire)
-        self.ok(pop3.reply())
+        greeting = pop3.reply()
+        self.greeted(greeting, greeting.startswith("+OK"))
         self.begin("no login in clear", pop3.wire)
         capabilities = pop3.capabilities()
         if "USER" in capabilities or {"PLAIN", "LOGIN"} & set(capabilities.get("SASL", [])):
@@ -260,11 +313,11 @@ class Pop3110(MailboxWalk):
         reply = pop3.command("STLS")
         if not reply.startswith("+OK"):
             self.fail("tls-broken", reply)
-        self.ok()
+        self.ok(reply)
         self.start_tls(pop3.wire)
         pop3.command("QUIT")
 
-    def agree_to_tls(self, wire: t.Any) -> None:
+    def agree_to_tls(self, wire: Wire) -> None:
         pop3 = Pop3(wire)
         pop3.reply()
         pop3.command("STLS")
@@ -284,28 +337,29 @@ class ManageSieve(MailboxWalk):
         sieve = Sieve(self.open())
         self.begin("greeting", sieve.wire)
         status, lines = sieve.reply()
-        self.ok(status)
+        self.greeted(status, status.startswith("OK"))
         self.begin("STARTTLS", sieve.wire)
         if "STARTTLS" not in sieve_capabilities(lines):
             self.fail("starttls-missing", " ".join(lines))
         status, _lines = sieve.command("STARTTLS")
         if not status.startswith("OK"):
             self.fail("tls-broken", status)
-        self.ok()
+        self.ok(status)
         self.start_tls(sieve.wire)
-        if not self.may_log_in("login"):
-            return
-        self.begin("login", sieve.wire)
         _status, lines = sieve.reply()
+        if not self.may_log_in():
+            return
+        self.begin("login")
+        sieve.wire.step(LOGIN_PATIENCE)
         if "PLAIN" not in sieve_capabilities(lines).get("SASL", []):
             self.fail("login-not-offered", " ".join(lines))
         status = sieve.login(self.settings.login, self.settings.password)
         if not status.startswith("OK"):
-            self.fail(self.refused(), status)
-        self.ok()
+            self.refused(status)
+        self.ok(status)
         sieve.command("LOGOUT")
 
-    def agree_to_tls(self, wire: t.Any) -> None:
+    def agree_to_tls(self, wire: Wire) -> None:
         sieve = Sieve(wire)
         sieve.reply()
         sieve.command("STARTTLS")

@@ -6,25 +6,30 @@
 
 """The test message, and whether it came back as it was sent."""
 
-from email.utils import formatdate
+import re
+import time
+from email.utils import formatdate, mktime_tz, parsedate_tz
 
 #: Lines that careless software changes: dots, trailing blanks, characters outside ASCII, the look of an mbox separator.
-_BODY = """This message was sent by port587.mail.verify to see whether it comes back unchanged.
-It is removed again at once; if you read it, it can be deleted.
-
-.
-..
-.a line that begins with a dot
-From a line that looks like the start of a message
-trailing blanks  
-Grüße, 日本語, smile 😀
-a long line: """ + "0123456789" * 90 + "\n"  # noqa: W291
+_BODY = [
+    "This message was sent by port587.mail.verify to see whether it comes back unchanged.",
+    "It is removed again at once; if you read it, you can delete it.",
+    "",
+    ".",
+    "..",
+    ".a line that begins with a dot",
+    "From a line that looks like the start of a message",
+    "trailing blanks  ",
+    "Grüße, 日本語, smile 😀",
+    "a long line: " + "0123456789" * 90,
+    "",
+]
 
 
 def compose(mailbox: str, token: str) -> bytes:
     domain = mailbox.rpartition("@")[2]
     head = [
-        "Date: " + formatdate(localtime=False),
+        f"Date: {formatdate()}",
         f"From: <{mailbox}>",
         f"To: <{mailbox}>",
         f"Subject: port587 verify {token}",
@@ -34,8 +39,9 @@ def compose(mailbox: str, token: str) -> bytes:
         "MIME-Version: 1.0",
         "Content-Type: text/plain; charset=utf-8",
         "Content-Transfer-Encoding: 8bit",
+        "",
     ]
-    return ("\n".join(head) + "\n\n" + _BODY).replace("\n", "\r\n").encode("utf-8")
+    return "\r\n".join(head + _BODY).encode()
 
 
 def difference(sent: bytes, received: bytes) -> str:
@@ -43,14 +49,16 @@ def difference(sent: bytes, received: bytes) -> str:
     sent_head, _, sent_body = sent.partition(b"\r\n\r\n")
     head, _, body = received.partition(b"\r\n\r\n")
     if body != sent_body:
-        return "the body came back with %d bytes instead of %d, first different %s" % (
-            len(body), len(sent_body), _first_difference(sent_body, body),
-        )  # fmt: skip
+        common = zip(sent_body, body)
+        at = next((at for at, (one, other) in enumerate(common) if one != other), min(len(sent_body), len(body)))
+        return f"the body came back with {len(body)} bytes instead of {len(sent_body)}, different from byte {at} on"
     lines = head.split(b"\r\n")
     missing = [line for line in sent_head.split(b"\r\n") if line not in lines]
-    return "header missing or changed: {}".format(missing[0].decode("utf-8", "replace")) if missing else ""
+    return f"header missing or changed: {missing[0].decode()}" if missing else ""
 
 
-def _first_difference(one: bytes, other: bytes) -> str:
-    at = next((at for at, pair in enumerate(zip(one, other)) if pair[0] != pair[1]), None)
-    return "at byte %d" % (min(len(one), len(other)) if at is None else at)
+def clock_difference(received: bytes) -> float:
+    """Seconds that the server's clock is ahead, by the line that it wrote last. 0 where it wrote none."""
+    line = re.search(rb"(?m)^Received:[^;]*;([^\r\n]*)", received)
+    date = parsedate_tz(line.group(1).decode("ascii", "replace").strip()) if line else None
+    return mktime_tz(date) - time.time() if date else 0.0

@@ -23,15 +23,22 @@ WALKS = {
     "smtp": smtp.Mta,
     "imaps": mailbox.Imaps,
     "pop3s": mailbox.Pop3s,
-    "imap": mailbox.Imap143,
-    "pop3": mailbox.Pop3110,
+    "imap": mailbox.ImapStartTls,
+    "pop3": mailbox.Pop3StartTls,
     "sieve": mailbox.ManageSieve,
     "wrong_settings": smtp.WrongSettings,
 }  # type: t.Dict[str, t.Type[Walk]]
 
 STANDARD_PORTS = {
-    "submission": 587, "submissions": 465, "smtp": 25, "imaps": 993, "pop3s": 995, "imap": 143, "pop3": 110, "sieve": 4190,
-}  # fmt: skip
+    "submission": 587,
+    "submissions": 465,
+    "smtp": 25,
+    "imaps": 993,
+    "pop3s": 995,
+    "imap": 143,
+    "pop3": 110,
+    "sieve": 4190,
+}
 
 
 def trust(ca_pem: t.Optional[str], ca_file: t.Optional[str]) -> t.Callable[[], ssl.SSLContext]:
@@ -46,9 +53,8 @@ def trust(ca_pem: t.Optional[str], ca_file: t.Optional[str]) -> t.Callable[[], s
 
 def probe(settings: Settings, services: t.Sequence[str], addresses: Addresses) -> t.List[Record]:
     """Walk into the server. ``addresses``: what the name of the server has in DNS."""
-    shared = Shared()
-    shared.token = secrets.token_hex(16)
-    shared.message = compose(settings.mailbox, shared.token)
+    token = secrets.token_hex(16)
+    shared = Shared(token, compose(settings.mailbox, token))
     walks = [Dns(settings, shared, addresses)] if "dns" in services else []  # type: t.List[Walk]
     for name, kind in WALKS.items():
         walk = kind(settings, shared)
@@ -60,4 +66,6 @@ def probe(settings: Settings, services: t.Sequence[str], addresses: Addresses) -
         walk.start()
     for walk in walks:
         walk.join()
+        if walk.crash:
+            raise walk.crash
     return [record for walk in walks for record in walk.records]

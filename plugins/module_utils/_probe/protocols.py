@@ -18,7 +18,7 @@ def _text(line: bytes) -> str:
 
 
 def plain_token(login: str, password: str) -> str:
-    return base64.b64encode((f"\0{login}\0{password}").encode("utf-8")).decode("ascii")
+    return base64.b64encode((f"\0{login}\0{password}").encode()).decode("ascii")
 
 
 class Reply(t.NamedTuple):
@@ -26,7 +26,7 @@ class Reply(t.NamedTuple):
     lines: t.List[str]
 
     def __str__(self) -> str:
-        return "%d %s" % (self.code, " ".join(self.lines))
+        return f"{self.code} {' '.join(self.lines)}"
 
 
 class Smtp:
@@ -37,7 +37,7 @@ class Smtp:
         self.features = {}  # type: t.Dict[str, str]
 
     def reply(self) -> Reply:
-        lines = []
+        lines = []  # type: t.List[str]
         while True:
             line = _text(self.wire.line())
             if not re.match(r"[2-5]\d\d([ -]|$)", line):
@@ -47,7 +47,7 @@ class Smtp:
                 return Reply(int(line[:3]), lines)
 
     def command(self, line: str) -> Reply:
-        self.wire.send(line.encode("utf-8") + b"\r\n")
+        self.wire.send(line.encode() + b"\r\n")
         return self.reply()
 
     def ehlo(self) -> Reply:
@@ -69,7 +69,7 @@ class Smtp:
         for answer in (login, password):
             if reply.code != 334:
                 break
-            reply = self.command(base64.b64encode(answer.encode("utf-8")).decode("ascii"))
+            reply = self.command(base64.b64encode(answer.encode()).decode("ascii"))
         return reply
 
     def ask(self, sender: str, recipient: str) -> Reply:
@@ -97,17 +97,17 @@ class Imap:
 
     def greeting(self) -> str:
         line = _text(self._line())
-        if not line.upper().startswith(("* OK", "* PREAUTH")):
+        if not re.match(r"\* (OK|BYE|PREAUTH)\b", line, re.IGNORECASE):
             raise WireError("protocol", f"not an IMAP greeting: {line[:80]}")
         return line[2:]
 
     def command(self, command: str, *answers: bytes) -> t.Tuple[str, str, t.List[bytes]]:
         """``answers``: what to say to each continuation request."""
         self._tag += 1
-        tag = "p%d " % self._tag
-        self.wire.send((tag + command).encode("utf-8") + b"\r\n")
+        tag = f"p{self._tag} "
+        self.wire.send((tag + command).encode() + b"\r\n")
         left = list(answers)
-        untagged = []
+        untagged = []  # type: t.List[bytes]
         while True:
             line = self._line()
             if line.startswith(tag.encode("ascii")):
@@ -128,8 +128,8 @@ class Imap:
         if "AUTH=PLAIN" in capabilities:
             return self.command("AUTHENTICATE PLAIN", plain_token(login, password).encode("ascii"))[:2]
         # literals carry every character; a quoted string does not
-        user, secret = login.encode("utf-8"), password.encode("utf-8")
-        return self.command("LOGIN {%d}" % len(user), user + b" {%d}" % len(secret), secret)[:2]
+        user, secret = login.encode(), password.encode()
+        return self.command(f"LOGIN {{{len(user)}}}", user + b" {%d}" % len(secret), secret)[:2]
 
     def _line(self) -> bytes:
         line = self.wire.line()
@@ -155,7 +155,7 @@ class Pop3:
         return line
 
     def command(self, command: str) -> str:
-        self.wire.send(command.encode("utf-8") + b"\r\n")
+        self.wire.send(command.encode() + b"\r\n")
         return self.reply()
 
     def listing(self, command: str) -> bytes:
@@ -163,7 +163,7 @@ class Pop3:
         reply = self.command(command)
         if not reply.startswith("+OK"):
             raise WireError("protocol", reply)
-        lines = []
+        lines = []  # type: t.List[bytes]
         while True:
             line = self.wire.line()
             if line == b".":
@@ -197,7 +197,7 @@ class Sieve:
 
     def reply(self) -> t.Tuple[str, t.List[str]]:
         """The last line (OK, NO or BYE ...) and what came before it."""
-        lines = []
+        lines = []  # type: t.List[str]
         while True:
             line = _text(self.wire.line())
             if re.match(r"(OK|NO|BYE)\b", line, re.I):
@@ -207,7 +207,7 @@ class Sieve:
             lines.append(line)
 
     def command(self, command: str) -> t.Tuple[str, t.List[str]]:
-        self.wire.send(command.encode("utf-8") + b"\r\n")
+        self.wire.send(command.encode() + b"\r\n")
         return self.reply()
 
     def login(self, login: str, password: str) -> str:

@@ -17,11 +17,14 @@ class Record(t.NamedTuple):
     service: str
     step: str
     component: str
-    endpoint: str
+    address: str
     port: int
     verdict: str  #: ok, warn, fail or skip
     seen: str
     diagnosis: str = ""
+
+    def endpoint(self) -> str:
+        return f"[{self.address}]:{self.port}" if ":" in self.address else f"{self.address}:{self.port}"
 
     def to_dict(self) -> t.Dict[str, t.Any]:
         known = DIAGNOSES.get(self.diagnosis)
@@ -29,7 +32,7 @@ class Record(t.NamedTuple):
             "service": self.service,
             "step": self.step,
             "component": self.component,
-            "endpoint": self.endpoint,
+            "endpoint": self.endpoint(),
             "verdict": self.verdict,
             "seen": self.seen,
             "diagnosis": self.diagnosis,
@@ -57,7 +60,8 @@ def findings(records: t.Sequence[Record]) -> t.List[t.Dict[str, t.Any]]:
     for record in sorted(bad, key=lambda record: record.verdict != "fail"):
         found = merged.get(record.diagnosis)
         if found:
-            found["endpoints"].append(record.endpoint)
+            if record.endpoint() not in found["endpoints"]:
+                found["endpoints"].append(record.endpoint())
             continue
         entry = record.to_dict()
         entry["endpoints"] = [entry.pop("endpoint")]
@@ -68,8 +72,10 @@ def findings(records: t.Sequence[Record]) -> t.List[t.Dict[str, t.Any]]:
 _POSTFIX = ("smtp", "submission", "submissions")
 _DOVECOT = ("imaps", "pop3s", "imap", "pop3", "sieve")
 
+Root = t.Tuple[str, t.List[Record], Record]
 
-def _root(records: t.Sequence[Record]) -> t.Optional[t.Tuple[str, t.List[Record], Record]]:
+
+def _root(records: t.Sequence[Record]) -> t.Optional[Root]:
     """One fault that explains several: its diagnosis, what it explains, and the record that shows it best."""
     connects = {record.service: record for record in records if record.step == "connect"}
     postfix = [connects[service] for service in _POSTFIX if service in connects]
@@ -77,11 +83,18 @@ def _root(records: t.Sequence[Record]) -> t.Optional[t.Tuple[str, t.List[Record]
     # a closed 143, 110 or 4190 is no fault by itself, but then its verdict is not ok either
     postfix_down = len(postfix) > 1 and all(record.verdict != "ok" for record in postfix)
     dovecot_down = len(dovecot) > 1 and all(record.verdict != "ok" for record in dovecot)
-    if postfix_down and (dovecot_down or not dovecot):
+    if postfix_down and dovecot_down:
         return "server-unreachable", list(connects.values()), postfix[-1]
-    if postfix_down and all(record.diagnosis != "port-filtered" for record in postfix):
+    if postfix_down and not _filtered(postfix):
         return "postfix-stopped", postfix, postfix[-1]
-    if dovecot_down and all(record.diagnosis != "port-filtered" for record in dovecot):
-        logins = [record for record in records if record.diagnosis in ("login-backend", "service-dies")]
+    logins = [record for record in records if record.diagnosis == "login-socket"]
+    if dovecot_down and not _filtered(dovecot):
         return "dovecot-stopped", dovecot + logins, dovecot[0]
+    broken = [record for record in records if record.diagnosis == "dovecot-auth-broken"]
+    if broken:
+        return "dovecot-auth-broken", logins + [r for r in records if r.service in _DOVECOT], broken[0]
     return None
+
+
+def _filtered(connects: t.List[Record]) -> bool:
+    return any(record.diagnosis in ("port-filtered", "port-25-filtered") for record in connects)

@@ -14,87 +14,102 @@ from ansible_collections.port587.mail.plugins.module_utils._probe.probe import W
 
 _WIDTH = 100
 
+_SERVICES = dict([("dns", Dns)], **WALKS)  # type: t.Dict[str, t.Any]
+
 
 def sentence(finding: t.Dict[str, t.Any]) -> str:
     """The finding, its part of the mail system first."""
-    return "{}: {}. Seen: {} ({}). Cure: {}.".format(
-        finding["component"], finding["cause"], finding["seen"], ", ".join(finding["endpoints"]), finding["cure"],
-    )  # fmt: skip
+    where = ", ".join(finding["endpoints"])
+    return f"{finding['component']}: {finding['cause']}. Seen: {finding['seen']} ({where}). Cure: {finding['cure']}."
+
+
+def headline(result: t.Dict[str, t.Any]) -> str:
+    server = result["host"]
+    if result["address"] != server:
+        server += f" ({result['address']})"
+    failures = sum(finding["verdict"] == "fail" for finding in result["findings"])
+    warnings = len(result["findings"]) - failures
+    state = "well"
+    if failures:
+        state = "NOT WELL"
+    elif warnings:
+        state = f"well, with {warnings} warning{'s' if warnings > 1 else ''}"
+    return f"{server}: {state}, {len(result['records'])} steps in {result['seconds']:.1f} s"
 
 
 def verdict(result: t.Dict[str, t.Any]) -> str:
     """A table, after the findings if there are any."""
-    lines = [_headline(result), ""]
+    lines = [headline(result), ""]
     for finding in result["findings"]:
         lines += _finding(finding)
-    for service, walk in [("dns", Dns)] + list(WALKS.items()):
-        records = [record for record in result["records"] if record["service"] == service]
-        if records:
-            lines.append(_row(walk, records, result["ports"].get(service)))
+    for row in rows(result):
+        seen = textwrap.shorten(row.seen, _WIDTH - 20, placeholder=" ...")
+        lines.append(f"  {row.component:4} {row.label:20} {row.state:4}  {seen}")
     return "\n".join(lines)
 
 
-def _headline(result: t.Dict[str, t.Any]) -> str:
-    server = result["host"]
-    if result["address"] != server:
-        server += " ({})".format(result["address"])
-    failures = sum(finding["verdict"] == "fail" for finding in result["findings"])
-    warnings = len(result["findings"]) - failures
-    if failures:
-        state = "NOT WELL"
-    elif warnings:
-        state = "well, with %d %s" % (warnings, "warning" if warnings == 1 else "warnings")
-    else:
-        state = "well"
-    return "%s: %s, %d steps in %.1f s" % (server, state, len(result["records"]), result["seconds"])
-
-
 def _finding(finding: t.Dict[str, t.Any]) -> t.List[str]:
-    what = "{} {}".format({"fail": "FAIL", "warn": "WARN"}[finding["verdict"]], finding["component"])
     parts = [
-        (what, finding["cause"]),
-        ("seen", "{} ({})".format(finding["seen"], ", ".join(finding["endpoints"]))),
+        (f"{finding['verdict'].upper()} {finding['component']}", finding["cause"]),
+        ("seen", f"{finding['seen']} ({', '.join(finding['endpoints'])})"),
         ("cure", finding["cure"]),
         ("more", finding["doc"]),
     ]
-    lines = []
+    lines = []  # type: t.List[str]
     for label, text in parts:
-        lines += textwrap.wrap(text, _WIDTH, initial_indent="  %-13s" % label, subsequent_indent=" " * 15)
+        lines += textwrap.wrap(text, _WIDTH, initial_indent=f"  {label:13}", subsequent_indent=" " * 15)
     return lines + [""]
 
 
-def _row(walk: t.Any, records: t.List[t.Dict[str, t.Any]], port: t.Optional[int]) -> str:
+class Row(t.NamedTuple):
+    """One service in one line."""
+
+    component: str
+    label: str
+    state: str
+    seen: str
+
+
+def rows(result: t.Dict[str, t.Any]) -> t.List[Row]:
+    found = []
+    for service, walk in _SERVICES.items():
+        records = [record for record in result["records"] if record["service"] == service]
+        if records:
+            port = result["ports"].get(service)
+            label = f"{port} {walk.LABEL}" if port else walk.LABEL
+            found.append(Row(walk.COMPONENT, label, *_in_one_line(walk, records)))
+    return found
+
+
+def _in_one_line(walk: t.Any, records: t.List[t.Dict[str, t.Any]]) -> t.Tuple[str, str]:
+    """The state of a service, and what is most worth knowing about it."""
     worst = min(records, key=lambda record: ("fail", "warn", "skip", "ok").index(record["verdict"]))
     state = worst["verdict"]
     if state == "ok":
-        seen = walk.WELL
-    elif state == "skip" and any(record["verdict"] == "ok" for record in records):
-        state = "ok"
+        return state, walk.WELL
+    if state == "skip" and any(record["verdict"] == "ok" for record in records):
         skipped = [record["step"] for record in records if record["verdict"] == "skip"]
-        seen = "not tried: {} ({})".format(", ".join(skipped), worst["seen"])
-    else:
-        seen = "{}: {}".format(worst["step"], worst["seen"])
-    label = walk.LABEL if port is None else "%d %s" % (port, walk.LABEL)
-    return "  %-4s %-20s %-4s  %s" % (walk.COMPONENT, label, state, textwrap.shorten(seen, _WIDTH - 20, placeholder=" ..."))
+        return "ok", f"not tried: {', '.join(skipped)} ({worst['seen']})"
+    return state, f"{worst['step']}: {worst['seen']}"
+
+
+#: What a mail client calls it, the protocol, the service, and the kind of security.
+_OFFERS = (
+    ("Incoming", "IMAP", "imaps", "SSL/TLS"),
+    ("or", "POP3", "pop3s", "SSL/TLS"),
+    ("Outgoing", "SMTP", "submission", "STARTTLS"),
+    ("or", "SMTP", "submissions", "SSL/TLS"),
+)
 
 
 def client_settings(result: t.Dict[str, t.Any], server: str) -> str:
     """What to type into a mail client."""
-    working = {
-        record["service"] for record in result["records"] if record["step"] == "connect" and record["verdict"] == "ok"
-    }
-    rows = [
-        (what, protocol, result["ports"][service], security)
-        for what, protocol, service, security in (
-            ("Incoming", "IMAP", "imaps", "SSL/TLS"),
-            ("or", "POP3", "pop3s", "SSL/TLS"),
-            ("Outgoing", "SMTP", "submission", "STARTTLS"),
-            ("or", "SMTP", "submissions", "SSL/TLS"),
-        )
-        if service in working
-    ]
-    lines = ["What to type into a mail client:", ""]
-    lines += ["  %8s  %s  %s  port %-5d %-8s  normal password" % (row[0], row[1], server, row[2], row[3]) for row in rows]
+    steps = result["records"]
+    works = {step["service"] for step in steps if step["step"] == "connect" and step["verdict"] == "ok"}
     user = result["login"] or "the full mail address"
-    lines += ["", f"  User name, incoming and outgoing: {user}. The password is the account's."]
-    return "\n".join(lines)
+    lines = ["What to type into a mail client:", ""]
+    for what, protocol, service, security in _OFFERS:
+        if service in works:
+            port = result["ports"][service]
+            lines.append(f"  {what:>8}  {protocol}  {server}  port {port:<5} {security:8}  normal password")
+    return "\n".join(lines + ["", f"  User name for both: {user}. Password: the account's."])

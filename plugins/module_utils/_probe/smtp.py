@@ -9,10 +9,10 @@
 import typing as t
 
 from ansible_collections.port587.mail.plugins.module_utils._probe.protocols import Reply, Smtp
-from ansible_collections.port587.mail.plugins.module_utils._probe.walk import Settings, Shared, Walk
+from ansible_collections.port587.mail.plugins.module_utils._probe.walk import LOGIN_PATIENCE, Settings, Shared, Walk
 from ansible_collections.port587.mail.plugins.module_utils._probe.wire import Wire, WireError
 
-#: A domain that is reserved (RFC 2606), so that nobody gets mail where a relay is open.
+#: In a domain that is reserved (RFC 2606) and takes no mail, so that nobody gets any where a relay is open.
 ELSEWHERE = "relay-test@example.net"
 
 #: Seconds in which a server that is going to greet has done so. One that expects TLS first never does.
@@ -22,16 +22,14 @@ GREETING_IN_CLEAR = 1.0
 class SmtpWalk(Walk):
     """What the three ports share."""
 
+    #: What it means if the server hangs up on a greeting or an EHLO.
+    DIES = "service-dies"
+
     def greet(self, wire: Wire) -> Smtp:
         """The steps ``greeting`` and ``EHLO``."""
         smtp = Smtp(wire)
         self.begin("greeting", wire)
-        try:
-            reply = smtp.reply()
-        except WireError as exc:
-            if exc.kind == "closed":
-                self.fail("service-dies", exc.text)
-            raise
+        reply = self.unless_it_dies(smtp.reply)
         if reply.code != 220:
             self.fail("service-busy", str(reply))
         self.ok(str(reply))
@@ -41,9 +39,17 @@ class SmtpWalk(Walk):
         return smtp
 
     def hello(self, smtp: Smtp) -> None:
-        reply = smtp.ehlo()
+        reply = self.unless_it_dies(smtp.ehlo)
         if reply.code != 250:
             self.fail("service-busy" if reply.code == 421 else "service-confused", str(reply))
+
+    def unless_it_dies(self, ask: t.Callable[[], Reply]) -> Reply:
+        try:
+            return ask()
+        except WireError as exc:
+            if exc.kind == "closed":
+                self.fail(self.DIES, exc.text)
+            raise
 
     def upgrade(self, smtp: Smtp) -> None:
         """The steps ``STARTTLS`` and ``certificate``."""
@@ -53,18 +59,15 @@ class SmtpWalk(Walk):
         reply = smtp.command("STARTTLS")
         if reply.code != 220:
             self.fail("tls-broken", str(reply))
-        self.ok()
+        self.ok(str(reply))
         self.start_tls(smtp.wire)
-        self.hello(smtp)
 
-    def reconnect_unverified(self) -> t.Optional[Wire]:
-        smtp = Smtp(self.connect())
-        smtp.wire.step()
-        smtp.reply()
-        smtp.ehlo()
-        smtp.command("STARTTLS")
-        smtp.wire.start_tls(self.unverified_context(), self.settings.host)
-        return smtp.wire
+    def agree_to_tls(self, wire: Wire) -> None:
+        if not self.IMPLICIT_TLS:
+            smtp = Smtp(wire)
+            smtp.reply()
+            smtp.ehlo()
+            smtp.command("STARTTLS")
 
 
 class Msa(SmtpWalk):
@@ -72,12 +75,14 @@ class Msa(SmtpWalk):
 
     COMPONENT = "MSA"
     CLOSED = ("submission-closed", "fail")
+    # Postfix opens Dovecot's login socket when it offers AUTH, and dies where it can't
+    DIES = "login-socket"
 
     def offered(self, smtp: Smtp) -> t.List[str]:
         """The step ``AUTH offered``. Gives the mechanisms that can be tried."""
-        self.begin("AUTH offered", smtp.wire)
-        usable = [name for name in ("PLAIN", "LOGIN") if name in smtp.mechanisms()]
-        seen = " ".join(smtp.mechanisms()) or "no AUTH"
+        mechanisms = smtp.mechanisms()
+        usable = [name for name in mechanisms if name in ("PLAIN", "LOGIN")]
+        seen = " ".join(mechanisms) or "no AUTH"
         if not usable:
             self.fail("login-not-offered", seen)
         if "LOGIN" not in usable:
@@ -87,30 +92,31 @@ class Msa(SmtpWalk):
         return usable
 
     def nothing_without_login(self, smtp: Smtp) -> None:
-        """The step ``nothing without login``, for a recipient who exists here: the hardest case to refuse."""
+        """The step of that name, for a recipient who exists here: the hardest case to refuse."""
         self.begin("nothing without login", smtp.wire)
         if not self.settings.mailbox:
-            return self.skip("no account given")
+            self.skip("no account given")
+            return
         reply = smtp.ask("", self.settings.mailbox)
         if reply.code < 400:
-            return self.note("open-without-login", str(reply))
-        self.ok(str(reply))
+            self.note("open-without-login", str(reply))
+        else:
+            self.ok(str(reply))
 
     def login(self, smtp: Smtp, mechanism: str) -> None:
         """The step ``login MECHANISM``."""
-        self.begin("login " + mechanism, smtp.wire)
+        self.begin(f"login {mechanism}")
+        smtp.wire.step(LOGIN_PATIENCE)
         reply = smtp.login(mechanism, self.settings.login, self.settings.password)
         if reply.code == 235:
             self.shared.smtp_login.tell("accepted")
-            return self.ok(str(reply))
-        if reply.code == 535:
+            self.ok(str(reply))
+        elif reply.code == 535:
             self.shared.smtp_login.tell("refused")
-            self.fail(self._refused(), str(reply))
-        self.fail("login-backend" if reply.code == 454 else "login-not-offered", str(reply))
-
-    def _refused(self) -> str:
-        read = self.shared.mail_login.wait(self.settings.timeout)
-        return "login-wrong-backend" if read == "accepted" else "login-refused"
+            reads = self.shared.imap_login.wait() == "accepted"
+            self.fail("login-wrong-backend" if reads else "login-refused", str(reply))
+        else:
+            self.fail("login-socket" if reply.code == 454 else "login-not-offered", str(reply))
 
 
 class Submission(Msa):
@@ -120,76 +126,84 @@ class Submission(Msa):
     LABEL = "submission"
     WELL = "STARTTLS, login, message sent; nothing is taken without a login"
     STEPS = (
-        "connect", "greeting", "EHLO", "no AUTH in clear", "STARTTLS", "certificate", "AUTH offered", "nothing without login",
-        "login PLAIN", "send", "login LOGIN",
-    )  # fmt: skip
+        "connect",
+        "greeting",
+        "EHLO",
+        "no AUTH in clear",
+        "STARTTLS",
+        "certificate",
+        "AUTH offered",
+        "nothing without login",
+        "login PLAIN",
+        "send",
+        "login LOGIN",
+    )
 
     def walk(self) -> None:
-        smtp = Smtp(self.open())
+        wire = self.open()
         try:
-            smtp = self.greet(smtp.wire)
+            smtp = self.greet(wire)
         except WireError as exc:
-            if exc.kind == "timeout" and self._speaks_tls():
+            if exc.kind == "timeout" and self.speaks_tls():
                 self.fail("tls-from-the-start", "no greeting in clear, but a TLS handshake works")
-            self.fail("service-dies" if exc.kind == "timeout" else "service-confused", exc.text)
-        self.no_auth_in_clear(smtp)
+            raise
+        self.begin("no AUTH in clear")
+        if smtp.mechanisms():
+            self.note("login-in-clear", f"AUTH {' '.join(smtp.mechanisms())} before TLS")
+        else:
+            self.ok()
         self.upgrade(smtp)
+        self.begin("AUTH offered", wire)
+        self.hello(smtp)
         usable = self.offered(smtp)
         self.nothing_without_login(smtp)
         if not self.settings.password:
-            for step in ("login PLAIN", "login LOGIN", "send"):
-                self.begin(step)
-                self.skip("no password given")
+            self.skip("no password given", "login PLAIN", "send", "login LOGIN")
             return
-        self.login(smtp, usable[0])
+        self.login(smtp, usable.pop(0))
         self.send(smtp)
-        if usable == ["PLAIN", "LOGIN"]:
-            smtp.wire.step()
-            smtp.command("QUIT")
-            self.login_again()
+        smtp.command("QUIT")
+        for mechanism in usable:
+            self.login_again(mechanism)
 
     def finish(self) -> None:
         self.shared.smtp_login.tell("untried")
-        self.shared.sent.tell("not sent")
-
-    def no_auth_in_clear(self, smtp: Smtp) -> None:
-        self.begin("no AUTH in clear")
-        if smtp.mechanisms():
-            self.note("login-in-clear", "AUTH {} before TLS".format(" ".join(smtp.mechanisms())))
-        else:
-            self.ok()
+        self.shared.sending.tell("unsent")
 
     def send(self, smtp: Smtp) -> None:
-        self.begin("send", smtp.wire)
+        """The step ``send``. Nothing is sent that could not be removed again."""
+        self.begin("send")
+        is_open = self.shared.mailbox.wait() == "open"
+        smtp.wire.step()
         mailbox = self.settings.mailbox
         body_type = " BODY=8BITMIME" if "8BITMIME" in smtp.features else ""
         reply = smtp.command(f"MAIL FROM:<{mailbox}>{body_type}")
         if reply.code == 250:
             reply = smtp.command(f"RCPT TO:<{mailbox}>")
+        if reply.code == 250 and not is_open:
+            smtp.command("RSET")
+            self.skip("would be taken, but was not sent, because IMAP could not find and remove it again")
+            return
         if reply.code == 250:
             reply = smtp.data(self.shared.message)
         if reply.code != 250:
             self.fail(refusal(reply), str(reply))
-        self.shared.sent.tell("sent")
+        self.shared.sending.tell("sent")
         self.ok(str(reply))
 
-    def login_again(self) -> None:
-        """The other mechanism, on a connection of its own: nobody logs in twice on one."""
-        self.begin("login LOGIN")
+    def login_again(self, mechanism: str) -> None:
+        """Another mechanism, on a connection of its own: nobody logs in twice on one."""
+        self.begin(f"login {mechanism}")
         smtp = Smtp(self.connect())
-        smtp.wire.step()
-        smtp.reply()
-        smtp.ehlo()
-        smtp.command("STARTTLS")
+        self.agree_to_tls(smtp.wire)
         smtp.wire.start_tls(self.settings.context(), self.settings.host)
         smtp.ehlo()
-        self.login(smtp, "LOGIN")
+        self.login(smtp, mechanism)
         smtp.command("QUIT")
 
-    def _speaks_tls(self) -> bool:
+    def speaks_tls(self) -> bool:
         try:
-            wire = self.connect()
-            wire.start_tls(self.unverified_context(), self.settings.host)
+            self.start_tls_unverified(self.connect())
         except WireError:
             return False
         return True
@@ -201,29 +215,29 @@ class Submissions(Msa):
     SERVICE = "submissions"
     LABEL = "submissions"
     WELL = "TLS, login; nothing is taken without a login"
-    STEPS = ("connect", "certificate", "greeting", "EHLO", "AUTH offered", "nothing without login", "login PLAIN")
+    STEPS = ("connect", "certificate", "greeting", "EHLO", "AUTH offered", "nothing without login", "login")
+    IMPLICIT_TLS = True
 
     def walk(self) -> None:
         wire = self.open()
         self.start_tls(wire)
         smtp = self.greet(wire)
+        self.begin("AUTH offered")
         usable = self.offered(smtp)
         self.nothing_without_login(smtp)
         if not self.settings.password:
-            self.begin("login PLAIN")
-            return self.skip("no password given")
+            self.skip("no password given", "login")
         # a password that 587 has refused is not tried again
-        if self.shared.smtp_login.wait(self.settings.timeout) == "refused":
-            self.begin("login PLAIN")
-            return self.skip("refused on the other port already")
-        self.login(smtp, usable[0])
+        elif self.shared.smtp_login.wait() == "refused":
+            self.skip("refused by submission already", "login")
+        else:
+            self.login(smtp, usable[0])
         smtp.command("QUIT")
 
-    def reconnect_unverified(self) -> t.Optional[Wire]:
-        wire = self.connect()
-        wire.step()
-        wire.start_tls(self.unverified_context(), self.settings.host)
-        return wire
+    def login(self, smtp: Smtp, mechanism: str) -> None:
+        super().login(smtp, mechanism)
+        # under the name that stands in STEPS: which mechanism it is matters less here than on 587, where each is tried
+        self.records[-1] = self.records[-1]._replace(step="login")
 
 
 class Mta(SmtpWalk):
@@ -231,13 +245,21 @@ class Mta(SmtpWalk):
 
     SERVICE = "smtp"
     COMPONENT = "MTA"
-    LABEL = "SMTP"
+    LABEL = "smtp"
     WELL = "takes mail for its own users only; no relay, no login"
     CLOSED = ("smtp-closed", "fail")
     STEPS = (
-        "connect", "greeting", "EHLO", "relay refused", "unknown user refused", "known user accepted", "no AUTH", "STARTTLS",
-        "certificate", "no AUTH in TLS",
-    )  # fmt: skip
+        "connect",
+        "greeting",
+        "EHLO",
+        "relay refused",
+        "unknown user refused",
+        "known user accepted",
+        "no AUTH",
+        "STARTTLS",
+        "certificate",
+        "no AUTH in TLS",
+    )
 
     def walk(self) -> None:
         smtp = self.greet(self.open())
@@ -245,9 +267,12 @@ class Mta(SmtpWalk):
         self.relay(smtp)
         self.unknown_user(smtp)
         self.known_user(smtp)
-        self.no_auth(smtp, "no AUTH")
+        self.begin("no AUTH")
+        self.no_auth(smtp)
         self.upgrade(smtp)
-        self.no_auth(smtp, "no AUTH in TLS")
+        self.begin("no AUTH in TLS", smtp.wire)
+        self.hello(smtp)
+        self.no_auth(smtp)
         smtp.command("QUIT")
 
     def relay(self, smtp: Smtp) -> None:
@@ -263,71 +288,91 @@ class Mta(SmtpWalk):
     def unknown_user(self, smtp: Smtp) -> None:
         self.begin("unknown user refused", smtp.wire)
         if not self.settings.domain:
-            return self.skip("no domain given")
+            self.skip("no domain given")
+            return
         reply = smtp.ask("", f"no-such-user-{self.shared.token[:8]}@{self.settings.domain}")
         if reply.code < 400:
             self.warn("unknown-user-accepted", str(reply))
         elif reply.code < 500:
-            self.note(refusal(reply), str(reply))
+            self.warn(refusal(reply), str(reply))
         else:
             self.ok(str(reply))
 
     def known_user(self, smtp: Smtp) -> None:
         self.begin("known user accepted", smtp.wire)
         if not self.settings.mailbox:
-            return self.skip("no account given")
+            self.skip("no account given")
+            return
         reply = smtp.ask("", self.settings.mailbox)
         if reply.code < 400:
-            return self.ok(str(reply))
-        diagnosis = refusal(reply)
-        self.note("mail-in-refused" if diagnosis == "mail-refused" else diagnosis, str(reply))
+            self.ok(str(reply))
+        else:
+            diagnosis = refusal(reply)
+            self.note("mail-in-refused" if diagnosis == "mail-refused" else diagnosis, str(reply))
 
-    def no_auth(self, smtp: Smtp, step: str) -> None:
-        self.begin(step)
+    def no_auth(self, smtp: Smtp) -> None:
         if smtp.mechanisms():
-            self.note("login-on-25", "AUTH " + " ".join(smtp.mechanisms()))
+            self.note("login-on-25", f"AUTH {' '.join(smtp.mechanisms())}")
         else:
             self.ok("a client set to this port instead of 587 can't log in")
 
 
-def refusal(reply: Reply) -> str:
-    """The diagnosis of a refused MAIL, RCPT or DATA, by its enhanced status code where there is one."""
-    status = reply.lines[0].split(" ")[0] if reply.lines else ""
-    if reply.code == 553:
-        return "sender-refused"
-    if reply.code == 552 or status.endswith(".2.2"):
-        return "mailbox-full"
-    if reply.code == 452:
-        return "disk-full"
-    if reply.code == 451:
-        return "lookup-failed"
-    if status in ("5.1.1", "5.1.6"):
-        return "recipient-unknown"
-    return "mail-refused"
-
-
 class WrongSettings(Walk):
-    """465 with STARTTLS instead of TLS: a client that waits for a greeting there waits in vain, and must."""
+    """What a client sees that is set to the port of one kind of TLS and the other kind of TLS."""
 
     SERVICE = "wrong_settings"
     COMPONENT = "MUA"
     LABEL = "wrong settings"
-    WELL = "a client set to STARTTLS on 465 times out, as it must"
-    STEPS = ("465 set to STARTTLS",)
+    WELL = "465 with STARTTLS hears nothing, 587 with TLS fails at once, as they must"
+    STEPS = ("465 with STARTTLS", "587 with TLS")
 
     def __init__(self, settings: Settings, shared: Shared) -> None:
         super().__init__(settings, shared)
         self.port = settings.ports["submissions"]
 
     def walk(self) -> None:
-        self.begin("465 set to STARTTLS")
+        self.begin("465 with STARTTLS")
         try:
             wire = self.connect()
+            wire.step(GREETING_IN_CLEAR)
+            self.note("tls-not-from-the-start", wire.line().decode("utf-8", "replace"))
         except WireError as exc:
-            return self.skip(exc.text)
-        wire.step(GREETING_IN_CLEAR)
+            if exc.kind == "timeout":
+                self.ok("hears nothing, and gives up after a minute or more")
+            else:
+                self.skip(exc.text)
+        self.port = self.settings.ports["submission"]
+        self.begin("587 with TLS")
         try:
-            greeting = wire.line()
+            wire = self.connect()
+            self.start_tls_unverified(wire)
         except WireError as exc:
-            return self.ok(f"the client hears nothing and times out ({exc.text})")
-        self.fail("tls-not-from-the-start", greeting.decode("utf-8", "replace"))
+            if exc.kind == "tls":
+                self.ok(exc.text)
+            else:
+                self.skip(exc.text)
+            return
+        self.note("tls-from-the-start", "a TLS handshake works")
+
+
+#: Enhanced status codes (RFC 3463) and reply codes that name the fault; the first that fits counts.
+_REFUSALS = (
+    ("5.1.1", "recipient-unknown"),
+    ("5.2.2", "mailbox-full"),
+    ("4.2.2", "mailbox-full"),
+    ("4.3.1", "disk-full"),
+    ("4.3.0", "lookup-failed"),
+    ("4.3.5", "lookup-failed"),
+    ("553", "sender-refused"),
+    ("552", "mailbox-full"),
+    ("452", "disk-full"),
+)
+
+
+def refusal(reply: Reply) -> str:
+    """The diagnosis of a refused MAIL, RCPT or DATA."""
+    text = str(reply)
+    if "local recipient table" in text:
+        return "domain-is-local"
+    words = text.split()[:2]
+    return next((diagnosis for word, diagnosis in _REFUSALS if word in words), "mail-refused")

@@ -24,8 +24,23 @@ from ansible_collections.port587.mail.plugins.module_utils._probe.wire import (
 #: A certificate that nobody has renewed this long before its end will not renew itself any more.
 RENEWAL_IS_LATE = 14 * 86400
 
+#: Seconds for the answer to a login. Dovecot delays a refusal, more so after earlier ones: 8 s were seen after two.
+LOGIN_PATIENCE = 30.0
+
 #: OpenSSL's X509_V_ERR numbers.
 _NOT_YET_VALID, _EXPIRED, _NO_ISSUER, _NO_ISSUER_OF_LEAF = 9, 10, 20, 21
+
+#: What a broken connection means where a step has no better idea.
+_BROKEN = {
+    "timeout": "service-stalls",
+    "filtered": "service-stalls",
+    "closed": "service-confused",
+    "protocol": "service-confused",
+    "refused": "service-confused",
+    "unreachable": "service-confused",
+    "tls": "tls-broken",
+    "certificate": "tls-broken",
+}
 
 
 class Settings(t.NamedTuple):
@@ -41,7 +56,6 @@ class Settings(t.NamedTuple):
     password: str = ""
     mailbox: str = ""
     domain: str = ""
-    now: t.Callable[[], float] = time.time
 
 
 class Promise:
@@ -56,24 +70,27 @@ class Promise:
             self._answer = answer
             self._event.set()
 
-    def wait(self, timeout: float) -> str:
-        """The answer; empty if there is none."""
-        return self._answer if self._event.wait(timeout) else ""
+    def wait(self) -> str:
+        """The answer. Every walk has deadlines and tells in the end, so this needs none."""
+        self._event.wait()
+        return self._answer
 
 
 class Shared:
-    """What the walks tell each other, so that a wrong password is tried twice at most, and nothing is looked for in vain."""
+    """What the walks tell each other: a wrong password is tried twice at most, and nothing is looked for in vain."""
 
-    def __init__(self) -> None:
-        #: accepted, refused or untried, by Postfix and by Dovecot
+    def __init__(self, token: str, message: bytes) -> None:
+        self.token = token
+        self.message = message
+        #: the login: accepted, refused or untried, by Postfix and by Dovecot
         self.smtp_login = Promise()
-        self.mail_login = Promise()
-        #: the test message: sent or not sent; found or not found over IMAP; done over POP3
-        self.sent = Promise()
-        self.found_by_imap = Promise()
-        self.done_by_pop3 = Promise()
-        self.token = ""
-        self.message = b""
+        self.imap_login = Promise()
+        #: the mailbox, from which the test message can be taken out again: open or closed
+        self.mailbox = Promise()
+        #: the test message: sent or unsent; found or missing over IMAP; done with over POP3
+        self.sending = Promise()
+        self.imap_found = Promise()
+        self.pop3_done = Promise()
 
 
 class Stop(Exception):
@@ -89,8 +106,10 @@ class Walk(threading.Thread):
     #: In a report, when every step was good.
     WELL = ""
     STEPS = ()  # type: t.Sequence[str]
-    #: What a closed port means: a diagnosis and its verdict.
+    #: What a closed port means, and how bad it is.
     CLOSED = ("", "fail")
+    #: Whether TLS comes with the first byte.
+    IMPLICIT_TLS = False
 
     def __init__(self, settings: Settings, shared: Shared) -> None:
         super().__init__(daemon=True)
@@ -98,10 +117,10 @@ class Walk(threading.Thread):
         self.shared = shared
         self.port = settings.ports.get(self.SERVICE, 0)
         self.records = []  # type: t.List[Record]
+        #: An exception that no walk should see: a mistake in this program.
+        self.crash = None  # type: t.Optional[BaseException]
         self._step = ""
         self._wires = []  # type: t.List[Wire]
-
-    # what subclasses do
 
     def walk(self) -> None:
         raise NotImplementedError
@@ -109,7 +128,10 @@ class Walk(threading.Thread):
     def finish(self) -> None:
         """Tell the others that nothing more will come."""
 
-    # what they use
+    def agree_to_tls(self, wire: Wire) -> None:
+        """Say what has to be said in clear before TLS. Nothing where TLS comes first."""
+
+    # what walks use
 
     def begin(self, step: str, wire: t.Optional[Wire] = None) -> None:
         self._step = step
@@ -119,8 +141,11 @@ class Walk(threading.Thread):
     def ok(self, seen: str = "") -> None:
         self._record("ok", seen)
 
-    def skip(self, seen: str) -> None:
-        self._record("skip", seen)
+    def skip(self, seen: str, *steps: str) -> None:
+        """Skip these steps, or else the one that has begun."""
+        for step in steps or (self._step,):
+            self._step = step
+            self._record("skip", seen)
 
     def warn(self, diagnosis: str, seen: str) -> None:
         self._record("warn", seen, diagnosis)
@@ -133,22 +158,23 @@ class Walk(threading.Thread):
         self._record(verdict, seen, diagnosis)
         raise Stop
 
-    def connect(self, port: t.Optional[int] = None) -> Wire:
-        wire = Wire(self.settings.address, port or self.port, self.settings.timeout)
+    def connect(self) -> Wire:
+        wire = Wire(self.settings.address, self.port, self.settings.timeout)
         self._wires.append(wire)
         return wire
 
     def open(self) -> Wire:
         """The step ``connect``."""
         self.begin("connect")
+        diagnosis, verdict = self.CLOSED
         try:
             wire = self.connect()
         except WireError as exc:
-            if exc.kind == "refused":
-                self.fail(self.CLOSED[0], exc.text, self.CLOSED[1])
-            if self.SERVICE == "smtp":
-                self.fail("port-25-filtered", exc.text, "warn")
-            self.fail("port-filtered", exc.text, "fail" if self.CLOSED[1] == "fail" else "warn")
+            if exc.kind != "refused":
+                diagnosis = "port-filtered"
+            if exc.kind != "refused" and self.SERVICE == "smtp":
+                diagnosis, verdict = "port-25-filtered", "warn"
+            self.fail(diagnosis, exc.text, verdict)
         self.ok(self.settings.address)
         return wire
 
@@ -160,111 +186,97 @@ class Walk(threading.Thread):
         except CertificateError as exc:
             self.fail(*self._judge(exc))
         except WireError as exc:
-            self.fail("tls-broken", exc.text)
+            in_clear = self.IMPLICIT_TLS and exc.text == "wrong version number"
+            self.fail("tls-not-from-the-start" if in_clear else "tls-broken", exc.text)
         shown = wire.certificate()
-        seen = "{}, {}, valid until {}".format(shown.protocol, shown.key, time.strftime("%Y-%m-%d", time.gmtime(shown.expires)))
+        until = time.strftime("%Y-%m-%d", time.gmtime(shown.expires))
+        seen = f"{shown.protocol}, {shown.key}, valid until {until}"
         if shown.key_is_weak:
             self.warn("key-weak", seen)
-        elif shown.expires - self.settings.now() < RENEWAL_IS_LATE:
+        elif shown.expires - time.time() < RENEWAL_IS_LATE:
             self.warn("certificate-expires-soon", seen)
         else:
             self.ok(seen)
 
-    def reconnect_unverified(self) -> t.Optional[Wire]:
-        """A handshake that accepts everything, only to see which certificates are sent. Nothing secret is said on it."""
-        return None
-
-    def unverified_context(self) -> ssl.SSLContext:
+    def start_tls_unverified(self, wire: Wire) -> None:
+        """A handshake that accepts everything. Nothing secret may be said after it."""
         context = self.settings.context()
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
-        return context
+        wire.start_tls(context, self.settings.host)
 
     def run(self) -> None:
+        try:
+            self._walk()
+        except BaseException as exc:  # raised again by who started this thread
+            self.crash = exc
+        finally:
+            self.finish()
+            for wire in self._wires:
+                wire.close()
+
+    def _walk(self) -> None:
         try:
             self.walk()
         except Stop:
             pass
         except WireError as exc:
             self._record("fail", exc.text, _BROKEN[exc.kind])
-        finally:
-            self.finish()
-            for wire in self._wires:
-                wire.close()
-            self._skip_the_rest()
+        except (ValueError, IndexError) as exc:  # an answer that nobody expects
+            self._record("fail", f"an answer that makes no sense ({exc})", "service-confused")
+        done = {record.step for record in self.records}
+        because = next((record.step for record in self.records if record.verdict in ("fail", "warn")), self._step)
+        rest = [step for step in self.STEPS if step not in done]
+        if rest:
+            self.skip(f"not tried, because of: {because}", *rest)
 
     def _judge(self, exc: CertificateError) -> t.Tuple[str, str]:
-        """Diagnosis of a refused certificate, and what was seen. OpenSSL's words alone don't say whose certificate it is."""
+        """Diagnosis of a refused certificate, and what was seen. OpenSSL's words alone don't say whose it is."""
         chain = []  # type: t.List[t.Dict[str, t.Any]]
         try:
-            wire = self.reconnect_unverified()
-            chain = wire.sent_chain() if wire else []
+            wire = self.connect()
+            self.agree_to_tls(wire)
+            self.start_tls_unverified(wire)
+            chain = wire.sent_chain()
         except WireError:
             pass  # then there is only OpenSSL's word
         seen = exc.text
         if chain:
-            leaf = chain[0]
-            names = [value for kind, value in leaf.get("subjectAltName", ()) if kind == "DNS"]
-            seen += " (for {}, issued by {}, until {})".format(
-                ", ".join(names) or "no name",
-                _common_name(leaf.get("issuer", ())),
-                leaf.get("notAfter", "?"),
-            )
-        if exc.code == _EXPIRED:
-            return "certificate-expired", seen
-        if exc.code == _NOT_YET_VALID:
-            return "certificate-not-yet-valid", seen
-        if exc.code == HOSTNAME_MISMATCH:
-            return "certificate-wrong-name", seen
-        # Only the leaf came, and it was not made by itself: an intermediate is missing. But an own small CA that signs
-        # leaves directly sends no more than that either, so if that is all the server's other port can do, so be it.
+            names = ", ".join(value for kind, value in chain[0].get("subjectAltName", ()) if kind == "DNS") or "no name"
+            issuer = _common_name(chain[0].get("issuer", ()))
+            seen += f" (for {names}, issued by {issuer}, until {chain[0].get('notAfter', '?')})"
+        known = {
+            _EXPIRED: "certificate-expired",
+            _NOT_YET_VALID: "certificate-not-yet-valid",
+            HOSTNAME_MISMATCH: "certificate-wrong-name",
+        }
+        # with only the leaf at hand nobody can tell a missing intermediate from a CA of one's own; the cure names both
         if exc.code in (_NO_ISSUER, _NO_ISSUER_OF_LEAF) and len(chain) == 1:
             return "certificate-chain", seen
-        return "certificate-untrusted", seen
+        return known.get(exc.code, "certificate-untrusted"), seen
 
     def _record(self, verdict: str, seen: str, diagnosis: str = "") -> None:
         known = DIAGNOSES.get(diagnosis)
-        component = known.component if known and known.component else self.COMPONENT
         self.records.append(
             Record(
-                self.SERVICE, self._step, component, "%s:%d" % (self.settings.address, self.port), self.port,
-                verdict, self._without_secrets(seen), diagnosis,
+                service=self.SERVICE,
+                step=self._step,
+                component=known.component if known and known.component else self.COMPONENT,
+                address=self.settings.address,
+                port=self.port,
+                verdict=verdict,
+                seen=self._clean(seen),
+                diagnosis=diagnosis,
             )
-        )  # fmt: skip
+        )
 
-    def _without_secrets(self, text: str) -> str:
-        """A server may echo what it was told."""
-        secrets = [self.settings.password]
-        if self.settings.password:
-            secrets.append(plain_token(self.settings.login, self.settings.password))
-        for secret in secrets:
-            if secret:
-                text = text.replace(secret, "********")
-        return "".join(char if char.isprintable() else " " for char in text)[:300]
-
-    def _skip_the_rest(self) -> None:
-        done = {record.step for record in self.records}
-        because = next((record.step for record in self.records if record.verdict == "fail"), self._step)
-        for step in self.STEPS:
-            if step not in done:
-                self._step = step
-                self.skip(f"not tried, because of: {because}")
-
-
-_BROKEN = {
-    "timeout": "service-stalls",
-    "closed": "service-confused",
-    "protocol": "service-confused",
-    "tls": "tls-broken",
-    "refused": "service-confused",
-    "filtered": "service-stalls",
-    "unreachable": "service-confused",
-}
+    def _clean(self, text: str) -> str:
+        """What a server says, without what it may echo, and fit for a terminal."""
+        password = self.settings.password
+        for secret in (password, plain_token(self.settings.login, password)) if password else ():
+            text = text.replace(secret, "********")
+        return "".join(char if char.isprintable() else " " for char in text)[:300].strip()
 
 
 def _common_name(name: t.Iterable[t.Iterable[t.Tuple[str, str]]]) -> str:
-    for part in name:
-        for key, value in part:
-            if key == "commonName":
-                return value
-    return "?"
+    return next((value for part in name for key, value in part if key == "commonName"), "?")

@@ -52,11 +52,11 @@ class Wire:
         try:
             self._socket = socket.create_connection((address, port), timeout)  # type: socket.socket
         except socket.timeout:
-            raise WireError("filtered", f"no answer within {timeout:g} s")
+            raise WireError("filtered", f"no answer within {timeout:g} s") from None
         except ConnectionRefusedError:
-            raise WireError("refused", "connection refused")
+            raise WireError("refused", "connection refused") from None
         except OSError as exc:
-            raise WireError("unreachable", exc.strerror or str(exc))
+            raise WireError("unreachable", exc.strerror or str(exc)) from None
 
     def step(self, timeout: t.Optional[float] = None) -> None:
         """Start the clock for what comes next."""
@@ -121,16 +121,16 @@ class Wire:
             self._socket.settimeout(max(self._end - time.monotonic(), 0.001))
             return action()
         except socket.timeout:
-            raise WireError("timeout", "no answer in time")
+            raise WireError("timeout", "no answer in time") from None
         except ssl.SSLError as exc:
             code = getattr(exc, "verify_code", 0)
             if code:
-                raise CertificateError(code, str(getattr(exc, "verify_message", "")) or "certificate refused")
-            raise WireError("tls", (exc.reason or "handshake failed").lower().replace("_", " "))
+                raise CertificateError(code, str(getattr(exc, "verify_message", "")) or "certificate refused") from None
+            raise WireError("tls", (exc.reason or "handshake failed").lower().replace("_", " ")) from None
         except ssl.CertificateError as exc:  # Python 3.6 checks the name itself
-            raise CertificateError(HOSTNAME_MISMATCH, str(exc))
+            raise CertificateError(HOSTNAME_MISMATCH, str(exc)) from None
         except OSError as exc:
-            raise WireError("closed", "connection lost: %s" % (exc.strerror or exc))
+            raise WireError("closed", "connection lost: %s" % (exc.strerror or exc)) from None
 
 
 #: OpenSSL's number for a certificate that is good, but for another name.
@@ -159,7 +159,7 @@ def describe_key(der: bytes) -> t.Tuple[str, bool]:
             size = int.from_bytes(rest[2:skip], "big") if length & 0x80 else length
             rest = rest[skip + (tag == 3) :]
         modulus = int.from_bytes(rest[:size], "big")
-        return "RSA %d" % modulus.bit_length(), modulus.bit_length() < 2048
+        return f"RSA {modulus.bit_length()}", modulus.bit_length() < 2048
     for oid, name in _CURVES.items():
         if oid in der:
             return name, False
