@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright: (c) The port587.mail contributors
-"""Every module can be loaded, with all that it imports, by the Python that runs these tests: on servers that may be 3.6."""
+"""Every module, with all that it imports, can be loaded by the Python that runs these tests: a server's may be 3.6."""
 
 import importlib
 import pathlib
