@@ -251,7 +251,7 @@ def check_ptr(hostname: str, sight: _preflight_net.Sight) -> t.Optional[Finding]
 
 
 def check_ipv6(sight: _preflight_net.Sight) -> Finding:
-    has = any(":" in address for address in sight.sources)
+    has = any(":" in address and ip_address(address).is_global for address in sight.sources)
     return _finding(
         "ipv6",
         has,

@@ -254,6 +254,7 @@ def test_all_well() -> None:
     assert outgoing.verdict == "ok"
     assert _preflight.check_ipv6(SIGHT).verdict == "warn"
     assert _preflight.check_ipv6(SIGHT._replace(sources=[PUBLIC, "2600::1"])).verdict == "ok"
+    assert _preflight.check_ipv6(SIGHT._replace(sources=[PUBLIC, "fd00::1"])).verdict == "warn"
 
 
 @pytest.mark.parametrize(
