@@ -4,34 +4,68 @@
 
 from __future__ import annotations
 
+import pathlib
+import time
 import typing as t
 
+from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
-from ansible_collections.port587.mail.plugins.module_utils._probe import report
+from ansible_collections.port587.mail.plugins.module_utils._probe import files, report
+
+SKIPPED = "Not verified: in check mode nothing is sent."
 
 
 class ActionModule(ActionBase):
-    """Prints through Ansible's display: a module's result is shown as JSON or YAML, and nobody reads that."""
+    """Prints through Ansible's display: a task's result is shown as JSON or YAML, and nobody reads that."""
 
     _requires_connection = False
 
     def run(self, tmp: str | None = None, task_vars: dict[str, t.Any] | None = None) -> dict[str, t.Any]:
         super().run(tmp, task_vars)
         _spec, args = self.validate_argument_spec(
-            {"result": {"type": "dict", "required": True}, "server": {"type": "str"}}
+            {
+                "result": {"type": "dict", "required": True},
+                "server": {"type": "str"},
+                "report_dir": {"type": "str"},
+            }
         )
         result = args["result"]
         if result.get("skipped"):
-            Display().display("Not verified: in check mode nothing is sent.\n")
-            return {"changed": False, "msg": "Not verified: in check mode nothing is sent."}
+            Display().display(SKIPPED)
+            return {"changed": False, "msg": SKIPPED, "reports": []}
+        server = args["server"] or result["host"]
         text = report.verdict(result)
         if result["verdict"] != "fail":
-            text += "\n\n" + report.client_settings(result, args["server"] or result["host"])
-        Display().display(text + "\n")
+            text += "\n\n" + report.client_settings(result, server)
+        reports = self._write(result, server, args["report_dir"]) if args["report_dir"] else []
+        if reports:
+            text += f"\n\n  The same as a page, with every step: {reports[0]}"
+        Display().display(text)
         findings = result["findings"]
         return {
             "changed": False,
             "failed": result["verdict"] == "fail",
             "msg": report.sentence(findings[0]) if findings else "",
+            "reports": reports,
         }
+
+    def _write(self, result: dict[str, t.Any], server: str, directory: str) -> list[str]:
+        """The same for programs, for CI and for a browser. Gives the paths."""
+        when = time.strftime("%Y-%m-%dT%H:%M:%S%z")
+        contents = {
+            "html": files.to_html(result, when, server),
+            "json": files.to_json(result, when),
+            "xml": files.to_junit(result, when),
+        }
+        folder = pathlib.Path(self._loader.path_dwim(directory))
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            # it changes with every run and belongs into no repository
+            (folder / ".gitignore").write_text("*\n", encoding="utf-8")
+            paths = [folder / f"{result['host']}.{kind}" for kind in contents]
+            for path, content in zip(paths, contents.values()):
+                path.write_text(content, encoding="utf-8")
+        except OSError as exc:
+            raise AnsibleActionFail(f"report_dir {directory} can't be written to: {exc}") from exc
+        return [str(path) for path in paths]

@@ -204,6 +204,7 @@ seconds:
 """
 
 import time
+import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.port587.mail.plugins.module_utils._probe.dns import resolve
@@ -271,7 +272,7 @@ def main() -> None:
     settings = _settings(module, found[0] if found else wanted)
     published = resolve(params["host"], params["timeout"])
     records = probe(settings, params["checks"], published)
-    result = {
+    result: t.Dict[str, t.Any] = {
         "changed": False,
         "verdict": overall(records),
         "findings": findings(records),
@@ -281,7 +282,7 @@ def main() -> None:
         "ports": settings.ports,
         "login": settings.login,
         "seconds": round(time.monotonic() - start, 2),
-    }  # type: t.Dict[str, t.Any]
+    }
     module.exit_json(**result)
 
 

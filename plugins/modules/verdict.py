@@ -8,8 +8,9 @@ short_description: Say what a probe has found, so that a person can read it
 version_added: 1.0.0
 author: The port587.mail contributors (@port587)
 description:
-  - Prints a verdict from what M(port587.mail.probe) returned. If something is wrong, the part that fails comes first, in
-    one sentence, with the cure. If all is well, it prints what to type into a mail client.
+  - Prints a verdict from what M(port587.mail.probe) returned. If something is wrong, the part that fails comes first,
+    in one sentence, with the cure. If all is well, it prints what to type into a mail client.
+  - Writes the same as a page for a browser, as JSON and as JUnit XML, if asked to.
   - Fails if the verdict is V(fail).
   - Runs on the controller only.
 options:
@@ -19,6 +20,11 @@ options:
     required: true
   server:
     description: The server name to type into a mail client. By default the host that was probed.
+    type: str
+  report_dir:
+    description: >-
+      Folder on the controller to write V(HOST.html), V(HOST.json) and V(HOST.xml) to. It is made if there is none, and
+      kept out of git. By default nothing is written.
     type: str
 attributes:
   check_mode:
@@ -33,6 +39,7 @@ EXAMPLES = r"""
 - name: Say what was found
   port587.mail.verdict:
     result: "{{ walk }}"
+    report_dir: "{{ inventory_dir }}/verify"
 """
 
 RETURN = r"""
@@ -40,4 +47,9 @@ msg:
   description: The worst finding in one sentence. Empty if there is none.
   returned: always
   type: str
+reports:
+  description: Paths of the files that were written, the page first.
+  returned: always
+  type: list
+  elements: str
 """

@@ -22,7 +22,7 @@ class Diagnosis(t.NamedTuple):
     cure: str
 
 
-DIAGNOSES = {
+DIAGNOSES: t.Dict[str, Diagnosis] = {
     # finding and reaching the server
     "name-unknown": Diagnosis(
         "DNS",
@@ -287,4 +287,4 @@ DIAGNOSES = {
         "the server's clock and the one here differ",
         "look at both with timedatectl, and let systemd-timesyncd or chrony run where it is wrong",
     ),
-}  # type: t.Dict[str, Diagnosis]
+}

@@ -35,7 +35,7 @@ def system_lookup(name: str, family: socket.AddressFamily) -> t.List[str]:
 
 def resolve(name: str, timeout: float, lookup: Lookup = system_lookup) -> Addresses:
     """Both families side by side. The system's resolver knows no deadline, so it is not waited for longer."""
-    found = {socket.AF_INET: [], socket.AF_INET6: []}  # type: t.Dict[socket.AddressFamily, t.List[str]]
+    found: t.Dict[socket.AddressFamily, t.List[str]] = {socket.AF_INET: [], socket.AF_INET6: []}
 
     def ask(family: socket.AddressFamily) -> None:
         found[family] = lookup(name, family)

@@ -14,10 +14,10 @@ from ansible_collections.port587.mail.plugins.module_utils._probe import mailbox
 from ansible_collections.port587.mail.plugins.module_utils._probe.dns import Addresses, Dns
 from ansible_collections.port587.mail.plugins.module_utils._probe.message import compose
 from ansible_collections.port587.mail.plugins.module_utils._probe.records import Record
-from ansible_collections.port587.mail.plugins.module_utils._probe.walk import Settings, Shared
+from ansible_collections.port587.mail.plugins.module_utils._probe.walk import Settings, Shared, Walk
 
 #: In the order in which a report shows them.
-WALKS = {
+WALKS: t.Dict[str, t.Type[Walk]] = {
     "submission": smtp.Submission,
     "submissions": smtp.Submissions,
     "smtp": smtp.Mta,
@@ -27,7 +27,7 @@ WALKS = {
     "pop3": mailbox.Pop3StartTls,
     "sieve": mailbox.ManageSieve,
     "wrong_settings": smtp.WrongSettings,
-}  # type: t.Dict[str, t.Type[Walk]]
+}
 
 STANDARD_PORTS = {
     "submission": 587,
@@ -55,7 +55,7 @@ def probe(settings: Settings, services: t.Sequence[str], addresses: Addresses) -
     """Walk into the server. ``addresses``: what the name of the server has in DNS."""
     token = secrets.token_hex(16)
     shared = Shared(token, compose(settings.mailbox, token))
-    walks = [Dns(settings, shared, addresses)] if "dns" in services else []  # type: t.List[Walk]
+    walks: t.List[Walk] = [Dns(settings, shared, addresses)] if "dns" in services else []
     for name, kind in WALKS.items():
         walk = kind(settings, shared)
         if name in services:

@@ -34,10 +34,10 @@ class Smtp:
 
     def __init__(self, wire: Wire) -> None:
         self.wire = wire
-        self.features = {}  # type: t.Dict[str, str]
+        self.features: t.Dict[str, str] = {}
 
     def reply(self) -> Reply:
-        lines = []  # type: t.List[str]
+        lines: t.List[str] = []
         while True:
             line = _text(self.wire.line())
             if not re.match(r"[2-5]\d\d([ -]|$)", line):
@@ -107,7 +107,7 @@ class Imap:
         tag = f"p{self._tag} "
         self.wire.send((tag + command).encode() + b"\r\n")
         left = list(answers)
-        untagged = []  # type: t.List[bytes]
+        untagged: t.List[bytes] = []
         while True:
             line = self._line()
             if line.startswith(tag.encode("ascii")):
@@ -163,7 +163,7 @@ class Pop3:
         reply = self.command(command)
         if not reply.startswith("+OK"):
             raise WireError("protocol", reply)
-        lines = []  # type: t.List[bytes]
+        lines: t.List[bytes] = []
         while True:
             line = self.wire.line()
             if line == b".":
@@ -197,7 +197,7 @@ class Sieve:
 
     def reply(self) -> t.Tuple[str, t.List[str]]:
         """The last line (OK, NO or BYE ...) and what came before it."""
-        lines = []  # type: t.List[str]
+        lines: t.List[str] = []
         while True:
             line = _text(self.wire.line())
             if re.match(r"(OK|NO|BYE)\b", line, re.I):

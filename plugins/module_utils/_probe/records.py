@@ -56,7 +56,7 @@ def findings(records: t.Sequence[Record]) -> t.List[t.Dict[str, t.Any]]:
         bad = [record for record in bad if record not in explained]
         bad.insert(0, because._replace(verdict="fail", diagnosis=diagnosis, component=DIAGNOSES[diagnosis].component))
     # failures first, and one entry per diagnosis: an expired certificate is one fault on seven ports
-    merged = {}  # type: t.Dict[str, t.Dict[str, t.Any]]
+    merged: t.Dict[str, t.Dict[str, t.Any]] = {}
     for record in sorted(bad, key=lambda record: record.verdict != "fail"):
         found = merged.get(record.diagnosis)
         if found:

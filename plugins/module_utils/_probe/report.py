@@ -14,7 +14,7 @@ from ansible_collections.port587.mail.plugins.module_utils._probe.probe import W
 
 _WIDTH = 100
 
-_SERVICES = dict([("dns", Dns)], **WALKS)  # type: t.Dict[str, t.Any]
+_SERVICES: t.Dict[str, t.Any] = dict([("dns", Dns)], **WALKS)
 
 
 def sentence(finding: t.Dict[str, t.Any]) -> str:
@@ -55,7 +55,7 @@ def _finding(finding: t.Dict[str, t.Any]) -> t.List[str]:
         ("cure", finding["cure"]),
         ("more", finding["doc"]),
     ]
-    lines = []  # type: t.List[str]
+    lines: t.List[str] = []
     for label, text in parts:
         lines += textwrap.wrap(text, _WIDTH, initial_indent=f"  {label:13}", subsequent_indent=" " * 15)
     return lines + [""]

@@ -105,7 +105,7 @@ class Walk(threading.Thread):
     LABEL = ""
     #: In a report, when every step was good.
     WELL = ""
-    STEPS = ()  # type: t.Sequence[str]
+    STEPS: t.Sequence[str] = ()
     #: What a closed port means, and how bad it is.
     CLOSED = ("", "fail")
     #: Whether TLS comes with the first byte.
@@ -116,11 +116,11 @@ class Walk(threading.Thread):
         self.settings = settings
         self.shared = shared
         self.port = settings.ports.get(self.SERVICE, 0)
-        self.records = []  # type: t.List[Record]
+        self.records: t.List[Record] = []
         #: An exception that no walk should see: a mistake in this program.
-        self.crash = None  # type: t.Optional[BaseException]
+        self.crash: t.Optional[BaseException] = None
         self._step = ""
-        self._wires = []  # type: t.List[Wire]
+        self._wires: t.List[Wire] = []
 
     def walk(self) -> None:
         raise NotImplementedError
@@ -232,7 +232,7 @@ class Walk(threading.Thread):
 
     def _judge(self, exc: CertificateError) -> t.Tuple[str, str]:
         """Diagnosis of a refused certificate, and what was seen. OpenSSL's words alone don't say whose it is."""
-        chain = []  # type: t.List[t.Dict[str, t.Any]]
+        chain: t.List[t.Dict[str, t.Any]] = []
         try:
             wire = self.connect()
             self.agree_to_tls(wire)

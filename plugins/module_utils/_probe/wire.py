@@ -50,7 +50,7 @@ class Wire:
         self._buffer = b""
         self.step()
         try:
-            self._socket = socket.create_connection((address, port), timeout)  # type: socket.socket
+            self._socket: socket.socket = socket.create_connection((address, port), timeout)
         except socket.timeout:
             raise WireError("filtered", f"no answer within {timeout:g} s") from None
         except ConnectionRefusedError:
