@@ -2,7 +2,7 @@
 SCENARIO ?= default
 
 help: ## say what can be made
-	@sed -n 's/^\([a-z-]*\): ##/\1:/p' Makefile | column -t -s :
+	@awk -F ': ## ' '/^[a-z-]+: ## / {printf "make %-10s %s\n", $$1, $$2}' Makefile
 
 demo: ## a VPS in a container, turned into a mail server over SSH, with what to type into a mail client
 	@scripts/demo up
