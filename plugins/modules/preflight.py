@@ -110,7 +110,6 @@ findings:
       sample: publish an A record for mail.example.com with the server's addresses only
 """
 
-import json
 import sys
 
 from ansible.module_utils.basic import AnsibleModule
@@ -119,26 +118,28 @@ from ansible.module_utils.basic import AnsibleModule
 if sys.hexversion >= 0x03060000:
     from ansible_collections.port587.mail.plugins.module_utils import _preflight
 
+    CHECKS = list(_preflight.CHECKS)
+else:
+    CHECKS = []
+
 
 def main():  # type: () -> None
-    if sys.hexversion < 0x03060000:
-        found = ".".join(str(part) for part in sys.version_info[:3])
-        cure = "set ansible_python_interpreter to /usr/bin/python3"
-        message = (
-            "FAIL python: Ansible runs Python " + found + " on this server\n  wanted: 3.6 or newer\n  cure: " + cure
-        )
-        print(json.dumps({"failed": True, "msg": message}))
-        sys.exit(1)
-
     module = AnsibleModule(
         argument_spec={
             "hostname": {"type": "str", "required": True},
             "smtp_probe_hosts": {"type": "list", "elements": "str", "default": []},
             "controller_time": {"type": "float"},
-            "skip": {"type": "list", "elements": "str", "choices": list(_preflight.CHECKS), "default": []},
+            "skip": {"type": "list", "elements": "str", "choices": CHECKS, "default": []},
         },
         supports_check_mode=True,
     )
+    if sys.hexversion < 0x03060000:
+        found = ".".join(str(part) for part in sys.version_info[:3])
+        cure = "set ansible_python_interpreter to /usr/bin/python3"
+        module.fail_json(
+            msg="FAIL python: Python " + found + " on this server\n  wanted: 3.6 or newer\n  cure: " + cure
+        )
+
     hostname = module.params["hostname"]
     findings = _preflight.examine(
         hostname, module.params["smtp_probe_hosts"], module.params["controller_time"], module.params["skip"]
