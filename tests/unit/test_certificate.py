@@ -2,9 +2,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The server's own certificates: when they are made anew, and that real OpenSSL makes and accepts them."""
 
-from __future__ import annotations
-
 import datetime
+import typing as t
 
 import pytest
 from ansible_collections.port587.mail.plugins.module_utils import _certificate
@@ -18,7 +17,7 @@ def days(number: float) -> datetime.timedelta:
     return datetime.timedelta(days=number)
 
 
-def present(wanted: Wanted = WANTED, age: float = 100) -> tuple[Facts, Facts]:
+def present(wanted: Wanted = WANTED, age: float = 100) -> t.Tuple[Facts, Facts]:
     """(CA, certificate), both made ``age`` days ago."""
     plan = _certificate.plan(wanted, NOW - days(age), None, None)
     return plan.authority, plan.certificate
