@@ -141,10 +141,12 @@ import typing as t
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.port587.mail.plugins.module_utils import _certificate, _daemons, _transaction
 
-COMBINED = "/etc/port587/tls/combined.pem"
-FULLCHAIN = "/etc/port587/tls/fullchain.pem"
-CA = "/etc/port587/ca/ca.pem"
-CA_KEY = "/etc/port587/ca/ca.key"
+TLS = "/etc/port587/tls"
+COMBINED = TLS + "/combined.pem"
+FULLCHAIN = TLS + "/fullchain.pem"
+CA_DIRECTORY = "/etc/port587/ca"
+CA = CA_DIRECTORY + "/ca.pem"
+CA_KEY = CA_DIRECTORY + "/ca.key"
 
 #: Stands for what check mode does not make.
 TO_BE_MADE = "(made when this is not check mode)\n"
@@ -285,7 +287,7 @@ def make_it_so(params: t.Dict[str, t.Any], check_mode: bool) -> t.Tuple[Outcome,
     result = _transaction.run(
         "certificates",
         transaction_files(outcome),
-        directories=[_transaction.Directory("/etc/port587/tls"), _transaction.Directory("/etc/port587/ca")],
+        directories=[_transaction.Directory(path) for path in [TLS] + ([CA_DIRECTORY] if outcome.authority else [])],
         # what is not made yet can't be tried
         activations=_daemons.running_activations() if made else [],
         validate=can_be_served if made else None,
