@@ -1,0 +1,565 @@
+# Copyright (c) The port587.mail contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The files, seen through the daemons that read them: a Postfix and a Dovecot with no more settings than those take."""
+
+import base64
+import imaplib
+import json
+import os
+import pathlib
+import re
+import smtplib
+import subprocess
+import time
+import typing as t
+
+import pytest
+from testinfra.host import Host
+
+SCENARIO = pathlib.Path(os.environ["MOLECULE_SCENARIO_DIRECTORY"])
+INVENTORY = SCENARIO.parent / "shared/inventory"
+DIRECTORY = "/etc/port587/accounts"
+TABLES = ["aliases", "domains", "mailboxes", "senders"]
+
+PASSWORDS = {
+    "plain": "plain",
+    "blanks": " two  blanks at both ends ",
+    "signs": "%d %u {x} \" ' \\ : ; $HOME `id` # & | < > !",
+    "utf8": "Grüße ☃ 密码",
+    "long": "x" * 72 + "A",
+    "longest": "x" * 510 + "A",
+    "scheme": "{PLAIN}secret",
+}
+
+Result = t.Dict[str, t.Any]
+
+
+def run(command: str, host: Host, *arguments: str, callback: str = "oneline") -> "subprocess.CompletedProcess[str]":
+    name = host.ansible.get_variables()["inventory_hostname"]
+    return subprocess.run(
+        [command, f"--inventory={INVENTORY}", f"--limit={name}", *arguments],
+        env={**os.environ, "ANSIBLE_CALLBACK_RESULT_FORMAT": "json", "ANSIBLE_DEPRECATION_WARNINGS": "false"}
+        | {
+            "ANSIBLE_LOAD_CALLBACK_PLUGINS": "true",
+            "ANSIBLE_STDOUT_CALLBACK": f"ansible.builtin.{callback}",
+        },
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+
+
+def set_accounts(host: Host, *arguments: str, **data: t.Any) -> Result:
+    """Run the module once: what it answered, and whether it `failed`."""
+    module = ["--module-name=port587.mail.accounts", f"--args={json.dumps(data)}", "--become", "mail"]
+    done = run("ansible", host, *module, *arguments)
+    found = re.search(r"(SUCCESS|CHANGED|FAILED!) => (\{.*\})", done.stdout)
+    assert found, done.stdout
+    result: Result = json.loads(found.group(2))
+    return {**result, "failed": found.group(1) == "FAILED!"}
+
+
+def play(host: Host, *arguments: str, **variables: t.Any) -> "subprocess.CompletedProcess[str]":
+    extra = f"--extra-vars={json.dumps(variables)}"
+    return run("ansible-playbook", host, extra, *arguments, str(SCENARIO / "converge.yml"), callback="default")
+
+
+def lookup(host: Host, table: str, key: str) -> str:
+    kind = host.check_output("postconf -h default_database_type")
+    return host.run(f"postmap -q '{key}' {kind}:{DIRECTORY}/{table}").stdout.strip()
+
+
+def state(host: Host) -> str:
+    """Content, owner, mode and time of all that there is."""
+    return host.check_output(f"cd {DIRECTORY} && sha256sum * && stat -c '%n %U:%G %a %Y' * .")
+
+
+def address_of(host: Host) -> str:
+    return str(host.ansible.get_variables()["ansible_host"])
+
+
+def account(name: str, **fields: t.Any) -> t.Dict[str, t.Any]:
+    return {"address": f"{name}@example.com", "password": "secret", **fields}
+
+
+# -- what converge.yml has set ------------------------------------------------------------------------------------
+
+
+def test_only_the_daemons_read_the_files(host: Host) -> None:
+    suffix = {"hash": "db", "lmdb": "lmdb"}[host.check_output("postconf -h default_database_type")]
+    files = {"passwd": "dovecot"}
+    files.update({name: "postfix" for table in TABLES for name in (table, f"{table}.{suffix}")})
+    assert sorted(host.file(DIRECTORY).listdir()) == sorted(files)
+    for name, group in files.items():
+        file = host.file(f"{DIRECTORY}/{name}")
+        assert (file.user, file.group, file.mode) == ("root", group, 0o640), name
+
+
+@pytest.mark.parametrize(
+    ("table", "key", "value"),
+    [
+        ("domains", "example.com", "OK"),
+        ("domains", "example.org", ""),
+        ("mailboxes", "eve@example.com", "OK"),
+        ("mailboxes", "EVE@EXAMPLE.COM", "OK"),
+        ("mailboxes", "bob@example.net", "OK"),
+        ("mailboxes", "printer@example.com", ""),
+        ("aliases", "info@example.com", "eve@example.com"),
+        ("aliases", "team@example.com", "eve@example.com,kim@example.org"),
+        ("aliases", "bob@example.net", "bob@example.net"),
+        ("aliases", "@example.net", "bob@example.net"),
+        ("aliases", "eve@example.com", ""),
+        ("aliases", "postmaster@example.com", "eve@example.com"),
+        ("aliases", "abuse@example.net", "eve@example.com"),
+        ("senders", "eve@example.com", "eve@example.com"),
+        ("senders", "info@example.com", "eve@example.com"),
+        ("senders", "team@example.com", "eve@example.com"),
+        ("senders", "printer@example.com", "printer@example.com"),
+        ("senders", "@example.net", ""),
+    ],
+)
+def test_tables(host: Host, table: str, key: str, value: str) -> None:
+    assert lookup(host, table, key) == value
+
+
+def test_the_role_starts_nobody(host: Host) -> None:
+    assert not host.process.filter(comm="dovecot")
+    assert not host.process.filter(comm="master")
+
+
+def test_hashes_are_the_best_that_dovecot_has(host: Host) -> None:
+    lines = host.file(f"{DIRECTORY}/passwd").content_string.splitlines()[1:]
+    schemes = {line.split(":")[0]: line.split(":")[1].split("}")[0] for line in lines}
+    best = "{ARGON2ID" if "ARGON2ID" in host.check_output("doveadm pw -l").split() else "{SHA512-CRYPT"
+    assert schemes == {"bob@example.net": "{SHA512-CRYPT", "eve@example.com": best, "printer@example.com": best}
+
+
+# -- what is refused ----------------------------------------------------------------------------------------------
+
+GOOD = {"address": "eve@example.com", "password": "geheimnis"}
+BAD = [
+    (
+        {"mail_accounts": [dict(GOOD, address="eveexample.com")]},
+        "mail_accounts[0].address: 'eveexample.com' is not an e-mail",
+    ),
+    ({"mail_accounts": [dict(GOOD, address="eve@example.org")]}, "'eve@example.org' is in none of mail_domains"),
+    (
+        {"mail_accounts": [GOOD, dict(GOOD, address="EVE@example.com")]},
+        "mail_accounts[1].address: 'eve@example.com' is already",
+    ),
+    ({"mail_accounts": [{"address": "eve@example.com", "password": ""}]}, "mail_accounts[0].password: is empty"),
+    ({"mail_accounts": [{"address": "eve@example.com", "password": 1}]}, "mail_accounts[0].password: is a number"),
+    (
+        {"mail_accounts": [{"address": "eve@example.com", "pasword": "geheimnis"}]},
+        "mail_accounts[0].pasword: is unknown; did you",
+    ),
+    (
+        {"mail_accounts": [{"address": "eve@example.com", "password_hash": "geheimnis"}]},
+        "password_hash: is not {SCHEME}data",
+    ),
+    ({"mail_accounts": [dict(GOOD, name="a:b")]}, "mail_accounts[0].name: 'a:b' holds a colon"),
+    ({"mail_accounts": [dict(GOOD, address="e\nve@example.com")]}, "holds a blank, a newline"),
+    ({"mail_accounts": "geheimnis"}, "mail_accounts: is text, not a list"),
+    ({"mail_aliases": [{"address": "a@example.com", "to": []}]}, "mail_aliases[0].to: 'a@example.com' has no target"),
+    ({"mail_aliases": [{"address": "a@example.com", "to": ["a@example.com"]}]}, "a@example.com -> a@example.com"),
+    ({"mail_hostname": "example.com"}, "mail_domains[0]: 'example.com' is also mail_hostname"),
+    ({"mail_domains": "example.com"}, "mail_domains: is text, not a list"),
+]
+
+
+@pytest.mark.parametrize(("variables", "message"), BAD, ids=[message for _, message in BAD])
+def test_bad_input_changes_nothing(host: Host, variables: t.Dict[str, t.Any], message: str) -> None:
+    before = state(host)
+    done = play(host, "-vvv", **variables)
+    assert done.returncode == 2
+    assert message in json.loads('"' + re.findall(r'"msg": "(.*)"', done.stdout)[-1] + '"')
+    assert "Look at the server" not in done.stdout
+    assert "geheimnis" not in done.stdout
+    assert state(host) == before
+
+
+def test_a_scheme_that_this_dovecot_does_not_know(host: Host) -> None:
+    before = state(host)
+    unknown = {"address": "kim@example.com", "password_hash": "{ROT13}frperg"}
+    result = set_accounts(host, domains=["example.com"], accounts=[GOOD, unknown])
+    assert result["failed"]
+    assert (
+        "the password_hash of 'kim@example.com' has the scheme {ROT13}; this server's Dovecot knows ARGON2I"
+        in result["msg"]
+    )
+    assert state(host) == before
+
+
+# -- what the daemons make of it ----------------------------------------------------------------------------------
+
+
+DOVECOT = {
+    "2.3": """
+protocols = imap
+log_path = /root/dovecot.log
+mail_location = maildir:~/Maildir
+disable_plaintext_auth = no
+ssl = no
+auth_username_format = %Lu
+passdb {
+  driver = passwd-file
+  args = username_format=%Lu /etc/port587/accounts/passwd
+}
+userdb {
+  driver = passwd-file
+  args = username_format=%Lu /etc/port587/accounts/passwd
+  override_fields = uid=nobody gid=nogroup home=/tmp/mail/%Ln
+}
+mail_plugins = quota
+protocol imap {
+  mail_plugins = quota imap_quota
+}
+plugin {
+  quota = count:User quota
+  quota_vsizes = yes
+  quota_rule = *:storage=3M
+}
+""",
+    "2.4": """
+dovecot_config_version = 2.4.0
+dovecot_storage_version = 2.4.0
+protocols = imap
+log_path = /root/dovecot.log
+mail_driver = maildir
+mail_path = ~/Maildir
+auth_allow_cleartext = yes
+ssl = no
+auth_username_format = %{user | lower}
+passdb passwd-file {
+  passwd_file_path = /etc/port587/accounts/passwd
+}
+userdb passwd-file {
+  passwd_file_path = /etc/port587/accounts/passwd
+  fields {
+    uid:default = nobody
+    gid:default = nogroup
+    home:default = /tmp/mail/%{user | username}
+  }
+}
+mail_plugins {
+  quota = yes
+}
+protocol imap {
+  mail_plugins {
+    imap_quota = yes
+  }
+}
+quota_storage_size = 3M
+quota "User quota" {
+  driver = count
+}
+""",
+}
+COMMON = """
+first_valid_uid = 1
+auth_failure_delay = 0
+service auth {
+  unix_listener /var/spool/postfix/private/auth {
+    mode = 0660
+    user = postfix
+    group = postfix
+  }
+}
+# no patience with those who guess: the tests do
+service anvil {
+  unix_listener anvil-auth-penalty {
+    mode = 0
+  }
+}
+"""
+POSTFIX = {
+    "virtual_mailbox_domains": "$default_database_type:/etc/port587/accounts/domains",
+    "virtual_mailbox_maps": "$default_database_type:/etc/port587/accounts/mailboxes",
+    "virtual_alias_maps": "$default_database_type:/etc/port587/accounts/aliases",
+    "smtpd_sender_login_maps": "$default_database_type:/etc/port587/accounts/senders",
+    # delivery ends in the log
+    "virtual_transport": "discard:",
+    "default_transport": "discard:",
+    "recipient_delimiter": "+",
+    "inet_interfaces": "all",
+    "mydestination": "",
+    "mynetworks": "127.0.0.1",
+    "smtpd_sasl_auth_enable": "yes",
+    "smtpd_sasl_type": "dovecot",
+    "smtpd_sasl_path": "private/auth",
+    "smtpd_sender_restrictions": "reject_sender_login_mismatch",
+}
+
+MATRIX = [
+    *(account(name, password=password) for name, password in PASSWORDS.items()),
+    account("off", enabled=False),
+    account("printer", send_only=True, senders=["scan@example.com"]),
+    account("small", quota="1M"),
+    account("unlimited", quota=0),
+    account("eve", aliases=["info@example.com"], senders=["@example.net"]),
+    {"address": "kim@example.net", "password": "secret"},
+]
+MATRIX_ALIASES = [
+    {"address": "@example.net", "to": ["eve@example.com"]},
+    {"address": "team@example.com", "to": ["eve@example.com", "x@elsewhere.example"], "senders": ["plain@example.com"]},
+    {"address": "eve+shop@example.com", "to": ["plain@example.com"]},
+]
+DATA = {"domains": ["example.com", "example.net"], "accounts": MATRIX, "aliases": MATRIX_ALIASES}
+
+
+@pytest.fixture(scope="module")
+def daemons(host: Host) -> t.Iterator[None]:
+    """Postfix and Dovecot are running before the accounts are set, and are not told of them."""
+    version = "2.4" if host.check_output("dovecot --version").startswith("2.4") else "2.3"
+    configuration = DOVECOT[version] + COMMON
+    main = " ".join(f"'{name}={value}'" for name, value in POSTFIX.items())
+    for command in (
+        "apt-get -q -y --no-install-recommends install dovecot-imapd",
+        f"cat > /root/test.conf <<'END'\n{configuration}\nEND",
+        # Postfix first: it makes the folder for the socket
+        f"postconf -e {main} && systemctl restart postfix",
+        "mkdir -p /tmp/mail && chown nobody:nogroup /tmp/mail",
+        "systemctl stop dovecot.service && systemd-run --quiet --unit=test-dovecot dovecot -F -c /root/test.conf",
+        "for i in $(seq 100); do test ! -S /var/spool/postfix/private/auth || break; sleep 0.1; done",
+    ):
+        host.run_expect([0], command)
+    # a connection that has been there before the change
+    assert smtp_login(host, "plain@example.com", "plain")[0] == 535
+    result = set_accounts(host, **DATA)
+    assert not result["failed"], result["msg"]
+    yield
+    host.run_expect([0], "systemctl stop test-dovecot.service postfix.service")
+
+
+def smtp_login(host: Host, user: str, password: str) -> t.Tuple[int, bytes]:
+    with smtplib.SMTP(address_of(host)) as client:
+        return authenticate(client, user, password)
+
+
+def authenticate(client: smtplib.SMTP, user: str, password: str) -> t.Tuple[int, bytes]:
+    client.ehlo()
+    return client.docmd("AUTH", "PLAIN " + base64.b64encode(f"\0{user}\0{password}".encode()).decode())
+
+
+def imap_login(host: Host, user: str, password: str) -> str:
+    client = imaplib.IMAP4(address_of(host))
+    try:
+        client.authenticate("PLAIN", lambda _: f"\0{user}\0{password}".encode())
+        return str(client.getquotaroot("INBOX")[1][1])
+    except imaplib.IMAP4.error as error:
+        return str(error)
+    finally:
+        client.shutdown()
+
+
+@pytest.mark.usefixtures("daemons")
+@pytest.mark.parametrize("name", PASSWORDS)
+def test_passwords(host: Host, name: str) -> None:
+    user, password = f"{name}@example.com", PASSWORDS[name]
+    assert smtp_login(host, user, password)[0] == 235
+    assert smtp_login(host, user.upper(), password)[0] == 235
+    assert "AUTHENTICATIONFAILED" not in imap_login(host, user, password)
+    for wrong in (password[:-1] + "B", password[:-1], password + " ", password.swapcase() + "x", ""):
+        assert smtp_login(host, user, wrong)[0] in (535, 501)
+
+
+@pytest.mark.usefixtures("daemons")
+def test_disabled_looks_like_a_wrong_password(host: Host) -> None:
+    wrong = smtp_login(host, "eve@example.com", "wrong")
+    assert wrong[0] == 535
+    assert smtp_login(host, "off@example.com", "secret") == wrong
+    assert smtp_login(host, "nobody@example.com", "secret") == wrong
+    wrong_imap = imap_login(host, "eve@example.com", "wrong")
+    assert "AUTHENTICATIONFAILED" in wrong_imap
+    assert imap_login(host, "off@example.com", "secret") == wrong_imap
+
+
+@pytest.mark.usefixtures("daemons")
+def test_send_only_sends_only(host: Host) -> None:
+    assert smtp_login(host, "printer@example.com", "secret")[0] == 235
+    assert "CONTACTADMIN" in imap_login(host, "printer@example.com", "secret")
+    assert sent(host, "printer@example.com", "scan@example.com") == 250
+    assert sent(host, "printer@example.com", "eve@example.com") == 553
+
+
+@pytest.mark.usefixtures("daemons")
+def test_quota(host: Host) -> None:
+    assert "(STORAGE 0 1024)" in imap_login(host, "small@example.com", "secret")
+    assert "(STORAGE 0 3072)" in imap_login(host, "eve@example.com", "secret")
+    assert "STORAGE" not in imap_login(host, "unlimited@example.com", "secret")
+
+
+def sent(host: Host, login: str, sender: str, password: str = "secret") -> int:
+    with smtplib.SMTP(address_of(host)) as client:
+        assert authenticate(client, login, password)[0] == 235
+        client.mail(sender)
+        return client.rcpt("eve@example.com")[0]
+
+
+@pytest.mark.usefixtures("daemons")
+@pytest.mark.parametrize(
+    ("login", "sender", "code"),
+    [
+        ("eve", "eve@example.com", 250),
+        ("eve", "eve+any@example.com", 250),
+        ("eve", "Info@example.com", 250),
+        ("eve", "anybody@example.net", 250),
+        ("eve", "postmaster@example.com", 553),
+        ("eve", "kim@example.net", 553),
+        ("eve", "small@example.com", 553),
+        ("eve", "team@example.com", 553),
+        ("eve", "nobody@example.com", 553),
+        ("eve", "eve@elsewhere.example", 553),
+        ("small", "info@example.com", 553),
+    ],
+)
+def test_who_may_send_as_whom(host: Host, login: str, sender: str, code: int) -> None:
+    assert sent(host, f"{login}@example.com", sender) == code
+
+
+@pytest.mark.usefixtures("daemons")
+def test_senders_of_an_alias_and_the_postmaster(host: Host) -> None:
+    assert sent(host, "plain@example.com", "team@example.com", "plain") == 250
+    # the first account
+    assert sent(host, "plain@example.com", "abuse@example.net", "plain") == 250
+
+
+def delivered(host: Host, recipient: str) -> t.Set[str]:
+    """Whom a mail from outside reaches; nobody if it is refused at RCPT."""
+    with smtplib.SMTP(address_of(host)) as client:
+        client.ehlo()
+        client.mail("someone@elsewhere.example")
+        code, _ = client.rcpt(recipient)
+        if code != 250:
+            assert code == 550
+            return set()
+        queued = client.data("Subject: x\r\n\r\nx\r\n")
+    number = queued[1].decode().split()[-1]
+    for _ in range(50):
+        log = host.check_output(f"journalctl --no-pager -o cat | grep {number}")
+        if "removed" in log:
+            return set(re.findall(r" to=<([^>]+)>", log))
+        time.sleep(0.1)
+    raise AssertionError(log)
+
+
+@pytest.mark.usefixtures("daemons")
+@pytest.mark.parametrize(
+    ("recipient", "to"),
+    [
+        ("eve@example.com", {"eve@example.com"}),
+        ("EVE@Example.com", {"EVE@Example.com"}),
+        ("eve+any@example.com", {"eve+any@example.com"}),
+        ("eve+shop@example.com", {"plain@example.com"}),
+        ("info@example.com", {"eve@example.com"}),
+        ("info+x@example.com", {"eve+x@example.com"}),
+        ("team@example.com", {"eve@example.com", "x@elsewhere.example"}),
+        ("postmaster@example.net", {"plain@example.com"}),
+        ("off@example.com", {"off@example.com"}),
+        ("printer@example.com", set()),
+        ("nobody@example.com", set()),
+        ("nobody@example.net", {"eve@example.com"}),
+        ("kim@example.net", {"kim@example.net"}),
+        ("kim+x@example.net", {"kim+x@example.net"}),
+    ],
+)
+def test_where_mail_goes(host: Host, recipient: str, to: t.Set[str]) -> None:
+    assert delivered(host, recipient) == to
+
+
+# -- one run after the other --------------------------------------------------------------------------------------
+
+
+def hashes(host: Host) -> t.Dict[str, str]:
+    lines = host.file(f"{DIRECTORY}/passwd").content_string.splitlines()[1:]
+    return {line.split(":")[0]: line.split(":")[1] for line in lines}
+
+
+@pytest.mark.usefixtures("daemons")
+def test_only_what_changed_changes(host: Host) -> None:
+    before = hashes(host)
+    untouched = state(host)
+    assert set_accounts(host, **DATA)["changed"] is False
+    assert state(host) == untouched
+
+    rest = [entry for entry in MATRIX if not entry["address"].startswith(("eve@", "off@", "small@"))]
+    changed = [account("eve", password="changed-1"), account("off"), account("new"), *rest]
+    data = {"domains": DATA["domains"], "accounts": changed, "aliases": MATRIX_ALIASES[:2]}
+    predicted = set_accounts(host, "--check", "--diff", **data)
+    assert state(host) == untouched
+    done = set_accounts(host, "--diff", **data)
+    assert done == predicted
+    assert done["added"] == ["new@example.com"]
+    assert done["changed_accounts"] == ["eve@example.com", "off@example.com"]
+    assert done["removed"] == ["small@example.com"]
+
+    after = hashes(host)
+    assert {login for login in after if after[login] != before.get(login)} == {"eve@example.com", "new@example.com"}
+    assert smtp_login(host, "eve@example.com", "changed-1")[0] == 235
+    assert smtp_login(host, "eve@example.com", "secret")[0] == 535
+    assert smtp_login(host, "off@example.com", "secret")[0] == 235
+    assert smtp_login(host, "small@example.com", "secret")[0] == 535
+    assert set_accounts(host, **DATA)["changed"] is True
+
+
+@pytest.mark.usefixtures("daemons")
+def test_another_scheme_makes_new_hashes_once(host: Host) -> None:
+    data = {**DATA, "password_scheme": "SHA512-CRYPT"}
+    assert set_accounts(host, **data)["changed"]
+    assert {value.split("}")[0] for value in hashes(host).values()} == {"{SHA512-CRYPT"}
+    assert not set_accounts(host, **data)["changed"]
+    for name, password in PASSWORDS.items():
+        assert smtp_login(host, f"{name}@example.com", password)[0] == 235, name
+        assert smtp_login(host, f"{name}@example.com", password[:-1] + "B")[0] == 535, name
+    assert set_accounts(host, **DATA)["changed"]
+
+
+@pytest.mark.usefixtures("daemons")
+def test_hashes_of_many_kinds(host: Host) -> None:
+    schemes = ["ARGON2I", "ARGON2ID", "BLF-CRYPT", "SHA512-CRYPT", "SHA256-CRYPT", "MD5-CRYPT", "CRYPT", "PBKDF2"]
+    schemes += ["SSHA512", "SSHA256.HEX", "SSHA.b64"]
+    made = {
+        scheme: host.check_output(f"printf 'top secret\\ntop secret\\n' | doveadm pw -s {scheme}") for scheme in schemes
+    }
+    accounts = [{"address": f"{scheme.lower()}@example.com", "password_hash": made[scheme]} for scheme in schemes]
+    assert not set_accounts(host, domains=["example.com"], accounts=accounts)["failed"]
+    codes = {scheme: smtp_login(host, f"{scheme}@example.com", "top secret")[0] for scheme in schemes}
+    assert codes == dict.fromkeys(schemes, 235)
+    assert set_accounts(host, **DATA)["changed"]
+
+
+@pytest.mark.usefixtures("daemons")
+def test_secrets_are_nowhere_to_be_seen(host: Host) -> None:
+    secret, given = "S3cret-4711", "{SHA512-CRYPT}$6$visible$" + "v" * 86
+    people = [account("a", password=secret), {"address": "b@example.com", "password_hash": given}]
+    # the words to look for in a file, or grep would see itself
+    host.run_expect([0], f"printf '{secret}\\nvvvvv\\nargon2id\\n' > /root/secrets")
+    watch = "while :; do cat /proc/[0-9]*/cmdline /proc/[0-9]*/environ; done | grep -a -f /root/secrets > /root/seen"
+    host.run_expect([0], f"systemd-run --quiet --unit=watch sh -c '{watch}'")
+    done = play(host, "-vvv", "--diff", mail_accounts=people, mail_aliases=[])
+    again = play(host, "-vvv", "--diff", mail_accounts=[account("a", password=secret + "x")], mail_aliases=[])
+    host.run_expect([0], "systemctl stop watch")
+    for text in (done.stdout, again.stdout):
+        assert text.count("failed=0") == 1
+        assert "a@example.com:{masked" in text
+        assert secret not in text
+        assert "vvvvv" not in text
+        assert "$argon2id$" not in text
+    assert "/var/vmail/example.com/b" in again.stdout
+    assert host.file("/root/seen").content_string == ""
+    assert host.run("journalctl --no-pager | grep -f /root/secrets").rc == 1
+    assert set_accounts(host, **DATA)["changed"]
+
+
+@pytest.mark.usefixtures("daemons")
+def test_what_people_put_there_by_hand_stays(host: Host) -> None:
+    host.run_expect([0], f"echo mine > {DIRECTORY}/notes")
+    assert not set_accounts(host, **DATA)["changed"]
+    assert host.file(f"{DIRECTORY}/notes").content_string == "mine\n"
+    host.run_expect([0], f"rm {DIRECTORY}/notes")
+    # a table that somebody lost, a mode that somebody changed
+    host.run_expect([0], f"rm {DIRECTORY}/senders; chmod 0644 {DIRECTORY}/passwd")
+    assert set_accounts(host, **DATA)["changed"]
+    assert host.file(f"{DIRECTORY}/passwd").mode == 0o640
+    assert lookup(host, "senders", "eve@example.com") == "eve@example.com"
