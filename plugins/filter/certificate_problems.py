@@ -121,7 +121,8 @@ def _problems(settings: dict[str, t.Any]) -> t.Iterator[str]:
     if settings["source"] == "files":
         yield from _problems_of_files(settings, names)
         return
-    if settings["days"] not in DAYS:
+    # up to ansible-core 2.18 a template in a dictionary gives text
+    if int(settings["days"]) not in DAYS:
         yield (
             f"certificates_days: {settings['days']}: give {DAYS[0]} to {DAYS[-1]}. "
             "A certificate is renewed when 30 days are left, and some clients take none that is valid for longer."

@@ -255,6 +255,7 @@ def test_variables_with_files(settings, message):
     [
         ({}, None),
         ({"days": 60}, None),
+        ({"days": "60"}, None),
         ({"days": 825}, None),
         ({"days": 59}, "certificates_days: 59: give 60 to 825"),
         ({"days": 826}, "certificates_days: 826: give 60 to 825"),
