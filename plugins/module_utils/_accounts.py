@@ -504,13 +504,13 @@ def _check_routes(site: Site, aliases: t.List[t.Tuple[str, Alias]], say: Say) ->
 
 
 def unknown_schemes(site: Site, known: t.Iterable[str]) -> t.List[str]:
-    """What is wrong with the given hashes in the eyes of a server whose Dovecot has the ``known`` schemes."""
+    """What is wrong with the given hashes in the eyes of a server whose Dovecot takes the ``known`` schemes."""
     found = []
     for account in site.accounts:
         scheme = (account.password_hash or "{}")[1:].split("}")[0].split(".")[0]
         if account.password_hash is not None and scheme.upper() not in known:
             found.append(
-                "mail_accounts: the password_hash of %s has the scheme {%s}; this server's Dovecot knows %s"
+                "mail_accounts: the password_hash of %s has the scheme {%s}; this server's Dovecot takes %s"
                 % (_show(account.address), scheme, ", ".join(sorted(known)))
             )
     return found

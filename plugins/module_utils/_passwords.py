@@ -113,6 +113,8 @@ class Sha512Crypt(Scheme):
 #: The best first.
 SCHEMES = (Argon2id, Sha512Crypt)
 NAMES = [scheme.name for scheme in SCHEMES]
+#: What Dovecot 2.4 counts as weak (seen on 2.4.1; auth_allow_weak_schemes).
+WEAK = {"DES-CRYPT", "HMAC-MD5", "LDAP-MD5", "MD5", "MD5-CRYPT", "PLAIN-MD4", "PLAIN-MD5", "SMD5"}
 
 
 def _library(*names: str) -> t.Optional[ctypes.CDLL]:

@@ -192,13 +192,18 @@ class Refused(Exception):
     """This server can't do what is wanted; the message says why."""
 
 
-def known_schemes(module: AnsibleModule) -> t.List[str]:
-    """The schemes of this server's Dovecot; none if there is no Dovecot."""
-    doveadm = module.get_bin_path("doveadm")
-    return module.run_command([doveadm, "pw", "-l"], check_rc=True)[1].split() if doveadm else []
+def known_schemes(module: AnsibleModule) -> t.Set[str]:
+    """The schemes with which one can log in to this server's Dovecot; none if there is no Dovecot."""
+    doveadm, doveconf = module.get_bin_path("doveadm"), module.get_bin_path("doveconf")
+    if not doveadm or not doveconf:
+        return set()
+    listed = set(module.run_command([doveadm, "pw", "-l"], check_rc=True)[1].split())
+    # 2.4 lists the weak ones and refuses every login with them; older versions don't know the question
+    refused = module.run_command([doveconf, "-h", "auth_allow_weak_schemes"])[1].strip() == "no"
+    return listed - _passwords.WEAK if refused else listed
 
 
-def hash_all(site: Site, wanted: str, known: t.List[str], existing: t.Dict[str, str]) -> t.Dict[str, str]:
+def hash_all(site: Site, wanted: str, known: t.Set[str], existing: t.Dict[str, str]) -> t.Dict[str, str]:
     """The hash of each account: given, kept or made."""
     unknown = _accounts.unknown_schemes(site, known)
     if unknown:

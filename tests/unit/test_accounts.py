@@ -421,4 +421,4 @@ def test_schemes_that_the_server_does_not_know() -> None:
     unknown = only(_accounts.unknown_schemes(site, ["SSHA256", "SHA512-CRYPT"]))
     assert "'a@example.com'" in unknown
     assert "has the scheme {X-1}" in unknown
-    assert "knows SHA512-CRYPT, SSHA256" in unknown
+    assert "takes SHA512-CRYPT, SSHA256" in unknown
