@@ -15,17 +15,26 @@ from ansible_collections.port587.mail.plugins.module_utils._certificate import (
     name_trouble,
     private_key,
 )
-from cryptography import x509
-from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
-from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric import ec, rsa
-from cryptography.x509.oid import AuthorityInformationAccessOID, ExtendedKeyUsageOID
+
+try:
+    from cryptography import x509
+    from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+    from cryptography.hazmat.primitives import serialization
+    from cryptography.hazmat.primitives.asymmetric import ec, rsa
+    from cryptography.x509.oid import AuthorityInformationAccessOID, ExtendedKeyUsageOID
+except ImportError as error:
+    # ansible-core depends on it; ansible-test imports plugins without
+    NO_CRYPTOGRAPHY: ImportError | None = error
+else:
+    NO_CRYPTOGRAPHY = None
 
 DOCUMENTATION = r"""
 name: certificate_problems
 short_description: What is wrong with the variables of the certificates role
 version_added: 1.0.0
 author: The port587.mail contributors (@port587)
+requirements:
+  - cryptography, on which ansible-core depends
 description:
   - Looks at a certificate, its chain and its key on the controller, before anything reaches the server, and says in
     words what a mail client or the daemons would refuse.
@@ -107,6 +116,8 @@ _CURVES = {"secp256r1": "P-256", "secp384r1": "P-384", "secp521r1": "P-521"}
 
 
 def certificate_problems(settings: dict[str, t.Any]) -> list[str]:
+    if NO_CRYPTOGRAPHY:
+        raise AnsibleFilterError("certificate_problems needs the Python package cryptography") from NO_CRYPTOGRAPHY
     if not isinstance(settings, dict):
         raise AnsibleFilterError(f"certificate_problems needs a dictionary, not {type(settings).__name__}")
     return list(_problems(settings))
