@@ -1,0 +1,68 @@
+# Copyright (c) The port587.mail contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What all tests start from: a mail host as its clients know it, and the people that converge.yml put on it."""
+
+import pathlib
+import re
+import typing as t
+
+import jinja2
+import pytest
+import yaml
+from mailclient import Account, Server
+from xdist.scheduler import LoadScopeScheduling
+
+CONVERGE = pathlib.Path(__file__).parent.parent / "converge.yml"
+
+
+class Site(t.NamedTuple):
+    """A mail host and the people on it."""
+
+    server: Server
+    ipv6: str
+    domain: str
+    second_domain: str
+    passwords: t.Dict[str, str]
+    inventory: t.Dict[str, t.Any]
+
+    def account(self, name: str) -> Account:
+        """The account with this local part."""
+        address = f"{name}@{self.domain}"
+        return Account(address, self.passwords[address])
+
+    def over_ipv6(self) -> Server:
+        """The same server, at its other address."""
+        return self.server._replace(address=self.ipv6)
+
+
+class HostScheduling(LoadScopeScheduling):
+    """Gives all tests of a host to one worker, so that they follow each other."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return re.findall(r"ansible://(\w+)", nodeid)[0]
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: t.Any) -> HostScheduling:
+    """The hosts at the same time."""
+    return HostScheduling(config, log)
+
+
+def pytest_collection_modifyitems(items: t.List[pytest.Item]) -> None:
+    """A host's journal is read when all else is done."""
+    items.sort(key=lambda item: item.path.name == "test_journal.py")
+
+
+@pytest.fixture(scope="module")
+def site(host: t.Any) -> Site:
+    """The mail host under test."""
+    inventory = host.ansible.get_variables()
+    text = CONVERGE.read_text(encoding="utf-8")
+    people = yaml.safe_load(jinja2.Template(text).render(inventory))[0]["vars"]["mail_accounts"]
+    return Site(
+        Server(inventory["mail_hostname"], inventory["ansible_host"], inventory["certificates_ca_file"]),
+        inventory["vps_ipv6"],
+        inventory["mail_domains"][0],
+        inventory["mail_domains"][1],
+        {person["address"]: person.get("password", "hashed elsewhere") for person in people},
+        inventory,
+    )

@@ -1,0 +1,91 @@
+# Copyright (c) The port587.mail contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Port 25: mail from the world for people here, and for nobody else."""
+
+import pytest
+from conftest import Site
+from mailclient import Smtp, deliver, mail, received, token
+
+testinfra_hosts = ["ansible://mail"]
+
+
+@pytest.mark.parametrize("starttls", [True, False], ids=["TLS", "clear"])
+def test_no_login(site: Site, starttls: bool) -> None:
+    with Smtp(site.server, 25, starttls=starttls) as smtp:
+        assert "auth" not in smtp.esmtp_features
+        for mechanism in ("PLAIN", "LOGIN"):
+            reply = smtp.authenticate(site.account("alice"), mechanism)
+            assert reply.code in (502, 503, 530), reply
+
+
+@pytest.mark.parametrize("family", ["IPv4", "IPv6"])
+@pytest.mark.parametrize("starttls", [True, False], ids=["TLS", "clear"])
+@pytest.mark.parametrize(
+    "recipient",
+    [
+        "victim@elsewhere.example",
+        "victim@[192.0.2.1]",
+        # all other ways of saying it that ever opened a relay
+        "victim%elsewhere.example@{domain}",
+        "victim%elsewhere.example@{hostname}",
+        "victim@elsewhere.example@{domain}",
+        '"victim@elsewhere.example"@{domain}',
+        '"victim@elsewhere.example"@{hostname}',
+        "@{domain}:victim@elsewhere.example",
+        "elsewhere.example!victim@{hostname}",
+        "elsewhere.example!victim",
+    ],
+)
+def test_no_open_relay(site: Site, family: str, starttls: bool, recipient: str) -> None:
+    server = site.over_ipv6() if family == "IPv6" else site.server
+    with Smtp(server, 25, starttls=starttls) as smtp:
+        for sender in (
+            "somebody@elsewhere.example",
+            f"alice@{site.domain}",
+            f"root@{server.name}",
+            "root@localhost",
+            "",
+        ):
+            reply = smtp.ask(sender, recipient.format(domain=site.domain, hostname=server.name))
+            assert 500 <= reply.code < 600, (sender, reply)
+            # refused was the recipient, and neither this client nor this sender
+            assert smtp.ask(sender, f"alice@{site.domain}").code == 250
+
+
+@pytest.mark.parametrize("family", ["IPv4", "IPv6"])
+@pytest.mark.parametrize("sender", ["somebody@elsewhere.example", ""])
+def test_delivers_to_people_here(site: Site, family: str, sender: str) -> None:
+    word, alice = token(), site.account("alice")
+    server = site.over_ipv6() if family == "IPv6" else site.server
+    deliver(server, alice.address, mail(sender, alice.address, word), sender)
+    received(site.server, alice, word)
+
+
+@pytest.mark.parametrize(
+    "recipient", ["nobody@{domain}", "nobody+shop@{domain}", "printer@{domain}", "nosuch@{hostname}"]
+)
+def test_unknown_recipient(site: Site, recipient: str) -> None:
+    with Smtp(site.server, 25) as smtp:
+        reply = smtp.ask("somebody@elsewhere.example", recipient.format(domain=site.domain, hostname=site.server.name))
+        assert reply.code == 550, reply
+
+
+@pytest.mark.parametrize(
+    ("recipient", "people"),
+    [
+        pytest.param("ALICE@{domain}", ["alice"], id="other case"),
+        pytest.param("alice+shop@{domain}", ["alice"], id="extension"),
+        pytest.param("alice.liddell@{second_domain}", ["alice"], id="alias"),
+        pytest.param("team@{domain}", ["alice", "bob"], id="alias to several"),
+        pytest.param("whoever@{second_domain}", ["bob"], id="catch-all"),
+        pytest.param("postmaster@{domain}", ["alice"], id="postmaster"),
+        pytest.param("abuse@{second_domain}", ["alice"], id="abuse"),
+        pytest.param("root@{hostname}", ["alice"], id="root"),
+    ],
+)
+def test_delivers_where_it_belongs(site: Site, recipient: str, people: list[str]) -> None:
+    word = token()
+    address = recipient.format(domain=site.domain, second_domain=site.second_domain, hostname=site.server.name)
+    deliver(site.server, address, mail("somebody@elsewhere.example", address, word))
+    for name in people:
+        assert len(received(site.server, site.account(name), word)) == 1
