@@ -59,6 +59,6 @@ def difference(sent: bytes, received: bytes) -> str:
 
 def clock_difference(received: bytes) -> float:
     """Seconds that the server's clock is ahead, by the line that it wrote last. 0 where it wrote none."""
-    line = re.search(rb"(?m)^Received:[^;]*;([^\r\n]*)", received)
-    date = parsedate_tz(line.group(1).decode("ascii", "replace").strip()) if line else None
+    line = re.search(rb"(?m)^Received:[^;]*;\s*([^\r\n]*)", received)
+    date = parsedate_tz(line.group(1).decode("ascii", "replace")) if line else None
     return mktime_tz(date) - time.time() if date else 0.0

@@ -122,10 +122,13 @@ class Wire:
             return action()
         except socket.timeout:
             raise WireError("timeout", "no answer in time") from None
+        except (ssl.SSLEOFError, ssl.SSLZeroReturnError):
+            raise WireError("closed", "the server closed the connection") from None
         except ssl.SSLError as exc:
-            code = getattr(exc, "verify_code", 0)
-            if code:
-                raise CertificateError(code, str(getattr(exc, "verify_message", "")) or "certificate refused") from None
+            if exc.reason == "CERTIFICATE_VERIFY_FAILED":
+                # before 3.7 Python does not say what it doesn't like
+                code, why = getattr(exc, "verify_code", 0), getattr(exc, "verify_message", "certificate verify failed")
+                raise CertificateError(code, why) from None
             raise WireError("tls", (exc.reason or "handshake failed").lower().replace("_", " ")) from None
         except ssl.CertificateError as exc:  # Python 3.6 checks the name itself
             raise CertificateError(HOSTNAME_MISMATCH, str(exc)) from None
