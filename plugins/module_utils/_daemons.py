@@ -22,19 +22,20 @@ import subprocess
 import typing as t
 
 from ansible_collections.port587.mail.plugins.module_utils._prove import Proof, prove
-from ansible_collections.port587.mail.plugins.module_utils._transaction import (
+from ansible_collections.port587.mail.plugins.module_utils._state import remembered_proofs
+from ansible_collections.port587.mail.plugins.module_utils._tree import (
+    SBIN,
     Activation,
     Daemon,
+    File,
     Problem,
     TransactionError,
     View,
     compiled_path,
-    remembered_proofs,
+    has_command,
     run_command,
     temporary_directory,
 )
-
-_SBIN = "/usr/sbin:/usr/bin:/sbin:/bin"
 
 
 class SystemdDaemon(Daemon):
@@ -43,7 +44,7 @@ class SystemdDaemon(Daemon):
     executable = ""
 
     def installed(self) -> bool:
-        return shutil.which(self.executable, path=_SBIN) is not None
+        return has_command(self.executable)
 
     def running(self) -> bool:
         return run_command(["systemctl", "is-active", "--quiet", self.name])[0] == 0
@@ -54,8 +55,13 @@ class SystemdDaemon(Daemon):
     def needs_restart(self, view: View) -> bool:
         return False
 
-    def start(self) -> None:
+    def enable(self) -> None:
         self._systemctl("enable")
+
+    def disable(self) -> None:
+        self._systemctl("disable")
+
+    def start(self) -> None:
         # restart, not start: a master that died can leave the unit "active", and then start does nothing
         self.restart()
 
@@ -70,11 +76,18 @@ class SystemdDaemon(Daemon):
     def stop(self) -> None:
         self._systemctl("stop")
 
+    def prove(self, remembered: t.Dict[str, t.Any]) -> None:
+        prove([Proof(**p) for p in remembered.get("proofs", [])], remembered.get("certificate"))
+
     def words_since(self, moment: float) -> t.List[str]:
         # 2 is syslog's mail facility: both daemons log with it, under many names
-        argv = ["journalctl", "--quiet", "--no-pager", "--output=cat", "--since=@%d" % moment, "SYSLOG_FACILITY=2"]
+        argv = ["journalctl", "--quiet", "--no-pager", "--output=cat", "--since=@%.6f" % moment, "SYSLOG_FACILITY=2"]
         lines = run_command(argv)[1].splitlines()
-        return [line for line in lines if re.search(r"\b(fatal|error|warning|panic)\b", line, re.IGNORECASE) and not _noise(line)]
+        return [
+            line
+            for line in lines
+            if re.search(r"\b(fatal|error|warning|panic)\b", line, re.IGNORECASE) and not _noise(line)
+        ]
 
     def _systemctl(self, verb: str) -> None:
         code, out, err = run_command(["systemctl", verb, self.name])
@@ -83,8 +96,8 @@ class SystemdDaemon(Daemon):
 
 
 def _noise(line: str) -> bool:
-    # said at every stop of Dovecot
-    return "Killed with signal 15" in line
+    # said at every stop and at every reload of Dovecot
+    return "Killed with signal 15" in line or "SIGHUP received" in line
 
 
 # -- Postfix ------------------------------------------------------------------------------------------------------
@@ -107,15 +120,21 @@ class Postfix(SystemdDaemon):
         # and not postfix status, which writes a line into the log each time it is asked
         try:
             with open("/var/spool/postfix/pid/master.pid") as handle:
-                return os.path.basename(os.readlink("/proc/%d/exe" % int(handle.read()))) == "master"
+                pid = int(handle.read())
+            # the name, not the link to the program: that may be hidden even from root in a container
+            with open("/proc/%d/comm" % pid) as handle:
+                return handle.read() == "master\n"
         except (OSError, ValueError):
             return False
 
     def needs_restart(self, view: View) -> bool:
         """postconf(5): these are only read when the master starts."""
         new = view.read(self.directory + "/main.cf") or b""
-        old = View().read(self.directory + "/main.cf") or b""
-        return any(_main_cf_value(old, key) != _main_cf_value(new, key) for key in ("inet_interfaces", "inet_protocols", "queue_directory"))
+        old = view.before(self.directory + "/main.cf") or b""
+        return any(
+            _main_cf_value(old, key) != _main_cf_value(new, key)
+            for key in ("inet_interfaces", "inet_protocols", "queue_directory")
+        )
 
     def validate(self, view: View) -> t.List[Problem]:
         with temporary_directory() as directory:
@@ -126,17 +145,35 @@ class Postfix(SystemdDaemon):
                 problems = self._look_up(tree, view)
         return [self._locate(problem, tree, view) for problem in problems]
 
+    def in_order(self, files: t.Sequence[File], view: View) -> t.Tuple[t.List[File], str]:
+        """Tables before what points to them; of main.cf and master.cf first the one that the other's old text suits."""
+        main, master = (os.path.join(self.directory, name) for name in ("main.cf", "master.cf"))
+        both = [f for f in files if f.path in (main, master)]
+        rest = [f for f in files if f not in both]
+        if len(both) < 2:
+            return rest + both, ""
+        for first, second in (both, both[::-1]):
+            between = self.validate(View([*rest, first], (), view.beneath))
+            # what only the other one uses is unused in between, and does no harm
+            if all("unused parameter" in problem.text for problem in between):
+                return [*rest, first, second], ""
+        return rest + both, "a power cut between replacing main.cf and master.cf would leave what Postfix can't load"
+
     def _lay_out(self, tree: str, view: View) -> None:
         """The whole directory as it will be: what others put there belongs to it."""
         os.mkdir(tree, 0o755)
-        paths = {os.path.join(self.directory, n) for n in (os.listdir(self.directory) if os.path.isdir(self.directory) else ())}
+        paths = {
+            os.path.join(self.directory, n)
+            for n in (os.listdir(self.directory) if os.path.isdir(self.directory) else ())
+        }
         paths |= {p for p in view.files if os.path.dirname(p) == self.directory}
         for path in paths:
             copy = os.path.join(tree, os.path.basename(path))
-            content = view.read(path)
-            if content is not None and not os.path.islink(path):
-                with open(copy, "wb") as handle:
-                    handle.write(content)
+            if path in view.files or os.path.isfile(path):
+                content = view.read(path)
+                if content is not None and (path in view.files or not os.path.islink(path)):
+                    with open(copy, "wb") as handle:
+                        handle.write(content)
             elif os.path.isdir(path) and not os.path.islink(path):
                 shutil.copytree(path, copy, symlinks=True)
 
@@ -146,7 +183,9 @@ class Postfix(SystemdDaemon):
         for argument in ("-n", "-M", "-P"):
             code, _out, err = run_command(["postconf", "-c", tree, argument])
             for line in err.splitlines():
-                problem = Problem(os.path.join(tree, "main.cf"), re.sub(r"^postconf: (warning|fatal|error): ", "", line))
+                problem = Problem(
+                    os.path.join(tree, "main.cf"), re.sub(r"^postconf: (warning|fatal|error): ", "", line)
+                )
                 if problem not in problems:
                     problems.append(problem)
             if code and not err:
@@ -157,9 +196,13 @@ class Postfix(SystemdDaemon):
     def _ask_postfix_check(tree: str) -> t.List[Problem]:
         """postfix check, with a terminal for its messages: up to 3.7 it says nothing on standard error otherwise."""
         primary, secondary = pty.openpty()
-        environment = dict(os.environ, LC_ALL="C", PATH=_SBIN)
+        environment = dict(os.environ, LC_ALL="C", PATH=SBIN)
         process = subprocess.Popen(
-            ["postfix", "-c", tree, "check"], stdin=subprocess.DEVNULL, stdout=secondary, stderr=secondary, env=environment
+            ["postfix", "-c", tree, "check"],
+            stdin=subprocess.DEVNULL,
+            stdout=secondary,
+            stderr=secondary,
+            env=environment,
         )
         os.close(secondary)
         said = b""
@@ -175,70 +218,39 @@ class Postfix(SystemdDaemon):
         os.close(primary)
         if process.wait() == 0:
             return []
-        lines = [line.strip() for line in said.decode("utf-8", "replace").splitlines() if "fatal" in line or "error" in line]
+        lines = [
+            line.strip() for line in said.decode("utf-8", "replace").splitlines() if "fatal" in line or "error" in line
+        ]
         return [Problem(os.path.join(tree, "main.cf"), line) for line in lines] or [
             Problem(tree, "postfix check ends with %d" % process.returncode)
         ]
 
     def _look_up(self, tree: str, view: View) -> t.List[Problem]:
-        defaults = _settings(run_command(["postconf", "-c", tree, "-d"])[1])
-        main = _settings(run_command(["postconf", "-c", tree, "-nx"])[1])
-        master = run_command(["postconf", "-c", tree, "-Px"])[1]
-        supported = run_command(["postconf", "-m"])[1].split()
-        # (file, what to call it, parameter, value)
-        values = [("main.cf", key, key, value) for key, value in main.items()]
-        for line in master.splitlines():
-            found = re.match(r"(\S+?/\S+?)/(\S+) = ?(.*)", line)
-            if found:
-                values.append(("master.cf", "%s: -o %s" % (found.group(1), found.group(2)), found.group(2), found.group(3)))
-        words = _RestrictionWords(main)
-        problems = []  # type: t.List[Problem]
-        for name, label, key, value in values:
-            path = os.path.join(self.directory, name)
-            for text in self._wrong(key, value.strip(), defaults, words, supported, view):
-                problems.append(Problem(path, "%s = %s: %s" % (label, value.strip(), text)))
-        services = run_command(["postconf", "-c", tree, "-M"])[1]
-        for line in services.splitlines():
-            fields = line.split()
-            if len(fields) > 1 and fields[1] == "inet" and not self._port_is_known(fields[0].rsplit(":", 1)[-1], main):
-                problems.append(
-                    Problem(os.path.join(self.directory, "master.cf"), "%s: no port has this name; write the port's number" % fields[0])
-                )
-        return problems
+        """What is wrong with values that Postfix's own check accepts."""
 
-    @staticmethod
-    def _wrong(
-        key: str, value: str, defaults: t.Dict[str, str], words: "_RestrictionWords", supported: t.Sequence[str], view: View
-    ) -> t.Iterator[str]:
-        """What is wrong with one value that Postfix's own check accepts."""
-        more = ("normalize", "reject", "note") if key == "smtpd_forbid_bare_newline" else ()
-        if defaults.get(key) in ("yes", "no") and value.lower() not in ("yes", "no") + more:
-            yield "has to be yes or no"
-        if re.match(r"(smtp|lmtp|tlsproxy_client)_tls_security_level$", key) and value.lower() not in _CLIENT_TLS_LEVELS:
-            yield "is no TLS level; one of %s" % ", ".join(filter(None, _CLIENT_TLS_LEVELS))
-        if key == "smtpd_tls_security_level" and value.lower() not in _SERVER_TLS_LEVELS:
-            yield "is no TLS level; one of %s" % ", ".join(filter(None, _SERVER_TLS_LEVELS))
-        if re.match(r"smtpd_.*_restrictions$", key):
-            for word in words.unknown(value):
-                yield "%s is no restriction that this Postfix knows" % word
-        if key in ("smtpd_tls_cert_file", "smtpd_tls_key_file", "smtpd_tls_chain_files"):
-            for path in re.split(r"[\s,]+", value):
-                if path.startswith("/") and not view.exists(path):
-                    yield "%s does not exist" % path
-        if key == "smtpd_tls_chain_files" and value.startswith("/"):
-            trouble = key_pair_trouble(re.split(r"[\s,]+", value), view)
-            if trouble:
-                yield trouble
-        for kind, path in _TABLE.findall(value):
-            if kind not in supported:
-                if kind in _COMPILED_TABLES:
-                    yield "this Postfix has no %s tables" % kind
-            elif kind in _COMPILED_TABLES:
-                source = view.files.get(path)
-                if not (source and source.map) and not view.exists(compiled_path(path, kind)):
-                    yield "the table %s does not exist" % compiled_path(path, kind)
-            elif kind in ("texthash", "regexp", "pcre", "cidr") and not view.exists(path):
-                yield "the table %s does not exist" % path
+        def ask(*arguments: str) -> str:
+            # $config_directory is the live one again
+            return run_command(["postconf", "-c", tree, *arguments])[1].replace(tree, self.directory)
+
+        main = _settings(ask("-nx"))
+        look_up = _Values(_settings(ask("-d")), ask("-m").split(), _RestrictionWords(main), view)
+        problems = []  # type: t.List[Problem]
+        for key, value in main.items():
+            for text, absent in look_up.wrong(key, value):
+                text = "%s = %s: %s" % (key, value, text)
+                problems.append(Problem(os.path.join(self.directory, "main.cf"), text, absent=absent))
+        for line in ask("-Px").splitlines():
+            found = re.match(r"(\S+?/\S+?)/(\S+) = ?(.*)", line)
+            service, key, value = found.groups() if found else ("", "", "")
+            for text, absent in look_up.wrong(key, value.strip()):
+                text = "%s: -o %s = %s: %s" % (service, key, value.strip(), text)
+                problems.append(Problem(os.path.join(self.directory, "master.cf"), text, absent=absent))
+        for line in ask("-M").splitlines():
+            service, kind = (line.split() + ["", ""])[:2]
+            if kind == "inet" and not self._port_is_known(service.rsplit(":", 1)[-1], main):
+                text = "%s: no port has this name; write the port's number" % service
+                problems.append(Problem(os.path.join(self.directory, "master.cf"), text))
+        return problems
 
     @staticmethod
     def _port_is_known(port: str, main: t.Mapping[str, str]) -> bool:
@@ -269,8 +281,63 @@ class Postfix(SystemdDaemon):
         return Problem(path, text, line)
 
 
+class _Values:
+    """What can be wrong with the value of a parameter: a text, and the path that is not there, if it is that."""
+
+    def __init__(
+        self, defaults: t.Dict[str, str], table_types: t.Sequence[str], words: "_RestrictionWords", view: View
+    ) -> None:
+        self.defaults = defaults
+        self.table_types = table_types
+        self.words = words
+        self.view = view
+
+    def wrong(self, key: str, value: str) -> t.Iterator[t.Tuple[str, t.Optional[str]]]:
+        for text in self._words(key, value):
+            yield text, None
+        if key in ("smtpd_tls_cert_file", "smtpd_tls_key_file", "smtpd_tls_chain_files"):
+            paths = [path for path in re.split(r"[\s,]+", value) if path.startswith("/")]
+            absent = [path for path in paths if not self.view.exists(path)]
+            for path in absent:
+                yield "%s does not exist" % path, path
+            trouble = key_pair_trouble(paths, self.view) if key == "smtpd_tls_chain_files" and not absent else None
+            if trouble:
+                yield trouble, None
+        for kind, path in _TABLE.findall(value):
+            yield from self._table(kind, path)
+
+    def _words(self, key: str, value: str) -> t.Iterator[str]:
+        word = value.lower()
+        more = ("normalize", "reject", "note") if key == "smtpd_forbid_bare_newline" else ()
+        if self.defaults.get(key) in ("yes", "no") and word not in ("yes", "no") + more:
+            yield "has to be yes or no"
+        levels = ()  # type: t.Tuple[str, ...]
+        if re.match(r"(smtp|lmtp|tlsproxy_client)_tls_security_level$", key):
+            levels = _CLIENT_TLS_LEVELS
+        elif key == "smtpd_tls_security_level":
+            levels = _SERVER_TLS_LEVELS
+        if levels and word not in levels:
+            yield "is no TLS level; one of %s" % ", ".join(filter(None, levels))
+        if re.match(r"smtpd_.*_restrictions$", key):
+            for unknown in self.words.unknown(value):
+                yield "%s is no restriction that this Postfix knows" % unknown
+
+    def _table(self, kind: str, path: str) -> t.Iterator[t.Tuple[str, t.Optional[str]]]:
+        if kind in _COMPILED_TABLES and kind not in self.table_types:
+            yield "this Postfix has no %s tables" % kind, None
+        elif kind in _COMPILED_TABLES:
+            source = self.view.files.get(path)
+            compiled = compiled_path(path, kind)
+            if not (source and source.map) and not self.view.exists(compiled):
+                yield "the table %s does not exist" % compiled, compiled
+        elif kind in ("texthash", "regexp", "pcre", "cidr") and not self.view.exists(path):
+            yield "the table %s does not exist" % path, path
+
+
 def _main_cf_value(content: bytes, key: str) -> t.Optional[str]:
-    found = re.findall(r"^%s\s*=\s*((?:.*\n)(?:[ \t].*\n)*)" % re.escape(key), content.decode("utf-8", "replace"), re.MULTILINE)
+    found = re.findall(
+        r"^%s\s*=\s*((?:.*\n)(?:[ \t].*\n)*)" % re.escape(key), content.decode("utf-8", "replace"), re.MULTILINE
+    )
     return " ".join(found[-1].split()) if found else None
 
 
@@ -307,6 +374,15 @@ class _RestrictionWords:
 # -- Dovecot ------------------------------------------------------------------------------------------------------
 
 
+_KEYS = ("ssl_key", "ssl_server_key_file")
+_CERTIFICATES = ("ssl_cert", "ssl_server_cert_file")
+_ACCOUNTS = ("user", "group", "mail_uid", "mail_gid", "default_internal_user", "default_login_user")
+
+
+def _line(view: View, daemon: "Dovecot", name: str) -> t.Optional[int]:
+    return view.line_of(daemon.configuration, lambda row: re.match(r"\s*%s\b" % re.escape(name), row) is not None)
+
+
 class Dovecot(SystemdDaemon):
     name = "dovecot"
     executable = "dovecot"
@@ -316,72 +392,70 @@ class Dovecot(SystemdDaemon):
         """Where its sockets lie is settled when the master starts."""
         pattern = re.compile(rb"^base_dir\s*=\s*(.*)$", re.MULTILINE)
         new = view.read(self.configuration) or b""
-        return pattern.findall(new) != pattern.findall(View().read(self.configuration) or b"")
+        return pattern.findall(new) != pattern.findall(view.before(self.configuration) or b"")
 
     def validate(self, view: View) -> t.List[Problem]:
-        content = view.read(self.configuration)
-        if content is None:
+        if view.read(self.configuration) is None:
             return [Problem(self.configuration, "does not exist")]
+        live = os.path.dirname(self.configuration)
         with temporary_directory() as directory:
-            copy = os.path.join(directory, "dovecot.conf")
-            with open(copy, "wb") as handle:
-                handle.write(content)
-            code, out, err = run_command(["doveconf", "-c", copy, "-n"])
+            # what it includes is named from where it lies
+            for name in os.listdir(live) if os.path.isdir(live) else ():
+                if os.path.join(live, name) not in view.files:
+                    os.symlink(os.path.join(live, name), os.path.join(directory, name))
+            for path, new in view.files.items():
+                if os.path.dirname(path) == live:
+                    with open(os.path.join(directory, os.path.basename(path)), "wb") as handle:
+                        handle.write(new.content)
+            code, out, err = run_command(["doveconf", "-c", os.path.join(directory, "dovecot.conf"), "-n"])
         problems = []  # type: t.List[Problem]
-        for line in err.splitlines():
+        for line in err.replace(directory, live).splitlines():
             if code or "Obsolete setting" in line or "Unknown" in line:
-                problem = self._locate(line, copy)
+                problem = self._locate(line)
                 if problem not in problems:
                     problems.append(problem)
         if code and not problems:
             problems.append(Problem(self.configuration, "doveconf ends with %d" % code))
         return problems or self._look_up(out, view)
 
-    def _locate(self, line: str, copy: str) -> Problem:
+    def _locate(self, line: str) -> Problem:
         # "doveconf: Fatal: Error in configuration file FILE line N: X: Unknown setting: X"
-        text = line.replace(copy, self.configuration)
-        found = re.search(r"(?:Error in configuration file )?%s line (\d+): (.*)" % re.escape(self.configuration), text)
+        found = re.search(r"(?:Error in configuration file )?(/\S+) line (\d+): (.*)", line)
         if found:
-            return Problem(self.configuration, found.group(2), int(found.group(1)))
-        return Problem(self.configuration, re.sub(r"^\S*doveconf: (Fatal|Error|Warning): ", "", text))
+            return Problem(found.group(1), found.group(3), int(found.group(2)))
+        return Problem(self.configuration, re.sub(r"^\S*doveconf: (Fatal|Error|Warning): ", "", line))
 
     def _look_up(self, settings: str, view: View) -> t.List[Problem]:
-        """``settings``: what doveconf -n printed, so the same for every way to write it."""
-        found = []  # type: t.List[t.Tuple[str, str]]
-        certificate = key = None
+        """What doveconf(1) lets through. ``settings``: what it printed, so the same for every way to write it."""
+        values = []  # type: t.List[t.Tuple[str, str]]
         for line in settings.splitlines():
-            name, _equals, value = (part.strip() for part in line.partition("="))
-            value = value.strip('"')
-            if name in ("ssl_cert", "ssl_server_cert_file"):
-                certificate = value.lstrip("<")
-            if name in ("ssl_key", "ssl_server_key_file"):
-                key = value.lstrip("<")
-            for path in self._files_in(name, value):
-                if not view.exists(path):
-                    found.append((name, "%s does not exist" % path))
-            if name == "auth_mechanisms":
-                for mechanism in value.split():
-                    if not self._knows_mechanism(mechanism):
-                        found.append((name, "this Dovecot has no mechanism %s" % mechanism))
-            if name == "mail_plugins":
-                for plugin in value.split():
-                    if not self._has_plugin(plugin):
-                        found.append((name, "plugin %s is not installed" % plugin))
-            if name in ("user", "group", "mail_uid", "mail_gid", "default_internal_user", "default_login_user") and value:
-                if not self._has_account(name, value):
-                    found.append((name, "this server has no user or group %s" % value))
-        if certificate and key and view.exists(certificate) and view.exists(key):
-            trouble = key_pair_trouble([key, certificate], view)
-            if trouble:
-                found.append(("ssl", trouble))
-        return [
-            Problem(
-                self.configuration,
-                "%s: %s" % (name, text),
-                view.line_of(self.configuration, lambda row, name=name: bool(re.match(r"\s*%s\b" % re.escape(name), row))),  # type: ignore[misc]
-            )
-            for name, text in found
-        ]
+            name, equals, value = (part.strip() for part in line.partition("="))
+            if equals:
+                values.append((name, value.strip('"')))
+        problems = []  # type: t.List[Problem]
+        for name, value in values:
+            for text, absent in self._wrong(name, value, view):
+                problems.append(Problem(self.configuration, "%s: %s" % (name, text), _line(view, self, name), absent))
+        pair = [v.lstrip("<") for names in (_KEYS, _CERTIFICATES) for n, v in values if n in names]
+        if pair and all(view.exists(path) for path in pair):
+            trouble = key_pair_trouble(list(dict.fromkeys(pair)), view)
+            problems += [Problem(self.configuration, "ssl: %s" % trouble)] if trouble else []
+        return problems
+
+    def _wrong(self, name: str, value: str, view: View) -> t.Iterator[t.Tuple[str, t.Optional[str]]]:
+        for path in self._files_in(name, value):
+            if not view.exists(path):
+                yield "%s does not exist" % path, path
+        if name == "auth_mechanisms":
+            for mechanism in value.split():
+                if not self._knows_mechanism(mechanism):
+                    yield "this Dovecot has no mechanism %s" % mechanism, None
+        elif name == "mail_plugins":
+            for plugin in value.split():
+                if not self._has_plugin(plugin):
+                    yield "plugin %s is not installed" % plugin, None
+        elif name in _ACCOUNTS and value and not self._has_account(name, value):
+            yield "this server has no user or group %s" % value, value
 
     @staticmethod
     def _files_in(name: str, value: str) -> t.List[str]:
@@ -453,17 +527,11 @@ def daemon(name: str) -> Daemon:
 
 
 def activation(name: str, proofs: t.Sequence[t.Dict[str, t.Any]], certificate: t.Optional[str] = None) -> Activation:
-    """A daemon with what proves it. ``proofs``: keyword arguments of Proof. ``certificate``: the PEM file it has to serve."""
-    tries = [Proof(**p) for p in proofs]
-    return Activation(daemon(name), lambda: prove(tries, certificate), {"proofs": list(proofs), "certificate": certificate})
+    """A daemon with what proves it: keyword arguments of Proof, and the PEM file that it has to serve."""
+    return Activation(daemon(name), {"proofs": list(proofs), "certificate": certificate})
 
 
 def running_activations() -> t.List[Activation]:
     """The daemons that other transactions set up here and that run now, with the proofs remembered from then."""
-    found = []
-    for name, remembered in remembered_proofs().items():
-        one = activation(name, remembered.get("proofs", []), remembered.get("certificate"))
-        if one.daemon.installed() and one.daemon.running():
-            # remembered by the daemon's own transaction already
-            found.append(one._replace(remember=None))
-    return found
+    known = [Activation(daemon(name), proof, remember=False) for name, proof in remembered_proofs().items()]
+    return [one for one in known if one.daemon.installed() and one.daemon.running()]

@@ -43,7 +43,7 @@ options:
   days:
     description: How long a new certificate is valid, at least 60. Only for O(source=selfsigned).
     type: int
-    default: 397
+    default: 825
   chain:
     description: The certificate and those of its issuers, PEM, the server's own first. Required for O(source=files).
     type: str
@@ -323,7 +323,7 @@ def main() -> None:
             "hostname": {"type": "str", "required": True},
             "names": {"type": "list", "elements": "str", "default": []},
             "key_type": {"type": "str", "choices": ["ecdsa", "rsa"], "default": "ecdsa", "no_log": False},
-            "days": {"type": "int", "default": 397},
+            "days": {"type": "int", "default": 825},
             "chain": {"type": "str"},
             "key": {"type": "str", "no_log": True},
         },
