@@ -10,6 +10,7 @@ EHLO alone proves nothing: with an unreadable key Postfix still offers STARTTLS,
 the RCPT is answered with 451. So each proof goes as far as a client would: handshake, AUTH, recipient.
 """
 
+import contextlib
 import os
 import pwd
 import socket
@@ -17,7 +18,7 @@ import ssl
 import time
 import typing as t
 
-from ansible_collections.port587.mail.plugins.module_utils._transaction import ProofError
+from ansible_collections.port587.mail.plugins.module_utils._tree import ProofError
 
 #: Seconds for one answer. A healthy daemon on the same machine takes milliseconds.
 ANSWER_TIMEOUT = 5.0
@@ -49,7 +50,7 @@ class Proof(t.NamedTuple):
 
 
 def prove(proofs: t.Sequence[Proof], certificate: t.Optional[str] = None, deadline: float = DEADLINE) -> None:
-    """Try every proof until it succeeds, all within ``deadline`` seconds. ``certificate``: the PEM file that has to be served."""
+    """Try every proof until it succeeds, all within ``deadline`` seconds. ``certificate``: the one to be served."""
     leaf = _leaf(certificate) if certificate else None
     end = time.time() + deadline
     for proof in proofs:
@@ -59,7 +60,7 @@ def prove(proofs: t.Sequence[Proof], certificate: t.Optional[str] = None, deadli
                 break
             except (ProofError, OSError, EOFError) as exc:
                 if time.time() >= end:
-                    raise ProofError("%s: %s" % (proof.where(), _words(exc)))
+                    raise ProofError("%s: %s" % (proof.where(), _words(exc))) from exc
                 time.sleep(0.1)
 
 
@@ -135,28 +136,37 @@ class _Connection:
 
 
 def _connect_unix(path: str, user: t.Optional[str]) -> socket.socket:
-    """Connect as ``user``: root could open a socket whose mode shuts Postfix out."""
     connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     connection.settimeout(ANSWER_TIMEOUT)
-    groups = os.getgroups()
     try:
-        if user:
-            entry = pwd.getpwnam(user)
-            os.initgroups(user, entry.pw_gid)
-            os.setegid(entry.pw_gid)
-            os.seteuid(entry.pw_uid)
-        connection.connect(path)
-    except KeyError:
-        connection.close()
-        raise ProofError("there is no user %s" % user)
+        with _acting_as(user):
+            connection.connect(path)
     except OSError as exc:
         connection.close()
-        raise ProofError("%s can't connect: %s" % (user or "root", exc.strerror))
+        raise ProofError("%s can't connect: %s" % (user or "root", exc.strerror)) from exc
+    return connection
+
+
+@contextlib.contextmanager
+def _acting_as(user: t.Optional[str]) -> t.Iterator[None]:
+    """Root could open a socket whose mode shuts Postfix out."""
+    if not user:
+        yield
+        return
+    try:
+        entry = pwd.getpwnam(user)
+    except KeyError:
+        raise ProofError("there is no user %s" % user) from None
+    groups = os.getgroups()
+    os.initgroups(user, entry.pw_gid)
+    os.setegid(entry.pw_gid)
+    os.seteuid(entry.pw_uid)
+    try:
+        yield
     finally:
         os.seteuid(0)
         os.setegid(0)
         os.setgroups(groups)
-    return connection
 
 
 def _expect(lines: t.Sequence[str], starts: t.Tuple[str, ...], to: str) -> None:
@@ -186,7 +196,7 @@ def _smtp(connection: _Connection, proof: Proof, leaf: t.Optional[bytes]) -> Non
         features = ask("EHLO localhost", ("250",))
     offered = any(f.startswith("AUTH ") for f in features)
     if proof.auth is True and not offered:
-        # where it is offered, smtpd(8) has the list of mechanisms from Dovecot, over the SASL socket; without one it dies
+        # where it is offered, smtpd(8) has the mechanisms from Dovecot, over the SASL socket; without that it dies
         raise ProofError("does not offer AUTH, so nobody can log in")
     if proof.auth is False and offered:
         raise ProofError("offers AUTH")
@@ -248,6 +258,7 @@ def _lmtp(connection: _Connection, proof: Proof, leaf: t.Optional[bytes]) -> Non
 
 def _policy(connection: _Connection, proof: Proof, leaf: t.Optional[bytes]) -> None:
     connection.socket.sendall(
-        b"request=smtpd_access_policy\nprotocol_state=RCPT\nrecipient=%s\nsize=1\n\n" % (proof.recipient or "").encode("ascii")
+        b"request=smtpd_access_policy\nprotocol_state=RCPT\nrecipient=%s\nsize=1\n\n"
+        % (proof.recipient or "").encode("ascii")
     )
     _expect([connection.line()], ("action=",), "a recipient")

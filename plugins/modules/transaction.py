@@ -137,14 +137,17 @@ options:
   lock_timeout:
     description: Seconds to wait for another run on the same host.
     type: int
-    default: 60
+    default: 120
 attributes:
   check_mode:
     support: full
     description: Validates too, and predicts what a run would do. Where the daemon is not installed yet, RV(not_validated) says so.
   diff_mode:
     support: full
-    description: One diff for each file, with secrets masked.
+    description:
+      - One diff for each file, with secrets masked.
+      - What lies there before the first run of this O(name), while O(daemon) is not running, came with its package. It is
+        not shown, so that check mode on a bare host shows the same.
   idempotent:
     support: full
     description: A second run changes nothing.
@@ -203,7 +206,6 @@ daemon_log:
   returned: when the daemon failed after the change
 """
 
-import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.port587.mail.plugins.module_utils import _daemons, _transaction
@@ -229,7 +231,11 @@ _DIRECTORY = {
 }  # type: t.Dict[str, t.Dict[str, t.Any]]
 
 _PROOF = {
-    "protocol": {"type": "str", "required": True, "choices": ["smtp", "imap", "pop3", "sieve", "sasl", "lmtp", "policy"]},
+    "protocol": {
+        "type": "str",
+        "required": True,
+        "choices": ["smtp", "imap", "pop3", "sieve", "sasl", "lmtp", "policy"],
+    },
     "port": {"type": "int"},
     "address": {"type": "str", "default": "127.0.0.1"},
     "tls": {"type": "str", "choices": ["implicit", "starttls", "none"], "default": "none"},
@@ -245,7 +251,7 @@ def _mode(module: AnsibleModule, text: str, path: str) -> int:
     try:
         return int(text, 8)
     except ValueError:
-        module.fail_json(msg="mode of %s: %r is not octal; write it as \"0644\"" % (path, text))
+        module.fail_json(msg='mode of %s: %r is not octal; write it as "0644"' % (path, text))
         raise
 
 
@@ -258,7 +264,7 @@ def main() -> None:
             "daemon": {"type": "str", "choices": ["postfix", "dovecot"]},
             "prove": {"type": "list", "elements": "dict", "options": _PROOF, "default": []},
             "certificate": {"type": "path"},
-            "lock_timeout": {"type": "int", "default": 60},
+            "lock_timeout": {"type": "int", "default": 120},
         },
         supports_check_mode=True,
     )
@@ -276,14 +282,20 @@ def main() -> None:
         for f in params["files"]
     ]
     directories = [
-        _transaction.Directory(d["path"], _mode(module, d["mode"], d["path"]), d["owner"], d["group"]) for d in params["directories"]
+        _transaction.Directory(d["path"], _mode(module, d["mode"], d["path"]), d["owner"], d["group"])
+        for d in params["directories"]
     ]
     activations = []
     if params["daemon"]:
         activations.append(_daemons.activation(params["daemon"], params["prove"], params["certificate"]))
     try:
         result = _transaction.run(
-            params["name"], files, directories, activations, check_mode=module.check_mode, lock_timeout=params["lock_timeout"]
+            params["name"],
+            files,
+            directories,
+            activations,
+            check_mode=module.check_mode,
+            lock_timeout=params["lock_timeout"],
         )
     except _transaction.TransactionError as exc:
         module.fail_json(msg=exc.message, **exc.details)
