@@ -184,7 +184,7 @@ DIAGNOSES: t.Dict[str, Diagnosis] = {
     ),
     "login-socket": Diagnosis(
         "MSA",
-        "Postfix can't use Dovecot's login socket: it is missing, somewhere else, or not accessible to postfix",
+        "Postfix can't ask Dovecot about passwords: the login socket is missing, elsewhere, or closed to postfix",
         "Dovecot: service auth with unix_listener /var/spool/postfix/private/auth (mode 0660, user and group postfix); "
         "Postfix: smtpd_sasl_type = dovecot, smtpd_sasl_path = private/auth; then restart both",
     ),
@@ -250,8 +250,8 @@ DIAGNOSES: t.Dict[str, Diagnosis] = {
     "mail-refused": Diagnosis("", "the server refused the test message", "its answer and its journal say why"),
     "mail-in-refused": Diagnosis(
         "MTA",
-        "mail from outside to this account is refused on port 25",
-        "the answer says why; an address on a block list is only this test's own",
+        "mail from outside to this account is refused, or put off, on port 25",
+        "the answer says why; greylisting is meant, and an address on a block list is only this test's own",
     ),
     "unknown-user-accepted": Diagnosis(
         "MTA",

@@ -66,7 +66,22 @@ def findings(records: t.Sequence[Record]) -> t.List[t.Dict[str, t.Any]]:
         entry = record.to_dict()
         entry["endpoints"] = [entry.pop("endpoint")]
         merged[record.diagnosis] = entry
-    return list(merged.values())
+    follows = {consequence for diagnosis in merged for consequence in _CONSEQUENCES.get(diagnosis, ())}
+    return [finding for diagnosis, finding in merged.items() if diagnosis not in follows]
+
+
+#: What follows from a fault, and is none of its own.
+_CONSEQUENCES = {
+    "submission-closed": ["ipv6-silent"],
+    "port-filtered": ["ipv6-silent"],
+    "postfix-stopped": ["ipv6-silent"],
+    "server-unreachable": ["ipv6-silent"],
+    "dovecot-stopped": ["login-socket"],
+    # Dovecot also answers Postfix's question whether a mailbox is full
+    "dovecot-auth-broken": ["login-socket", "mail-in-refused"],
+    # an account that only sends has no mailbox
+    "login-not-for-reading": ["recipient-unknown"],
+}
 
 
 _POSTFIX = ("smtp", "submission", "submissions")
@@ -87,12 +102,11 @@ def _root(records: t.Sequence[Record]) -> t.Optional[Root]:
         return "server-unreachable", list(connects.values()), postfix[-1]
     if postfix_down and not _filtered(postfix):
         return "postfix-stopped", postfix, postfix[-1]
-    logins = [record for record in records if record.diagnosis == "login-socket"]
     if dovecot_down and not _filtered(dovecot):
-        return "dovecot-stopped", dovecot + logins, dovecot[0]
+        return "dovecot-stopped", dovecot, dovecot[0]
     broken = [record for record in records if record.diagnosis == "dovecot-auth-broken"]
     if broken:
-        return "dovecot-auth-broken", logins + [r for r in records if r.service in _DOVECOT], broken[0]
+        return "dovecot-auth-broken", [record for record in records if record.service in _DOVECOT], broken[0]
     return None
 
 

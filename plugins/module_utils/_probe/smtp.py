@@ -281,7 +281,8 @@ class Mta(SmtpWalk):
         if reply.code < 400:
             self.note("open-relay", str(reply))
         elif reply.code < 500:
-            self.warn("relay-unclear", str(reply))
+            diagnosis = refusal(reply)
+            self.warn("relay-unclear" if diagnosis == "mail-refused" else diagnosis, str(reply))
         else:
             self.ok(str(reply))
 
@@ -308,7 +309,10 @@ class Mta(SmtpWalk):
             self.ok(str(reply))
         else:
             diagnosis = refusal(reply)
-            self.note("mail-in-refused" if diagnosis == "mail-refused" else diagnosis, str(reply))
+            # "not now" is what a server with greylisting says to everybody
+            greylisting = diagnosis == "mail-refused" and reply.code < 500
+            report = self.warn if greylisting else self.note
+            report("mail-in-refused" if diagnosis == "mail-refused" else diagnosis, str(reply))
 
     def no_auth(self, smtp: Smtp) -> None:
         if smtp.mechanisms():

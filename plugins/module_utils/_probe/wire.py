@@ -48,6 +48,7 @@ class Wire:
         self.timeout = timeout
         self._end = 0.0
         self._buffer = b""
+        self._is_tls = False
         self.step()
         try:
             self._socket: socket.socket = socket.create_connection((address, port), timeout)
@@ -90,6 +91,7 @@ class Wire:
             self._socket.do_handshake()
 
         self._do(shake_hands)
+        self._is_tls = True
 
     def certificate(self) -> Certificate:
         tls = t.cast(ssl.SSLSocket, self._socket)
@@ -122,18 +124,19 @@ class Wire:
             return action()
         except socket.timeout:
             raise WireError("timeout", "no answer in time") from None
-        except (ssl.SSLEOFError, ssl.SSLZeroReturnError):
-            raise WireError("closed", "the server closed the connection") from None
         except ssl.SSLError as exc:
             if exc.reason == "CERTIFICATE_VERIFY_FAILED":
                 # before 3.7 Python does not say what it doesn't like
                 code, why = getattr(exc, "verify_code", 0), getattr(exc, "verify_message", "certificate verify failed")
                 raise CertificateError(code, why) from None
+            # after the handshake it is only a connection that was cut: Python and OpenSSL disagree how to call that
+            if self._is_tls:
+                raise WireError("closed", "the server closed the connection") from None
             raise WireError("tls", (exc.reason or "handshake failed").lower().replace("_", " ")) from None
         except ssl.CertificateError as exc:  # Python 3.6 checks the name itself
             raise CertificateError(HOSTNAME_MISMATCH, str(exc)) from None
         except OSError as exc:
-            raise WireError("closed", "connection lost: %s" % (exc.strerror or exc)) from None
+            raise WireError("closed", f"connection lost: {exc.strerror or exc}") from None
 
 
 #: OpenSSL's number for a certificate that is good, but for another name.

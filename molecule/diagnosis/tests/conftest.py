@@ -1,0 +1,79 @@
+# Copyright (c) The port587.mail contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A server that can be broken and looked at from outside, and that is whole again afterwards."""
+
+import json
+import os
+import pathlib
+import subprocess
+import typing as t
+
+import pytest
+
+HERE = pathlib.Path(__file__).parent
+ROOT = HERE.parent.parent.parent
+INVENTORY = ROOT / "molecule" / "shared" / "inventory"
+
+KEEP = "etc/postfix etc/dovecot etc/port587 var/vmail"
+RESTORE = f"""
+systemctl stop postfix dovecot fault 2>/dev/null
+umount /var/spool/postfix 2>/dev/null
+cd / && rm -rf {KEEP} && tar xpf /root/whole.tar
+systemctl reset-failed
+systemctl start dovecot postfix
+postsuper -d ALL 2>/dev/null
+for port in 25 587 465 993 4190; do
+  for try in $(seq 50); do (exec 3<>/dev/tcp/127.0.0.1/$port) 2>/dev/null && break; sleep 0.1; done
+done
+"""
+
+
+class Server:
+    """A mail host."""
+
+    def __init__(self, host: t.Any, variables: t.Dict[str, t.Any], reports: pathlib.Path) -> None:
+        self.host = host
+        self.name = variables["inventory_hostname"]
+        self.hostname = variables["mail_hostname"]
+        self.domain = variables["mail_domains"][0]
+        self.container = variables["vps_container"]
+        self.reports = reports
+
+    def do(self, script: str) -> None:
+        """Run it in a shell on the server."""
+        done = self.host.run("bash -c %s", script)
+        assert done.rc == 0, done.stdout + done.stderr
+
+    def verify(self, account: str = "alice", password: str = "alice's own") -> t.Dict[str, t.Any]:
+        """What the playbook says about the server, as seen from another machine."""
+        values = {
+            "verify_address": f"{account}@{self.domain}",
+            "verify_password": password,
+            "verify_from": "client",
+            "verify_report_dir": str(self.reports),
+        }
+        command = ["ansible-playbook", "--inventory", str(INVENTORY), "--limit", self.name]
+        command += ["--extra-vars", json.dumps(values), str(ROOT / "playbooks" / "verify.yml")]
+        environment = {**os.environ, "ANSIBLE_FORCE_COLOR": "0", "ANSIBLE_NOCOLOR": "1"}
+        done = subprocess.run(command, check=False, env=environment, capture_output=True, text=True)
+        report = self.reports / f"{self.hostname}.json"
+        assert report.exists(), done.stdout + done.stderr
+        result = json.loads(report.read_text(encoding="utf-8"))
+        report.unlink()
+        # the exit code is for scripts, and must say the same
+        assert (done.returncode != 0) == (result["verdict"] == "fail"), done.stdout + done.stderr
+        assert password not in done.stdout + done.stderr
+        return dict(result, output=done.stdout)
+
+
+@pytest.fixture(scope="module")
+def whole(host: t.Any) -> None:
+    """Remember how the server was."""
+    done = host.run("tar cpf /root/whole.tar -C / " + KEEP)
+    assert done.rc == 0, done.stderr
+
+
+@pytest.fixture
+def server(host: t.Any, whole: None, tmp_path: pathlib.Path) -> t.Iterator[Server]:
+    yield Server(host, host.ansible.get_variables(), tmp_path)
+    host.run("bash -c %s", RESTORE)

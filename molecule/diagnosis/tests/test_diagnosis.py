@@ -1,0 +1,282 @@
+# Copyright (c) The port587.mail contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""One fault at a time on a server that site.yml built: verify names the part and the cause, and never another one."""
+
+import typing as t
+
+import pytest
+
+testinfra_hosts = ["mail"]
+
+
+class Fault(t.NamedTuple):
+    """How to break the server, and what has to be said about it."""
+
+    name: str
+    script: str
+    component: str
+    diagnosis: str
+    verdict: str = "fail"
+    account: str = "alice"
+    password: str = "alice's own"
+
+
+PASSWORD_OF = {"bob": "bob's own", "gone": "knew it once", "printer": "only sends"}
+
+# a certificate from the server's own CA: NAME, DAYS it is still valid, and the CA that signs it
+CERTIFICATE = """
+certificate() {
+  cd /root
+  openssl ecparam -name prime256v1 -genkey -noout -out leaf.key
+  openssl req -new -key leaf.key -subj /CN=leaf -out leaf.csr
+  printf '%s\\n' "subjectAltName=DNS:$1" basicConstraints=critical,CA:FALSE keyUsage=critical,digitalSignature \\
+    extendedKeyUsage=serverAuth authorityKeyIdentifier=keyid > leaf.ext
+  openssl x509 -req -in leaf.csr -days "$2" -extfile leaf.ext -CA "$3.pem" -CAkey "$3.key" -CAcreateserial -out leaf.pem
+  cat leaf.key leaf.pem > /etc/port587/tls/combined.pem
+}
+intermediate() {
+  cd /root
+  openssl ecparam -name prime256v1 -genkey -noout -out ca2.key
+  openssl req -new -key ca2.key -subj /CN=intermediate -out ca2.csr
+  printf '%s\\n' basicConstraints=critical,CA:TRUE keyUsage=critical,keyCertSign,cRLSign subjectKeyIdentifier=hash \\
+    authorityKeyIdentifier=keyid > ca2.ext
+  openssl x509 -req -in ca2.csr -days 90 -extfile ca2.ext -CA /etc/port587/ca/ca.pem -CAkey /etc/port587/ca/ca.key \\
+    -CAcreateserial -out ca2.pem
+}
+set -e
+name=$(postconf -h myhostname)
+"""
+CA = "/etc/port587/ca/ca"
+RESTART = "systemctl restart postfix"
+BOTH = "systemctl restart postfix dovecot"
+
+# a service that holds port 587 instead of Postfix
+INSTEAD = """
+postconf -MX submission/inet && systemctl restart postfix
+systemd-run --unit=fault --quiet python3 -c '
+import socket, time
+s = socket.socket(socket.AF_INET6)
+s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+s.bind(("::", 587))
+%s'
+for try in $(seq 50); do ss -ltn | grep -q ":587 " && break; sleep 0.1; done; sleep 0.3
+"""
+# the queue of accepted connections is full: the kernel drops what comes, as a firewall does
+DROPS = """
+s.listen(0)
+full = [socket.create_connection(("127.0.0.1", 587), 1)]
+try:
+    full.append(socket.create_connection(("127.0.0.1", 587), 1))
+except OSError:
+    pass
+time.sleep(600)
+"""
+TALKS_HTTP = """
+s.listen(9)
+while True:
+    c = s.accept()[0]
+    c.sendall(b"HTTP/1.1 400 Bad Request\\r\\n\\r\\n")
+    c.close()
+"""
+
+FAULTS = [
+    # what doesn't run or doesn't listen
+    Fault("dovecot stopped", "systemctl stop dovecot", "MRA", "dovecot-stopped"),
+    Fault("postfix stopped", "systemctl stop postfix", "MTA", "postfix-stopped"),
+    Fault("both stopped", "systemctl stop postfix dovecot", "network", "server-unreachable"),
+    Fault("no submission", f"postconf -MX submission/inet; {RESTART}", "MSA", "submission-closed"),
+    Fault("no submissions", f"postconf -MX 465/inet; {RESTART}", "MSA", "submission-closed"),
+    Fault("no smtp", f"postconf -MX smtp/inet; {RESTART}", "MTA", "smtp-closed"),
+    Fault("no IPv6", f"postconf inet_protocols=ipv4; {RESTART}", "DNS", "ipv6-silent"),
+    Fault("587 filtered", INSTEAD % DROPS, "network", "port-filtered"),
+    Fault("587 is a web server", INSTEAD % TALKS_HTTP, "MSA", "service-confused"),
+    # TLS
+    Fault("expired", f"{CERTIFICATE} certificate $name -1 {CA}; {BOTH}", "MSA", "certificate-expired"),
+    Fault(
+        "expired for Dovecot only",
+        f"{CERTIFICATE} cp /etc/port587/tls/combined.pem /root/good; certificate $name -1 {CA}; systemctl restart dovecot;"
+        " cp /root/good /etc/port587/tls/combined.pem",
+        "MRA",
+        "certificate-expired",
+    ),
+    Fault("expires soon", f"{CERTIFICATE} certificate $name 3 {CA}; {BOTH}", "MSA", "certificate-expires-soon", "warn"),
+    Fault("wrong name", f"{CERTIFICATE} certificate other.test 30 {CA}; {BOTH}", "MSA", "certificate-wrong-name"),
+    Fault(
+        "no intermediate",
+        f"{CERTIFICATE} intermediate; certificate $name 30 /root/ca2; {BOTH}",
+        "MSA",
+        "certificate-chain",
+    ),
+    Fault(
+        "self-signed",
+        f"{CERTIFICATE} certificate $name 30 {CA}; openssl req -x509 -key /root/leaf.key -subj /CN=$name -days 30"
+        f' -addext "subjectAltName=DNS:$name" -out /root/self.pem;'
+        f" cat /root/leaf.key /root/self.pem > /etc/port587/tls/combined.pem; {BOTH}",
+        "MSA",
+        "certificate-untrusted",
+    ),
+    Fault("key unreadable", f"mv /etc/port587/tls/combined.pem /root/; {RESTART}", "MSA", "tls-broken"),
+    Fault(
+        "no STARTTLS",
+        f"postconf -P submission/inet/smtpd_tls_security_level=none; {RESTART}",
+        "MSA",
+        "starttls-missing",
+    ),
+    Fault(
+        "587 with TLS", f"postconf -P submission/inet/smtpd_tls_wrappermode=yes; {RESTART}", "MSA", "tls-from-the-start"
+    ),
+    Fault("465 in clear", f"postconf -P 465/inet/smtpd_tls_wrappermode=no; {RESTART}", "MSA", "tls-not-from-the-start"),
+    # logging in
+    Fault("SASL socket elsewhere", f"postconf smtpd_sasl_path=private/nowhere; {RESTART}", "MSA", "login-socket"),
+    Fault(
+        "SASL socket of root",
+        "cd /var/spool/postfix/private; chown root:root auth; chmod 0600 auth",
+        "MSA",
+        "login-socket",
+    ),
+    Fault(
+        "absolute SASL path",
+        f"postconf smtpd_sasl_path=/var/spool/postfix/private/auth; {RESTART}",
+        "MSA",
+        "login-socket",
+    ),
+    Fault("Cyrus", f"postconf smtpd_sasl_type=cyrus; {RESTART}", "MSA", "login-socket"),
+    Fault(
+        "login in clear",
+        "postconf -P submission/inet/smtpd_tls_auth_only=no submission/inet/smtpd_tls_security_level=may;" + RESTART,
+        "MSA",
+        "login-in-clear",
+    ),
+    Fault("no AUTH", f"postconf -P submission/inet/smtpd_sasl_auth_enable=no; {RESTART}", "MSA", "login-not-offered"),
+    Fault("AUTH on 25", f"postconf smtpd_sasl_auth_enable=yes; {RESTART}", "MTA", "login-on-25"),
+    Fault(
+        "unknown mechanism",
+        "sed -i 's/^auth_mechanisms.*/auth_mechanisms = plain logn/' /etc/dovecot/dovecot.conf; systemctl restart dovecot",
+        "MRA",
+        "dovecot-auth-broken",
+    ),
+    Fault(
+        "only PLAIN",
+        "sed -i 's/^auth_mechanisms.*/auth_mechanisms = plain/' /etc/dovecot/dovecot.conf; systemctl restart dovecot",
+        "MSA",
+        "login-only-plain",
+        "warn",
+    ),
+    Fault("wrong password", "true", "MUA", "login-refused", password="not that one"),
+    Fault("disabled account", "true", "MUA", "login-refused", account="gone"),
+    Fault("send-only account", "true", "MRA", "login-not-for-reading", account="printer"),
+    # sending
+    Fault("open relay", f"postconf 'mynetworks=0.0.0.0/0'; {RESTART}", "MTA", "open-relay"),
+    Fault(
+        "587 without login",
+        "postconf -P submission/inet/smtpd_client_restrictions= submission/inet/smtpd_relay_restrictions=reject_unauth_destination"
+        f" submission/inet/smtpd_recipient_restrictions=permit submission/inet/smtpd_sender_restrictions=; {RESTART}",
+        "MSA",
+        "open-without-login",
+    ),
+    Fault(
+        "sender of somebody else",
+        "cd /etc/port587/accounts; sed -i /^alice@/d senders; postmap hash:senders; systemctl restart postfix",
+        "MSA",
+        "sender-refused",
+    ),
+    Fault(
+        "stale map",
+        "cd /etc/port587/accounts; sed -i /^alice@/d mailboxes; postmap hash:mailboxes; systemctl restart postfix",
+        "MSA",
+        "recipient-unknown",
+    ),
+    Fault("map missing", f"rm /etc/port587/accounts/mailboxes.db; {RESTART}", "MSA", "lookup-failed"),
+    Fault(
+        "restriction misspelt",
+        f"postconf -P submission/inet/smtpd_recipient_restrictions=permitt_sasl_authenticated,reject; {RESTART}",
+        "MSA",
+        "lookup-failed",
+    ),
+    Fault(
+        "domain in mydestination",
+        "postconf mydestination=localhost,$(hostname -d); " + RESTART,
+        "MSA",
+        "domain-is-local",
+    ),
+    Fault(
+        "everybody exists",
+        f"postconf virtual_mailbox_maps=static:all; {RESTART}",
+        "MTA",
+        "unknown-user-accepted",
+        "warn",
+    ),
+    Fault(
+        "disk full",
+        "systemctl stop postfix dovecot; cp -a /var/spool/postfix /root/queue;"
+        " mount -t tmpfs -o size=40m tmpfs /var/spool/postfix; cp -a /root/queue/. /var/spool/postfix/;"
+        " systemctl start dovecot postfix",
+        "MSA",
+        "disk-full",
+    ),
+    Fault(
+        "quota full",
+        "address=bob@$(hostname -d);"
+        " { printf 'Subject: big\\n\\n'; head -c 1500000 /dev/zero | base64; } | doveadm save -u $address -m INBOX",
+        "MDA",
+        "mailbox-full",
+        account="bob",
+    ),
+    # delivery and reading
+    Fault(
+        "LMTP socket missing",
+        "rm /var/spool/postfix/private/dovecot-lmtp",
+        "MDA",
+        "not-delivered",
+    ),
+    Fault(
+        "filter",
+        'home=/var/vmail/*/alice; printf \'require "fileinto";\\nfileinto "Junk";\\n\' > $(echo $home)/.dovecot.sieve;'
+        " chown vmail:vmail $(echo $home)/.dovecot.sieve",
+        "MDA",
+        "delivered-elsewhere",
+        "warn",
+    ),
+    Fault(
+        "mailbox of root",
+        "chown -R root:root /var/vmail/*/alice; chmod -R go= /var/vmail/*/alice",
+        "MRA",
+        "mailbox-unreadable",
+    ),
+]
+
+
+def test_a_healthy_server_gives_no_finding(server):
+    result = server.verify()
+    assert (result["verdict"], result["findings"]) == ("ok", [])
+    assert {record["verdict"] for record in result["records"]} == {"ok"}
+    assert result["seconds"] < 5
+    assert f"{server.hostname}  port 587" in result["output"]
+
+
+def test_it_leaves_nothing_behind(server):
+    server.verify()
+    mailboxes = server.host.run("doveadm mailbox status -u alice@%s messages '*'", server.domain).stdout
+    assert "messages=0" in mailboxes
+    assert not [line for line in mailboxes.splitlines() if not line.endswith("messages=0")]
+    assert "Mail queue is empty" in server.host.run("postqueue -p").stdout
+
+
+@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)
+def test_fault(server, fault):
+    server.do(fault.script)
+    result = server.verify(fault.account, PASSWORD_OF.get(fault.account, fault.password))
+    found = [(finding["verdict"], finding["component"], finding["diagnosis"]) for finding in result["findings"]]
+    assert found == [(fault.verdict, fault.component, fault.diagnosis)]
+
+
+def test_name_leads_elsewhere(server):
+    client = server.host.get_host("ansible://client", ansible_inventory=server.host.backend.ansible_inventory)
+    client.run("cp /etc/hosts /root/hosts && echo '203.0.113.9 %s' >> /etc/hosts", server.hostname)
+    try:
+        result = server.verify()
+    finally:
+        client.run("cat /root/hosts > /etc/hosts")
+    assert [(finding["component"], finding["diagnosis"]) for finding in result["findings"]] == [
+        ("DNS", "name-elsewhere")
+    ]
