@@ -2,8 +2,11 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What all tests start from: a mail host as its clients know it, and the people that converge.yml put on it."""
 
+import json
+import os
 import pathlib
 import re
+import subprocess
 import typing as t
 
 import jinja2
@@ -66,3 +69,16 @@ def site(host: t.Any) -> Site:
         {person["address"]: person.get("password", "hashed elsewhere") for person in people},
         inventory,
     )
+
+
+def play(site: Site, variables: t.Dict[str, t.Any], *arguments: str) -> "subprocess.CompletedProcess[str]":
+    """Run the play again on one host, with some variables set otherwise."""
+    command = [
+        "ansible-playbook",
+        f"--inventory={os.environ['MOLECULE_PROJECT_DIRECTORY']}/molecule/shared/inventory",
+        f"--limit={site.inventory['inventory_hostname']}",
+        f"--extra-vars={json.dumps(variables)}",
+        *arguments,
+        str(CONVERGE),
+    ]
+    return subprocess.run(command, check=False, capture_output=True, text=True)

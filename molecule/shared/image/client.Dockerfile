@@ -5,5 +5,5 @@ FROM ${BASE}
 RUN export DEBIAN_FRONTEND=noninteractive \
  && apt-get -q update \
  && apt-get -q -y --no-install-recommends install swaks libnet-ssleay-perl libauthen-sasl-perl libio-socket-ssl-perl \
-      msmtp isync curl openssl \
+      msmtp isync curl openssl python3-aiosmtpd \
  && apt-get clean

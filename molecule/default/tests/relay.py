@@ -1,0 +1,55 @@
+# Copyright (c) The port587.mail contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A provider's mail server that others send through: after STARTTLS and a login, it takes what it gets and keeps it.
+
+Usage: relay.py PORT CERTIFICATE KEY USER PASSWORD FOLDER
+"""
+
+import json
+import pathlib
+import signal
+import ssl
+import sys
+import typing as t
+import uuid
+
+from aiosmtpd.controller import Controller
+from aiosmtpd.smtp import SMTP, AuthResult
+
+port, certificate, key, user, password, folder = sys.argv[1:]
+
+
+class Keeper:
+    """Keeps each mail with its envelope and the login that brought it."""
+
+    async def handle_DATA(self, _server: SMTP, session: t.Any, envelope: t.Any) -> str:
+        kept = {
+            "login": session.auth_data.login.decode(),
+            "sender": envelope.mail_from,
+            "recipients": envelope.rcpt_tos,
+            "content": envelope.content.decode(),
+        }
+        (pathlib.Path(folder) / uuid.uuid4().hex).write_text(json.dumps(kept), encoding="utf-8")
+        return "250 kept"
+
+
+class Relay(Controller):
+    """Port 587 of a provider, at a number of its own."""
+
+    def factory(self) -> SMTP:
+        return SMTP(
+            self.handler,
+            hostname="relay",
+            tls_context=context,
+            require_starttls=True,
+            auth_required=True,
+            authenticator=lambda _server, _session, _envelope, _mechanism, data: AuthResult(
+                success=(data.login, data.password) == (user.encode(), password.encode()), auth_data=data
+            ),
+        )
+
+
+context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+context.load_cert_chain(certificate, key)
+Relay(Keeper(), hostname="", port=int(port)).start()
+signal.pause()

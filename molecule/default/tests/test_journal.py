@@ -1,0 +1,73 @@
+# Copyright (c) The port587.mail contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Postfix and Dovecot complain of what these tests did to them, and of nothing else."""
+
+import json
+import re
+import typing as t
+
+import pytest
+from mailclient import token, until
+
+testinfra_hosts = ["ansible://mail"]
+
+#: What they may say since the machine was started, and why.
+ALLOWED = {
+    # -- test_logins.py: wrong passwords
+    r"warning: .* SASL (PLAIN|LOGIN) authentication failed": "nobody with a wrong password is let in",
+    # -- test_tls.py and test_clients.py: handshakes that have to fail
+    r"warning: TLS library problem: .*alert (unknown ca|bad certificate)": "clients without the CA",
+    r"warning: TLS library problem: .*(unsupported protocol|version too low)": "a client with TLS 1.1",
+    r"warning: TLS library problem: .*no shared cipher": "a client with weak ciphers",
+    # -- below
+    r"warning: said by a test [0-9a-f]{32}$": "shows that a line which is not listed here is noticed",
+}
+
+
+class Line(t.NamedTuple):
+    """A line of the journal."""
+
+    who: str
+    priority: int
+    text: str
+
+    def is_complaint(self) -> bool:
+        """Of Postfix, of Dovecot, or of systemd about them; by its priority or by its words."""
+        if self.who == "systemd":
+            return self.priority <= 4 and re.search("postfix|dovecot", self.text) is not None
+        if not self.who.startswith(("postfix", "dovecot")):
+            return False
+        return self.priority <= 4 or re.search(r"\b(warning|error|fatal|panic):", self.text, re.IGNORECASE) is not None
+
+    def is_allowed(self) -> bool:
+        """By the list above."""
+        return any(re.search(pattern, self.text) for pattern in ALLOWED)
+
+
+def journal(host: t.Any) -> t.Iterator[Line]:
+    """All that was said since the machine was started, when the daemons weren't even installed."""
+    fields = "--output-fields=SYSLOG_IDENTIFIER,PRIORITY,MESSAGE"
+    for entry in map(json.loads, host.check_output(f"journalctl --boot --output=json {fields}").splitlines()):
+        text = entry.get("MESSAGE") or ""
+        # what is no UTF-8 is a list of bytes
+        text = text if isinstance(text, str) else bytes(text).decode("utf-8", "replace")
+        yield Line(entry.get("SYSLOG_IDENTIFIER", ""), int(entry.get("PRIORITY", 6)), text)
+
+
+def test_complains_of_nothing_else(host: t.Any) -> None:
+    unexpected = [line for line in journal(host) if line.is_complaint() and not line.is_allowed()]
+    assert not unexpected, "\n".join(f"{line.who}: {line.text}" for line in unexpected)
+
+
+@pytest.mark.parametrize(
+    ("who", "how"),
+    [("postfix/smtpd", "mail.warning"), ("dovecot", "mail.info"), ("postfix/postfix-script", "mail.err")],
+)
+def test_complaint_is_noticed(host: t.Any, who: str, how: str) -> None:
+    """The test above can fail."""
+    text = f"warning: said by a test {token()}"
+    host.check_output("logger --priority %s --tag %s %s", how, who, text)
+    for lines in until(lambda: list(journal(host))):
+        if any(line.text == text and line.is_complaint() for line in lines):
+            return
+    raise AssertionError(f"{who} complained, and nobody noticed")
