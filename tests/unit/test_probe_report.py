@@ -1,0 +1,115 @@
+# Copyright (c) The port587.mail contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a person, a program and a CI system are told about a probe's result."""
+
+import json
+import typing as t
+import xml.etree.ElementTree as ET
+
+import pytest
+from ansible_collections.port587.mail.plugins.module_utils._probe import files, report
+from ansible_collections.port587.mail.plugins.module_utils._probe.probe import STANDARD_PORTS, WALKS
+from ansible_collections.port587.mail.plugins.module_utils._probe.records import Record, findings, overall
+
+WHEN = "2026-01-02T03:04:05+0000"
+
+
+def result(**wrong: t.Tuple[str, str, str]) -> t.Dict[str, t.Any]:
+    """All well, but for these services: verdict, diagnosis and what was seen at their first step."""
+    records = []
+    for service, walk in WALKS.items():
+        for number, step in enumerate(walk.STEPS):
+            verdict, diagnosis, seen = wrong.get(service, ("ok", "", "fine")) if number == 0 else ("ok", "", "fine")
+            port = STANDARD_PORTS.get(service, 465)
+            records.append(Record(service, step, walk.COMPONENT, "192.0.2.1", port, verdict, seen, diagnosis))
+    return {
+        "host": "mail.example.test",
+        "address": "192.0.2.1",
+        "ports": STANDARD_PORTS,
+        "login": "eve@example.test",
+        "verdict": overall(records),
+        "findings": findings(records),
+        "records": [record.to_dict() for record in records],
+        "seconds": 1.23,
+    }
+
+
+CLOSED = ("fail", "submission-closed", "connection refused")
+HTML = ("fail", "mail-refused", "<script>alert('you')</script> & so on")
+
+
+def test_all_well_fits_on_a_screen() -> None:
+    text = report.verdict(result()) + "\n\n" + report.client_settings(result(), "mail.example.test")
+    assert text.startswith("mail.example.test (192.0.2.1): well, ")
+    assert len(text.splitlines()) <= 24
+    assert max(len(line) for line in text.splitlines()) <= 100
+
+
+def test_what_fails_comes_first_with_its_cure() -> None:
+    text = report.verdict(result(submission=CLOSED))
+    head, blank, finding, *_rest = text.splitlines()
+    assert "NOT WELL" in head
+    assert not blank
+    assert finding.startswith("  FAIL MSA ")
+    assert "docs/troubleshooting.md#submission-closed" in text
+    assert text.index("cure") < text.index("  MRA  993 IMAP")
+
+
+def test_one_sentence() -> None:
+    sentence = report.sentence(result(submission=CLOSED)["findings"][0])
+    assert sentence.startswith("MSA: Postfix's service on port 587 is not switched on")
+    assert "Seen: connection refused (192.0.2.1:587). Cure: enable the service" in sentence
+
+
+def test_a_warning_is_no_failure() -> None:
+    found = result(pop3s=("warn", "retrieval-closed", "connection refused"))
+    assert found["verdict"] == "warn"
+    assert ": well, with 1 warning, " in report.headline(found)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "Incoming  IMAP  mail.example.test  port 993   SSL/TLS   normal password",
+        "Outgoing  SMTP  mail.example.test  port 587   STARTTLS  normal password",
+        "or  SMTP  mail.example.test  port 465   SSL/TLS   normal password",
+        "or  POP3  mail.example.test  port 995   SSL/TLS   normal password",
+        "User name for both: eve@example.test.",
+    ],
+)
+def test_what_to_type_into_a_mail_client(line: str) -> None:
+    assert line in report.client_settings(result(), "mail.example.test")
+
+
+def test_only_what_works_is_offered() -> None:
+    found = result(pop3s=("warn", "retrieval-closed", "connection refused"))
+    assert "POP3" not in report.client_settings(found, "mail.example.test")
+
+
+def test_json() -> None:
+    facts = json.loads(files.to_json(dict(result(submission=CLOSED), invocation="a secret"), WHEN))
+    assert facts["verdict"] == "fail"
+    assert facts["findings"][0]["diagnosis"] == "submission-closed"
+    assert "invocation" not in facts
+
+
+def test_junit() -> None:
+    suite = ET.fromstring(files.to_junit(result(submission=CLOSED, smtp=HTML), WHEN))
+    cases = suite.findall("testcase")
+    assert (suite.get("failures"), suite.get("tests")) == ("2", str(len(cases)))
+    failed = [case.get("classname") for case in cases if case.find("failure") is not None]
+    assert failed == ["submission", "smtp"]
+
+
+def test_html() -> None:
+    page = files.to_html(result(smtp=HTML), WHEN, "mail.example.test")
+    assert "<script>" not in page
+    assert "&lt;script&gt;" in page
+    # it stands alone, so that it can be mailed
+    assert "http" not in page
+    assert "src=" not in page
+
+
+def test_html_of_a_healthy_server_says_what_to_type_in() -> None:
+    assert "port 993" in files.to_html(result(), WHEN, "mail.example.test")
+    assert "port 993" not in files.to_html(result(smtp=HTML), WHEN, "mail.example.test")
