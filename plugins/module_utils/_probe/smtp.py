@@ -327,7 +327,7 @@ class WrongSettings(Walk):
     SERVICE = "wrong_settings"
     COMPONENT = "MUA"
     LABEL = "wrong settings"
-    WELL = "465 set to STARTTLS hears nothing, 587 set to TLS fails, as it must"
+    WELL = "465 with STARTTLS hears nothing, 587 with TLS fails, as it must"
     STEPS = ("465 with STARTTLS", "587 with TLS")
 
     def __init__(self, settings: Settings, shared: Shared) -> None:
