@@ -68,7 +68,7 @@ class Imaps(MailboxWalk):
 
     SERVICE = "imaps"
     LABEL = "IMAP"
-    WELL = "TLS, login; the test message came back byte for byte and was removed"
+    WELL = "TLS, login; the test message came back unchanged and was removed"
     STEPS = ("connect", "certificate", "greeting", "login", "open mailbox", "delivery", "clock", "removed")
     IMPLICIT_TLS = True
 
@@ -204,7 +204,7 @@ class Pop3s(MailboxWalk):
 
     SERVICE = "pop3s"
     LABEL = "POP3"
-    WELL = "TLS, login; the same message byte for byte"
+    WELL = "TLS, login; the same message unchanged"
     CLOSED = ("retrieval-closed", "warn")
     STEPS = ("connect", "certificate", "greeting", "login", "delivery")
     IMPLICIT_TLS = True
