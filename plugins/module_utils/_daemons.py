@@ -232,8 +232,9 @@ class Postfix(SystemdDaemon):
             # $config_directory is the live one again
             return run_command(["postconf", "-c", tree, *arguments])[1].replace(tree, self.directory)
 
-        main = _settings(ask("-nx"))
-        look_up = _Values(_settings(ask("-d")), ask("-m").split(), _RestrictionWords(main), view)
+        main, defaults = _settings(ask("-nx")), _settings(ask("-d"))
+        programs = main.get("daemon_directory", defaults.get("daemon_directory", ""))
+        look_up = _Values(defaults, ask("-m").split(), _RestrictionWords(main), view)
         problems = []  # type: t.List[Problem]
         for key, value in main.items():
             for text, absent in look_up.wrong(key, value):
@@ -246,9 +247,12 @@ class Postfix(SystemdDaemon):
                 text = "%s: -o %s = %s: %s" % (service, key, value.strip(), text)
                 problems.append(Problem(os.path.join(self.directory, "master.cf"), text, absent=absent))
         for line in ask("-M").splitlines():
-            service, kind = (line.split() + ["", ""])[:2]
+            service, kind, *_columns, program = line.split()[:8]
             if kind == "inet" and not self._port_is_known(service.rsplit(":", 1)[-1], main):
                 text = "%s: no port has this name; write the port's number" % service
+                problems.append(Problem(os.path.join(self.directory, "master.cf"), text))
+            if not view.exists(os.path.join(programs, program)):
+                text = "%s: there is no program %s in %s" % (service, program, programs)
                 problems.append(Problem(os.path.join(self.directory, "master.cf"), text))
         return problems
 
@@ -268,7 +272,7 @@ class Postfix(SystemdDaemon):
         """Name the live file instead of the copy that was checked, and the line where the parameter stands."""
         text = problem.text.replace(tree, self.directory)
         path = problem.path.replace(tree, self.directory)
-        named = re.match(r"(%s/\S+?)(?:, line (\d+))?: (.*)" % re.escape(self.directory), text)
+        named = re.match(r"(%s/\S+?)(?:[,:] line (\d+))?: (.*)" % re.escape(self.directory), text)
         if named:
             path, text = named.group(1), named.group(3)
             if named.group(2):

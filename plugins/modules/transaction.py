@@ -11,13 +11,15 @@ version_added: 1.0.0
 author:
   - The port587.mail contributors (@port587)
 description:
-  - Takes a tree of files, and in one run on the server validates it with the daemon's own checker (and looks up what that
-    lets through), stages each file beside its place with owner and mode set, swaps them in by rename, reloads the daemon
-    (restarts it only where a reload is not enough, starts it when it is stopped), and proves that it serves.
+  - Takes a tree of files, and in one run on the server validates it with the daemon's own checker (and looks up what
+    that lets through), stages each file beside its place with owner and mode set, swaps them in by rename, reloads
+    the daemon (restarts it only where a reload is not enough, starts it when it is stopped), and proves that it
+    serves.
   - If anything fails before the swap, the live files were never touched. If it fails later, everything is put back
-    (content, mode, owner, files that did not exist, whether the daemon ran) and the daemon's own words are in the message.
-  - Files that an earlier run with the same O(name) wrote and that are not among O(files) any more are removed. Files of
-    others in the same directories are left alone. A file that was there before the first run is kept once, below
+    (content, mode, owner, files that did not exist, whether the daemon ran) and the daemon's own words are in the
+    message.
+  - Files that an earlier run with the same O(name) wrote and that are not among O(files) any more are removed. Files
+    of others in the same directories are left alone. A file that was there before the first run is kept once, below
     C(/var/lib/port587/<name>/original/).
   - A run that is killed leaves a journal; the next run puts everything back from it before it does its own work.
   - Only one such run changes a host at a time; a second one waits for O(lock_timeout).
@@ -27,7 +29,9 @@ options:
     type: str
     required: true
   files:
-    description: The tree. Each file is given by exactly one of O(files[].src), O(files[].content) and O(files[].secret_content).
+    description:
+      - The tree. Each file is given by exactly one of O(files[].src), O(files[].content) and
+        O(files[].secret_content).
     type: list
     elements: dict
     required: true
@@ -99,7 +103,9 @@ options:
     default: []
     suboptions:
       protocol:
-        description: V(sasl), V(lmtp) and V(policy) are spoken on the UNIX socket O(prove[].path), the others on O(prove[].port).
+        description:
+          - V(sasl), V(lmtp) and V(policy) are spoken on the UNIX socket O(prove[].path), the others on
+            O(prove[].port).
         type: str
         required: true
         choices: [smtp, imap, pop3, sieve, sasl, lmtp, policy]
@@ -141,13 +147,15 @@ options:
 attributes:
   check_mode:
     support: full
-    description: Validates too, and predicts what a run would do. Where the daemon is not installed yet, RV(not_validated) says so.
+    description:
+      - Validates too, and predicts what a run would do. Where the daemon is not installed yet, RV(not_validated) says
+        so.
   diff_mode:
     support: full
     description:
       - One diff for each file, with secrets masked.
-      - What lies there before the first run of this O(name), while O(daemon) is not running, came with its package. It is
-        not shown, so that check mode on a bare host shows the same.
+      - What lies there before the first run of this O(name), while O(daemon) is not running, came with its package.
+        It is not shown, so that check mode on a bare host shows the same.
   idempotent:
     support: full
     description: A second run changes nothing.
@@ -194,7 +202,7 @@ problems:
   type: list
   elements: dict
   returned: when the tree is not valid
-  sample: [{path: /etc/postfix/main.cf, line: 12, text: "unused parameter: mynetwork=127.0.0.0/8", template: "main.cf.j2 line 9"}]
+  sample: [{path: /etc/postfix/main.cf, line: 12, text: "unused parameter: mynetwork=x", template: "main.cf.j2 line 9"}]
 rolled_back:
   description: Whether the change was made and taken back.
   type: bool
@@ -207,10 +215,12 @@ daemon_log:
 """
 
 
+import typing as t
+
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.port587.mail.plugins.module_utils import _daemons, _transaction
 
-_FILE = {
+_FILE: t.Dict[str, t.Dict[str, t.Any]] = {
     # rendered on the controller by the action plugin, which sends content or secret_content instead
     "src": {"type": "str"},
     "content": {"type": "str"},
@@ -221,16 +231,16 @@ _FILE = {
     "mode": {"type": "str", "default": "0644"},
     "secret": {"type": "bool", "default": False},
     "map": {"type": "bool", "default": False},
-}  # type: t.Dict[str, t.Dict[str, t.Any]]
+}
 
-_DIRECTORY = {
+_DIRECTORY: t.Dict[str, t.Dict[str, t.Any]] = {
     "path": {"type": "path", "required": True},
     "owner": {"type": "str", "default": "root"},
     "group": {"type": "str", "default": "root"},
     "mode": {"type": "str", "default": "0755"},
-}  # type: t.Dict[str, t.Dict[str, t.Any]]
+}
 
-_PROOF = {
+_PROOF: t.Dict[str, t.Dict[str, t.Any]] = {
     "protocol": {
         "type": "str",
         "required": True,
@@ -244,7 +254,7 @@ _PROOF = {
     "answer": {"type": "str", "choices": ["accepted", "refused"]},
     "path": {"type": "path"},
     "user": {"type": "str"},
-}  # type: t.Dict[str, t.Dict[str, t.Any]]
+}
 
 
 def _mode(module: AnsibleModule, text: str, path: str) -> int:

@@ -45,7 +45,7 @@ def leftovers(server: Server) -> t.List[str]:
         n
         for _d, _s, names in os.walk(server.root)
         for n in names
-        if n.startswith(".port587") or n.startswith("journal")
+        if n.startswith((".port587", "journal"))
     ]
     return found + [n for _d, _s, names in os.walk(server.state) for n in names if n.endswith(".new")]
 

@@ -1,0 +1,231 @@
+# Copyright (c) The port587.mail contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What is found wrong with a configuration that Postfix's and Dovecot's own checkers accept."""
+
+import pathlib
+import subprocess
+import typing as t
+
+import pytest
+from ansible_collections.port587.mail.plugins.module_utils import _daemons, _tree
+from ansible_collections.port587.mail.plugins.module_utils._daemons import Dovecot, Postfix
+from ansible_collections.port587.mail.plugins.module_utils._tree import File, Problem, View
+
+
+class Words(_daemons._RestrictionWords):
+    """Of an smtpd that knows three."""
+
+    def __init__(self, classes: str = "") -> None:
+        super().__init__({"smtpd_restriction_classes": classes})
+        self.program = b"\0permit_mynetworks\0reject_unauth_destination\0check_policy_service\0reject\0"
+
+
+@pytest.fixture
+def values() -> _daemons._Values:
+    defaults = {"smtpd_helo_required": "no", "smtpd_forbid_bare_newline": "no", "smtpd_banner": "$myhostname"}
+    files = [File("/etc/postfix/there", b"", map=True), File("/etc/postfix/patterns", b"")]
+    return _daemons._Values(defaults, ["hash", "regexp", "cidr", "static"], Words("mine"), View(files))
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "expected"),
+    [
+        ("smtpd_helo_required", "yes", []),
+        ("smtpd_helo_required", "No", []),
+        ("smtpd_helo_required", "true", ["has to be yes or no"]),
+        ("smtpd_banner", "true", []),
+        ("smtpd_forbid_bare_newline", "normalize", []),
+        ("smtpd_forbid_bare_newline", "normalise", ["has to be yes or no"]),
+        ("smtpd_tls_security_level", "encrypt", []),
+        ("smtpd_tls_security_level", "encypt", ["is no TLS level; one of none, may, encrypt"]),
+        ("smtpd_tls_security_level", "dane", ["is no TLS level; one of none, may, encrypt"]),
+        ("smtp_tls_security_level", "dane", []),
+        ("smtpd_relay_restrictions", "permit_mynetworks, reject_unauth_destination", []),
+        ("smtpd_relay_restrictions", "PERMIT_MYNETWORKS reject", []),
+        ("smtpd_relay_restrictions", "mine, check_policy_service unix:private/x", []),
+        ("smtpd_relay_restrictions", "check_policy_service { inet:host:1, timeout=10s }", []),
+        (
+            "smtpd_relay_restrictions",
+            "permit_mynetwork, reject",
+            ["permit_mynetwork is no restriction that this Postfix knows"],
+        ),
+        # the end of another word is none
+        ("smtpd_relay_restrictions", "mynetwork", ["mynetwork is no restriction that this Postfix knows"]),
+        ("virtual_alias_maps", "hash:/etc/postfix/there", []),
+        ("virtual_alias_maps", "proxy:hash:/etc/postfix/there, static:x", []),
+        ("virtual_alias_maps", "hash:/etc/postfix/none", ["the table /etc/postfix/none.db does not exist"]),
+        ("virtual_alias_maps", "lmdb:/etc/postfix/there", ["this Postfix has no lmdb tables"]),
+        ("header_checks", "regexp:/etc/postfix/patterns", []),
+        ("header_checks", "regexp:/etc/postfix/none", ["the table /etc/postfix/none does not exist"]),
+        ("smtpd_tls_cert_file", "/etc/none.pem", ["/etc/none.pem does not exist"]),
+        ("smtpd_tls_cert_file", "$other", []),
+    ],
+)
+def test_values_of_postfix(values: _daemons._Values, key: str, value: str, expected: t.List[str]) -> None:
+    assert [text for text, _absent in values.wrong(key, value)] == expected
+
+
+def test_what_is_absent_is_named(values: _daemons._Values) -> None:
+    assert list(values.wrong("alias_maps", "hash:/etc/port587/accounts/none")) == [
+        ("the table /etc/port587/accounts/none.db does not exist", "/etc/port587/accounts/none.db")
+    ]
+    assert _tree.made_here("/etc/port587/accounts/none.db")
+    assert _tree.made_here("vmail")
+    assert not _tree.made_here("/etc/postfix/none.db")
+    assert not _tree.made_here(None)
+
+
+def test_ports() -> None:
+    assert Postfix._port_is_known("587", {})
+    assert Postfix._port_is_known("smtp", {})
+    assert Postfix._port_is_known("sub", {"known_tcp_ports": "lmtp=24, sub=submission=587"})
+    assert not Postfix._port_is_known("submisson", {"known_tcp_ports": "lmtp=24, submission=587"})
+
+
+def test_place_of_a_problem() -> None:
+    postfix = Postfix()
+    view = View(
+        [File("/etc/postfix/main.cf", b"first = 1\nother = 2\n"), File("/etc/postfix/master.cf", b"x\n  -o third=3\n")]
+    )
+    cases = [
+        ("/tmp/t/main.cf: unused parameter: other=2", Problem("/etc/postfix/main.cf", "unused parameter: other=2", 2)),
+        (
+            "/tmp/t/master.cf: unused parameter: third=3",
+            Problem("/etc/postfix/master.cf", "unused parameter: third=3", 2),
+        ),
+        ("/tmp/t/main.cf, line 7: missing '=' after", Problem("/etc/postfix/main.cf", "missing '=' after", 7)),
+        ("/tmp/t/master.cf: line 2: bad field", Problem("/etc/postfix/master.cf", "bad field", 2)),
+    ]
+    for text, expected in cases:
+        assert postfix._locate(Problem("/tmp/t/main.cf", text), "/tmp/t", view)[:3] == expected[:3]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "restart"),
+    [
+        ("inet_interfaces = all\n", "inet_interfaces = all\nbiff = no\n", False),
+        ("inet_interfaces = all\n", "inet_interfaces =\n  all\n", False),
+        ("inet_interfaces = all\n", "inet_interfaces = loopback-only\n", True),
+        ("", "inet_protocols = ipv4\n", True),
+    ],
+)
+def test_what_postfix_restarts_for(tmp_path: pathlib.Path, old: str, new: str, restart: bool) -> None:
+    postfix = Postfix()
+    postfix.directory = str(tmp_path)
+    (tmp_path / "main.cf").write_text(old)
+    assert postfix.needs_restart(View([File(str(tmp_path / "main.cf"), new.encode())])) is restart
+
+
+def test_what_dovecot_restarts_for(tmp_path: pathlib.Path) -> None:
+    dovecot = Dovecot()
+    dovecot.configuration = str(tmp_path / "dovecot.conf")
+    (tmp_path / "dovecot.conf").write_text("listen = *\n")
+    assert not dovecot.needs_restart(View([File(dovecot.configuration, b"listen = ::\n")]))
+    assert dovecot.needs_restart(View([File(dovecot.configuration, b"base_dir = /run/x\n")]))
+
+
+@pytest.mark.parametrize(
+    ("faulty", "expected", "note"),
+    [
+        ([], ["table", "main.cf", "master.cf"], False),
+        (["new main.cf"], ["table", "master.cf", "main.cf"], False),
+        (["new main.cf", "new master.cf"], ["table", "main.cf", "master.cf"], True),
+    ],
+)
+def test_order_in_which_postfix_s_files_are_swapped(
+    monkeypatch: pytest.MonkeyPatch, faulty: t.List[str], expected: t.List[str], note: bool
+) -> None:
+    """A state in between is one that Postfix can load: whichever way round that is."""
+
+    def validate(_self: Postfix, view: View) -> t.List[Problem]:
+        # in between, all are new but one
+        state = "new master.cf" if "/etc/postfix/master.cf" in view.files else "new main.cf"
+        assert "/etc/postfix/table" in view.files
+        assert len(view.files) == 2
+        unused = Problem("/etc/postfix/main.cf", "unused parameter: x=1")
+        return [unused] + [Problem("/etc/postfix/main.cf", "no")] * (state in faulty)
+
+    monkeypatch.setattr(Postfix, "validate", validate)
+    files = [File("/etc/postfix/" + name, b"") for name in ("main.cf", "master.cf", "table")]
+    ordered, said = Postfix().in_order(files, View(files))
+    assert [f.path[len("/etc/postfix/") :] for f in ordered] == expected
+    assert bool(said) is note
+    assert Postfix().in_order(files[1:], View(files))[0] == [files[2], files[1]]
+
+
+def test_values_of_dovecot(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Dovecot, "_knows_mechanism", staticmethod(lambda word: word in ("plain", "login")))
+    monkeypatch.setattr(Dovecot, "_has_plugin", staticmethod(lambda word: word == "quota"))
+    there = tmp_path / "passwd"
+    there.write_text("")
+    settings = "\n".join(
+        [
+            "auth_mechanisms = plain log-in",
+            "mail_plugins = quota none",
+            "passdb {",
+            "  args = scheme=X username_format=%%Lu %s" % there,
+            "  args = /nowhere/passwd",
+            "  args = /etc/dovecot/sql.conf.ext",
+            "}",
+            "ssl_dh = </nowhere/dh.pem",
+            "    user = nobody-has-this-name",
+            "    user = root",
+            "    group = $SET:x",
+        ]
+    )
+    view = View([File("/etc/dovecot/dovecot.conf", b"\nauth_mechanisms = plain log-in\n")])
+    problems = Dovecot()._look_up(settings, view)
+    assert [(p.text, p.line, p.absent) for p in problems] == [
+        ("auth_mechanisms: this Dovecot has no mechanism log-in", 2, None),
+        ("mail_plugins: plugin none is not installed", None, None),
+        ("args: /nowhere/passwd does not exist", None, "/nowhere/passwd"),
+        ("ssl_dh: /nowhere/dh.pem does not exist", None, "/nowhere/dh.pem"),
+        ("user: this server has no user or group nobody-has-this-name", None, "nobody-has-this-name"),
+    ]
+
+
+def test_place_of_dovecot_s_problem() -> None:
+    line = "doveconf: Fatal: Error in configuration file /etc/dovecot/dovecot.conf line 3: Unknown setting: x"
+    assert Dovecot()._locate(line) == Problem("/etc/dovecot/dovecot.conf", "Unknown setting: x", 3)
+    assert Dovecot()._locate("doveconf: Fatal: no") == Problem("/etc/dovecot/dovecot.conf", "no")
+
+
+def test_dovecot_s_own_files_are_checked_together(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What dovecot.conf includes is found beside it: the new file where there is one, else the live one."""
+    dovecot = Dovecot()
+    dovecot.configuration = str(tmp_path / "dovecot.conf")
+    for name in ("dovecot.conf", "old.conf", "local.conf"):
+        (tmp_path / name).write_text("live")
+    seen = {}
+
+    def doveconf(argv: t.Sequence[str], stdin: t.Optional[bytes] = None) -> t.Tuple[int, str, str]:
+        seen.update({p.name: p.read_text() for p in pathlib.Path(argv[2]).parent.iterdir()})
+        return (
+            89,
+            "",
+            "doveconf: Fatal: Error in configuration file %s line 1: no" % argv[2].replace("dovecot.conf", "old.conf"),
+        )
+
+    monkeypatch.setattr(_daemons, "run_command", doveconf)
+    new = [File(str(tmp_path / name), b"new") for name in ("dovecot.conf", "old.conf")]
+    assert dovecot.validate(View(new)) == [Problem(str(tmp_path / "old.conf"), "no", 1)]
+    assert seen == {"dovecot.conf": "new", "old.conf": "new", "local.conf": "live"}
+
+
+def test_key_that_does_not_fit(tmp_path: pathlib.Path) -> None:
+    for name in ("a", "b"):
+        subprocess.check_call(
+            ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=x", "-keyout"]
+            + [str(tmp_path / (name + ".key")), "-out", str(tmp_path / (name + ".crt"))],
+            stderr=subprocess.DEVNULL,
+        )
+    a_key, a, b = (str(tmp_path / name) for name in ("a.key", "a.crt", "b.crt"))
+    assert _daemons.key_pair_trouble([a_key, a], View()) is None
+    trouble = _daemons.key_pair_trouble([a_key, b], View())
+    assert trouble is not None
+    assert "%s and %s can't be used" % (a_key, b) in trouble
+    # the one that will be there counts, not the one that is
+    new = View([File(b, (tmp_path / "a.crt").read_bytes())])
+    assert _daemons.key_pair_trouble([a_key, b], new) is None
+    assert _daemons.key_pair_trouble([a], View()) is not None

@@ -1,0 +1,221 @@
+# Copyright (c) The port587.mail contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What counts as proof that a daemon serves, asked of small servers that do it well or badly."""
+
+import contextlib
+import pathlib
+import socket
+import ssl
+import subprocess
+import threading
+import time
+import typing as t
+
+import pytest
+from ansible_collections.port587.mail.plugins.module_utils import _prove
+from ansible_collections.port587.mail.plugins.module_utils._prove import Proof
+from ansible_collections.port587.mail.plugins.module_utils._tree import ProofError
+
+
+@pytest.fixture(scope="module")
+def pem(tmp_path_factory: t.Any) -> str:
+    directory = tmp_path_factory.mktemp("tls")  # type: pathlib.Path
+    for name in ("one", "other"):
+        path = str(directory / (name + ".pem"))
+        subprocess.check_call(
+            ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=x", "-keyout"]
+            + [path, "-out", path + ".crt"],
+            stderr=subprocess.DEVNULL,
+        )
+        with open(path, "a") as handle, open(path + ".crt") as certificate:
+            handle.write(certificate.read())
+    return str(directory / "one.pem")
+
+
+#: (what the client has to say next, what is answered); None: it is the server's turn. "TLS" starts TLS.
+Script = t.List[t.Tuple[t.Optional[str], str]]
+
+
+@contextlib.contextmanager
+def serving(script: Script, pem: str = "", implicit: bool = False, path: str = "") -> t.Iterator[int]:
+    """A server that plays the script to everybody who connects."""
+    if path:
+        listener = socket.socket(socket.AF_UNIX)
+        listener.bind(path)
+    else:
+        listener = socket.socket()
+        listener.bind(("127.0.0.1", 0))
+    listener.listen(5)
+
+    def secure(connection: socket.socket) -> socket.socket:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(pem)
+        return context.wrap_socket(connection, server_side=True)
+
+    def play(connection: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            if implicit:
+                connection = secure(connection)
+            reader = connection.makefile("rb")
+            for expected, answer in script:
+                if expected is not None and not reader.readline().decode("utf-8", "replace").startswith(expected):
+                    break
+                if answer == "TLS":
+                    connection = secure(connection)
+                    reader = connection.makefile("rb")
+                elif answer:
+                    connection.sendall(answer.replace("\n", "\r\n").encode() + b"\r\n")
+            reader.close()
+        connection.close()
+
+    def accept() -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                threading.Thread(target=play, args=(listener.accept()[0],), daemon=True).start()
+
+    threading.Thread(target=accept, daemon=True).start()
+    try:
+        yield 0 if path else listener.getsockname()[1]
+    finally:
+        listener.close()
+
+
+def outcome(proof: Proof, certificate: t.Optional[str] = None, deadline: float = 0.0) -> str:
+    try:
+        _prove.prove([proof], certificate, deadline)
+        return "proved"
+    except ProofError as exc:
+        return str(exc)
+
+
+SUBMISSION = [
+    (None, "220 hello"),
+    ("EHLO", "250-mail\n250-STARTTLS\n250 8BITMIME"),
+    ("STARTTLS", "220 go"),
+    (None, "TLS"),
+    ("EHLO", "250-mail\n250 AUTH PLAIN LOGIN"),
+    ("MAIL", "250 ok"),
+    ("RCPT", "554 5.7.1 Access denied"),
+    ("QUIT", "221 bye"),
+]  # type: Script
+
+
+def changed(number: int, answer: str) -> Script:
+    script = list(SUBMISSION)
+    script[number] = (script[number][0], answer)
+    return script
+
+
+@pytest.mark.parametrize(
+    ("script", "words"),
+    [
+        (SUBMISSION, "proved"),
+        (changed(0, "421 not now"), "answers the connection with: 421 not now"),
+        (changed(1, "250-mail\n250 8BITMIME"), "does not offer STARTTLS"),
+        (changed(1, "250-mail\n250-AUTH PLAIN\n250 STARTTLS"), "offers AUTH before TLS"),
+        (changed(2, "454 4.7.0 TLS not available"), "answers STARTTLS with: 454 4.7.0 TLS not available"),
+        (changed(4, "250 mail"), "does not offer AUTH, so nobody can log in"),
+        (changed(6, "250 ok"), "answers RCPT TO:<a@example.com> with: 250 ok"),
+        (changed(6, "451 4.3.5 Server configuration error"), "451 4.3.5 Server configuration error"),
+        (SUBMISSION[:5], "connection closed without an answer"),
+        ([], "connection closed without an answer"),
+    ],
+)
+def test_submission(pem: str, script: Script, words: str) -> None:
+    with serving(script, pem) as port:
+        proof = Proof("smtp", port, tls="starttls", auth=True, recipient="a@example.com", answer="refused")
+        assert words in outcome(proof, pem)
+
+
+def test_another_certificate_than_the_one_installed(pem: str) -> None:
+    with serving([(None, "220 hello")], pem, implicit=True) as port:
+        other = pem.replace("one", "other")
+        assert "serves another certificate" in outcome(Proof("smtp", port, tls="implicit"), other)
+
+
+def test_no_tls_where_it_should_be(pem: str) -> None:
+    with serving([(None, "220 hello"), ("x", "")]) as port:
+        assert "TLS handshake failed" in outcome(Proof("smtp", port, tls="implicit"), pem)
+
+
+def test_mta_that_offers_auth(pem: str) -> None:
+    script = [(None, "220 hello"), ("EHLO", "250-mail\n250 AUTH PLAIN"), ("QUIT", "221")]  # type: Script
+    with serving(script) as port:
+        assert "offers AUTH" in outcome(Proof("smtp", port, auth=False))
+        assert outcome(Proof("smtp", port)) == "proved"
+
+
+IMAP = [(None, "* OK hello"), ("b AUTHENTICATE", "+"), ("*", "b BAD no")]  # type: Script
+
+
+@pytest.mark.parametrize(
+    ("script", "words"),
+    [
+        (IMAP, "proved"),
+        ([(None, "* BYE too many")], "answers the connection with: * BYE too many"),
+        ([IMAP[0], ("b AUTH", "* BYE Auth process broken")], "* BYE Auth process broken"),
+        ([IMAP[0], ("b AUTH", "b NO [UNAVAILABLE]")], "b NO [UNAVAILABLE]"),
+    ],
+)
+def test_imap(pem: str, script: Script, words: str) -> None:
+    with serving(script, pem, implicit=True) as port:
+        assert words in outcome(Proof("imap", port, tls="implicit"), pem)
+
+
+def test_pop3_and_sieve(pem: str) -> None:
+    with serving([(None, "+OK"), ("STLS", "+OK"), (None, "TLS"), ("AUTH", "+ "), ("*", "-ERR no")], pem) as port:
+        assert outcome(Proof("pop3", port, tls="starttls"), pem) == "proved"
+    with serving([(None, '"SASL" ""\nOK'), ("STARTTLS", "OK"), (None, "TLS"), (None, "OK")], pem) as port:
+        assert outcome(Proof("sieve", port, tls="starttls"), pem) == "proved"
+    with serving([(None, "NO down")]) as port:
+        assert "NO down" in outcome(Proof("sieve", port))
+
+
+@pytest.mark.parametrize(
+    ("protocol", "script", "words"),
+    [
+        ("sasl", [("VERSION", "VERSION\t1\t2\nMECH\tPLAIN\tplaintext\nDONE")], "proved"),
+        ("sasl", [("VERSION", "VERSION\t1\t2\nDONE")], "offers no mechanism"),
+        ("lmtp", [(None, "220 hello")], "proved"),
+        ("lmtp", [(None, "421 no")], "421 no"),
+        ("policy", [("request=", "action=DUNNO")], "proved"),
+        ("policy", [("request=", "error")], "answers a recipient with: error"),
+    ],
+)
+def test_sockets(tmp_path: pathlib.Path, protocol: str, script: Script, words: str) -> None:
+    path = str(tmp_path / "socket")
+    with serving(script, path=path):
+        assert words in outcome(Proof(protocol, path=path, recipient="a@example.com"))
+
+
+def test_socket_that_is_not_there(tmp_path: pathlib.Path) -> None:
+    path = str(tmp_path / "none")
+    assert outcome(Proof("lmtp", path=path)) == "%s: root can't connect: No such file or directory" % path
+    assert "there is no user nobody-has-this-name" in outcome(Proof("lmtp", path=path, user="nobody-has-this-name"))
+
+
+def test_waits_for_a_daemon_that_is_slow_to_come(tmp_path: pathlib.Path) -> None:
+    path = str(tmp_path / "socket")
+    ready = threading.Event()
+
+    def later() -> None:
+        time.sleep(0.4)
+        with serving([(None, "220 hello")], path=path):
+            ready.wait(10)
+
+    thread = threading.Thread(target=later)
+    thread.start()
+    try:
+        assert outcome(Proof("lmtp", path=path), deadline=10.0) == "proved"
+    finally:
+        ready.set()
+        thread.join()
+
+
+def test_gives_up_in_time(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_prove, "ANSWER_TIMEOUT", 0.2)
+    began = time.time()
+    with serving([("never", "")]) as port:
+        assert "port %d (smtp): no answer within" % port in outcome(Proof("smtp", port), deadline=0.5)
+    assert time.time() - began < 5
