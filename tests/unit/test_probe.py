@@ -411,6 +411,12 @@ class TestNames:
     def test_this_machine_has_no_name_to_look_at(self, tls: ssl.SSLContext, certificates: Certificates) -> None:
         assert self.name(Addresses([], []), "127.0.0.1", certificates, MailServer(tls, {})) == []
 
+    def test_a_server_without_an_address(self, tls: ssl.SSLContext, certificates: Certificates) -> None:
+        server = MailServer(tls, {})
+        records = walk(server, certificates, ["dns", *WALKS], address=HOST)
+        assert found(records) == [("fail", "DNS", "name-unknown")]
+        assert [service.connections for service in server.services.values()] == [0] * 8
+
     def test_a_resolver_that_hangs(self) -> None:
         start = time.monotonic()
         found_addresses = resolve("mail.example.test", 0.2, lambda name, family: time.sleep(30) or [])

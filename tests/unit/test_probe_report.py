@@ -58,7 +58,7 @@ def test_what_fails_comes_first_with_its_cure() -> None:
 def test_one_sentence() -> None:
     sentence = report.sentence(result(submission=CLOSED)["findings"][0])
     assert sentence.startswith("MSA: Postfix's service on port 587 is not switched on")
-    assert "Seen: connection refused (192.0.2.1:587). Cure: enable the service" in sentence
+    assert "Seen: connection refused (192.0.2.1 port 587). Cure: enable the service" in sentence
 
 
 def test_a_warning_is_no_failure() -> None:

@@ -108,10 +108,9 @@ def to_html(result: t.Dict[str, t.Any], when: str, server: str) -> str:
 
 
 def _finding(finding: t.Dict[str, t.Any]) -> str:
-    where = ", ".join(finding["endpoints"])
     return (
         f'<div class="finding {finding["verdict"]}">{_escape(finding["component"])}: {_escape(finding["cause"])}\n'
-        f"<p>Seen: <code>{_escape(finding['seen'])}</code> ({_escape(where)})</p>\n"
+        f"<p>Seen: {_escape(report.seen(finding))}</p>\n"
         f"<p>Cure: {_escape(finding['cure'])}</p>\n"
         f"<p>More: {_escape(finding['doc'])}</p></div>"
     )

@@ -93,6 +93,8 @@ Root = t.Tuple[str, t.List[Record], Record]
 def _root(records: t.Sequence[Record]) -> t.Optional[Root]:
     """One fault that explains several: its diagnosis, what it explains, and the record that shows it best."""
     connects = {record.service: record for record in records if record.step == "connect"}
+    if any(record.diagnosis == "name-unknown" for record in connects.values()):
+        return None
     postfix = [connects[service] for service in _POSTFIX if service in connects]
     dovecot = [connects[service] for service in _DOVECOT if service in connects]
     # a closed 143, 110 or 4190 is no fault by itself, but then its verdict is not ok either

@@ -19,8 +19,17 @@ _SERVICES: t.Dict[str, t.Any] = dict([("dns", Dns)], **WALKS)
 
 def sentence(finding: t.Dict[str, t.Any]) -> str:
     """The finding, its part of the mail system first."""
-    where = ", ".join(finding["endpoints"])
-    return f"{finding['component']}: {finding['cause']}. Seen: {finding['seen']} ({where}). Cure: {finding['cure']}."
+    return f"{finding['component']}: {finding['cause']}. Seen: {seen(finding)}. Cure: {finding['cure']}."
+
+
+def seen(finding: t.Dict[str, t.Any]) -> str:
+    """What was seen, and where: the address once, and its ports."""
+    ports: t.Dict[str, t.List[str]] = {}
+    for endpoint in finding["endpoints"]:
+        address, _, port = endpoint.rpartition(":")
+        ports.setdefault(address, []).append(port)
+    where = "; ".join(f"{address} port {', '.join(numbers)}" for address, numbers in ports.items())
+    return f"{finding['seen']} ({where})"
 
 
 def headline(result: t.Dict[str, t.Any]) -> str:
@@ -43,15 +52,15 @@ def verdict(result: t.Dict[str, t.Any]) -> str:
     for finding in result["findings"]:
         lines += _finding(finding)
     for row in rows(result):
-        seen = textwrap.shorten(row.seen, _WIDTH - 20, placeholder=" ...")
-        lines.append(f"  {row.component:4} {row.label:20} {row.state:4}  {seen}")
+        said = textwrap.shorten(row.seen, _WIDTH - 20, placeholder=" ...")
+        lines.append(f"  {row.component:4} {row.label:20} {row.state:4}  {said}")
     return "\n".join(lines)
 
 
 def _finding(finding: t.Dict[str, t.Any]) -> t.List[str]:
     parts = [
         (f"{finding['verdict'].upper()} {finding['component']}", finding["cause"]),
-        ("seen", f"{finding['seen']} ({', '.join(finding['endpoints'])})"),
+        ("seen", seen(finding)),
         ("cure", finding["cure"]),
         ("more", finding["doc"]),
     ]

@@ -38,6 +38,7 @@ _BROKEN = {
     "protocol": "service-confused",
     "refused": "service-confused",
     "unreachable": "service-confused",
+    "nameless": "service-confused",
     "tls": "tls-broken",
     "certificate": "tls-broken",
 }
@@ -170,10 +171,12 @@ class Walk(threading.Thread):
         try:
             wire = self.connect()
         except WireError as exc:
-            if exc.kind != "refused":
+            if exc.kind == "nameless":
+                diagnosis, verdict = "name-unknown", "fail"
+            elif exc.kind != "refused":
                 diagnosis = "port-filtered"
-            if exc.kind != "refused" and self.SERVICE == "smtp":
-                diagnosis, verdict = "port-25-filtered", "warn"
+                if self.SERVICE == "smtp":
+                    diagnosis, verdict = "port-25-filtered", "warn"
             self.fail(diagnosis, exc.text, verdict)
         self.ok(self.settings.address)
         return wire

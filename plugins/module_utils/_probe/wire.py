@@ -6,6 +6,7 @@
 
 """One TCP connection, with or without TLS, that never waits longer than it was told to."""
 
+import ipaddress
 import socket
 import ssl
 import time
@@ -16,7 +17,8 @@ LONGEST_LINE = 65536
 
 
 class WireError(Exception):
-    """The connection failed. ``kind`` says how: refused, filtered, unreachable, timeout, closed, tls, protocol."""
+    """The connection failed. ``kind`` says how: nameless, refused, filtered, unreachable, timeout, closed, tls,
+    protocol."""
 
     def __init__(self, kind: str, text: str) -> None:
         super().__init__(text)
@@ -50,6 +52,11 @@ class Wire:
         self._buffer = b""
         self._is_tls = False
         self.step()
+        try:
+            ipaddress.ip_address(address.partition("%")[0])
+        except ValueError:
+            # names are looked up before, with a deadline, which the system's resolver does not have
+            raise WireError("nameless", f"{address} has no address") from None
         try:
             self._socket: socket.socket = socket.create_connection((address, port), timeout)
         except socket.timeout:
