@@ -65,11 +65,9 @@ def prove(proofs: t.Sequence[Proof], certificate: t.Optional[str] = None, deadli
 
 
 def _words(exc: BaseException) -> str:
-    if isinstance(exc, ssl.SSLError):
-        return "TLS handshake failed: %s" % (exc.reason or exc)
     if isinstance(exc, socket.timeout):
         return "no answer within %d s" % ANSWER_TIMEOUT
-    if isinstance(exc, EOFError):
+    if isinstance(exc, (EOFError, ssl.SSLError)):
         return "connection closed without an answer"
     return str(exc)
 
@@ -108,7 +106,10 @@ class _Connection:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
-        wrapped = context.wrap_socket(self.socket)
+        try:
+            wrapped = context.wrap_socket(self.socket)
+        except ssl.SSLError as exc:
+            raise ProofError("TLS handshake failed: %s" % (exc.reason or exc)) from exc
         if leaf is not None and wrapped.getpeercert(True) != leaf:
             wrapped.close()
             raise ProofError("serves another certificate than the one installed")
