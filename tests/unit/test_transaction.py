@@ -41,12 +41,7 @@ def tree(server: Server, version: int, more: str = "") -> t.List[_tree.File]:
 
 
 def leftovers(server: Server) -> t.List[str]:
-    found = [
-        n
-        for _d, _s, names in os.walk(server.root)
-        for n in names
-        if n.startswith((".port587", "journal"))
-    ]
+    found = [n for _d, _s, names in os.walk(server.root) for n in names if n.startswith((".port587", "journal"))]
     return found + [n for _d, _s, names in os.walk(server.state) for n in names if n.endswith(".new")]
 
 
