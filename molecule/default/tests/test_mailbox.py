@@ -4,6 +4,7 @@
 
 import base64
 import os
+import smtplib
 
 import pytest
 from conftest import Site
@@ -85,10 +86,16 @@ def test_full_mailbox_is_refused_at_rcpt(site: Site) -> None:
         imap.empty()
         assert imap.quota() == (0, 1024)
     body = (b"x" * 70 + b"\r\n") * 4000
-    for _ in range(3):
+    # the fourth mail goes beyond the limit. Dovecot 2.4 takes that one still, 2.3 doesn't
+    for _ in range(4):
         word = token()
-        deliver(site.server, full.address, mail("somebody@elsewhere.example", full.address, word, body))
+        try:
+            deliver(site.server, full.address, mail("somebody@elsewhere.example", full.address, word, body))
+        except smtplib.SMTPRecipientsRefused:
+            break
         received(site.server, full, word)
+    with Imap(site.server).log_in(full) as imap:
+        assert 3 * 280 <= imap.quota()[0] <= 4 * 290
     with Smtp(site.server, 25) as smtp:
         assert smtp.ask("somebody@elsewhere.example", full.address, size=290_000).code == 552
         assert smtp.ask("somebody@elsewhere.example", site.account("alice").address).code == 250
