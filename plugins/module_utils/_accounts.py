@@ -90,8 +90,8 @@ def read(
     own = _read_domains(domains, hostname, say)
     read_accounts = _read_accounts(accounts, own, say)
     read_aliases = _read_aliases(aliases, own, say)
-    people = [account for _, account in read_accounts]
-    site = Site(own, people, [alias for _, alias in read_aliases], _read_postmaster(postmaster, people, say))
+    people = [account for _index, account in read_accounts]
+    site = Site(own, people, [alias for _index, alias in read_aliases], _read_postmaster(postmaster, people, say))
     _check_owners(read_accounts, read_aliases, say)
     _check_logins(read_accounts, read_aliases, say)
     _check_routes(site, read_aliases, say)
@@ -473,7 +473,7 @@ def _check_owners(accounts: t.List[t.Tuple[str, Account]], aliases: t.List[t.Tup
 
 
 def _check_logins(accounts: t.List[t.Tuple[str, Account]], aliases: t.List[t.Tuple[str, Alias]], say: Say) -> None:
-    logins = {account.address for _, account in accounts}
+    logins = {account.address for _index, account in accounts}
     for where, alias in aliases:
         for number, login in enumerate(alias.senders):
             if login not in logins:

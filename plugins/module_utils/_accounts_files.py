@@ -43,7 +43,7 @@ class Site(t.NamedTuple):
 
 
 def without_extension(address: str) -> str:
-    local, _, domain = address.rpartition("@")
+    local, _sep, domain = address.rpartition("@")
     return "%s@%s" % (local[:1] + local[1:].split("+")[0], domain)
 
 

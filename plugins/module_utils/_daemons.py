@@ -10,21 +10,22 @@ The daemons' own checkers accept much that later leaves a port silent: wrong boo
 port names nobody knows, tables and keys that are not there. What they let through is looked up here.
 """
 
+import contextlib
+import errno
 import grp
 import os
-import pty
 import pwd
 import re
+import shlex
 import shutil
 import socket
 import ssl
-import subprocess
+import time
 import typing as t
 
 from ansible_collections.port587.mail.plugins.module_utils._prove import Proof, prove
 from ansible_collections.port587.mail.plugins.module_utils._state import remembered_proofs
 from ansible_collections.port587.mail.plugins.module_utils._tree import (
-    SBIN,
     Activation,
     Daemon,
     File,
@@ -42,6 +43,8 @@ class SystemdDaemon(Daemon):
     """A daemon of the distribution's, run by systemd."""
 
     executable = ""
+    #: What it logs when it has been told to reload.
+    reloading = ""
 
     def installed(self) -> bool:
         return has_command(self.executable)
@@ -66,7 +69,11 @@ class SystemdDaemon(Daemon):
         self.restart()
 
     def reload(self) -> None:
+        began = time.time()
         self._systemctl("reload")
+        # that was a signal, and until it has arrived the old processes would pass every proof
+        while time.time() < began + 5 and not any(self.reloading in line for line in self._log(began)):
+            time.sleep(0.05)
 
     def restart(self) -> None:
         # several starts within seconds would trip systemd's limit, and the unit would stay down
@@ -79,13 +86,16 @@ class SystemdDaemon(Daemon):
     def prove(self, remembered: t.Dict[str, t.Any]) -> None:
         prove([Proof(**p) for p in remembered.get("proofs", [])], remembered.get("certificate"))
 
-    def words_since(self, moment: float) -> t.List[str]:
+    @staticmethod
+    def _log(moment: float) -> t.List[str]:
         # 2 is syslog's mail facility: both daemons log with it, under many names
         argv = ["journalctl", "--quiet", "--no-pager", "--output=cat", "--since=@%.6f" % moment, "SYSLOG_FACILITY=2"]
-        lines = run_command(argv)[1].splitlines()
+        return run_command(argv)[1].splitlines()
+
+    def words_since(self, moment: float) -> t.List[str]:
         return [
             line
-            for line in lines
+            for line in self._log(moment)
             if re.search(r"\b(fatal|error|warning|panic)\b", line, re.IGNORECASE) and not _noise(line)
         ]
 
@@ -113,6 +123,7 @@ _COMPILED_TABLES = ("hash", "btree", "lmdb", "cdb", "dbm", "sdbm")
 class Postfix(SystemdDaemon):
     name = "postfix"
     executable = "postfix"
+    reloading = "reload -- version"
     directory = "/etc/postfix"
 
     def running(self) -> bool:
@@ -195,34 +206,12 @@ class Postfix(SystemdDaemon):
     @staticmethod
     def _ask_postfix_check(tree: str) -> t.List[Problem]:
         """postfix check, with a terminal for its messages: up to 3.7 it says nothing on standard error otherwise."""
-        primary, secondary = pty.openpty()
-        environment = dict(os.environ, LC_ALL="C", PATH=SBIN)
-        process = subprocess.Popen(
-            ["postfix", "-c", tree, "check"],
-            stdin=subprocess.DEVNULL,
-            stdout=secondary,
-            stderr=secondary,
-            env=environment,
-        )
-        os.close(secondary)
-        said = b""
-        while True:
-            try:
-                block = os.read(primary, 4096)
-            except OSError:
-                # EIO: the other end is closed
-                break
-            if not block:
-                break
-            said += block
-        os.close(primary)
-        if process.wait() == 0:
+        code, said, _err = run_command(["script", "-qec", "postfix -c %s check" % shlex.quote(tree), "/dev/null"])
+        if code == 0:
             return []
-        lines = [
-            line.strip() for line in said.decode("utf-8", "replace").splitlines() if "fatal" in line or "error" in line
-        ]
+        lines = [line.strip() for line in said.splitlines() if "fatal" in line or "error" in line]
         return [Problem(os.path.join(tree, "main.cf"), line) for line in lines] or [
-            Problem(tree, "postfix check ends with %d" % process.returncode)
+            Problem(tree, "postfix check ends with %d" % code)
         ]
 
     def _look_up(self, tree: str, view: View) -> t.List[Problem]:
@@ -246,10 +235,14 @@ class Postfix(SystemdDaemon):
             for text, absent in look_up.wrong(key, value.strip()):
                 text = "%s: -o %s = %s: %s" % (service, key, value.strip(), text)
                 problems.append(Problem(os.path.join(self.directory, "master.cf"), text, absent=absent))
+        served = run_command(["postconf", "-M"])[1].split() if self.running() else []
         for line in ask("-M").splitlines():
             service, kind, *_columns, program = line.split()[:8]
             if kind == "inet" and not self._port_is_known(service.rsplit(":", 1)[-1], main):
                 text = "%s: no port has this name; write the port's number" % service
+                problems.append(Problem(os.path.join(self.directory, "master.cf"), text))
+            elif kind == "inet" and service.isdigit() and service not in served and _is_taken(int(service)):
+                text = "%s: another program listens on port %s" % (service, service)
                 problems.append(Problem(os.path.join(self.directory, "master.cf"), text))
             if not view.exists(os.path.join(programs, program)):
                 text = "%s: there is no program %s in %s" % (service, program, programs)
@@ -338,6 +331,18 @@ class _Values:
             yield "the table %s does not exist" % path, path
 
 
+def _is_taken(port: int) -> bool:
+    """Whether a program listens on the port, on whatever address."""
+    with socket.socket() as probe:
+        # connections that have ended don't count
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("", port))
+        except OSError as exc:
+            return exc.errno == errno.EADDRINUSE
+    return False
+
+
 def _main_cf_value(content: bytes, key: str) -> t.Optional[str]:
     found = re.findall(
         r"^%s\s*=\s*((?:.*\n)(?:[ \t].*\n)*)" % re.escape(key), content.decode("utf-8", "replace"), re.MULTILINE
@@ -383,6 +388,23 @@ _CERTIFICATES = ("ssl_cert", "ssl_server_cert_file")
 _ACCOUNTS = ("user", "group", "mail_uid", "mail_gid", "default_internal_user", "default_login_user")
 
 
+def _doveconf(output: str) -> t.List[t.Tuple[str, str]]:
+    """Names and values that doveconf(1) printed, in 2.3's words where 2.4 has a block instead."""
+    values = []
+    blocks = []  # type: t.List[str]
+    for line in output.splitlines():
+        name, equals, value = (part.strip() for part in line.partition("="))
+        if name == "}":
+            blocks.pop()
+        elif name.endswith("{"):
+            blocks.append(name.split()[0])
+        elif equals and blocks[-1:] == ["mail_plugins"]:
+            values.append(("mail_plugins", name))
+        elif equals:
+            values.append(("ssl_server_" + name if blocks[-1:] == ["ssl_server"] else name, value.strip('"')))
+    return values
+
+
 def _line(view: View, daemon: "Dovecot", name: str) -> t.Optional[int]:
     return view.line_of(daemon.configuration, lambda row: re.match(r"\s*%s\b" % re.escape(name), row) is not None)
 
@@ -390,10 +412,21 @@ def _line(view: View, daemon: "Dovecot", name: str) -> t.Optional[int]:
 class Dovecot(SystemdDaemon):
     name = "dovecot"
     executable = "dovecot"
+    reloading = "SIGHUP received"
     configuration = "/etc/dovecot/dovecot.conf"
+    protocols = "/usr/share/dovecot/protocols.d"
+    pid_file = "/run/dovecot/master.pid"
+
+    def complaints_since(self, moment: float) -> t.List[str]:
+        # a reload goes on without a listener that it can't have; the next start would not
+        return [line for line in self._log(moment) if re.match(r"master: (Error|Fatal|Panic): ", line)]
 
     def needs_restart(self, view: View) -> bool:
-        """Where its sockets lie is settled when the master starts."""
+        """Where its sockets lie is settled when the master starts, and which protocols there are, too."""
+        with contextlib.suppress(OSError):
+            if os.stat(self.protocols).st_mtime > os.stat(self.pid_file).st_mtime:
+                # a package was added to a Dovecot that runs: "Unknown protocol: pop3"
+                return True
         pattern = re.compile(rb"^base_dir\s*=\s*(.*)$", re.MULTILINE)
         new = view.read(self.configuration) or b""
         return pattern.findall(new) != pattern.findall(view.before(self.configuration) or b"")
@@ -411,7 +444,8 @@ class Dovecot(SystemdDaemon):
                 if os.path.dirname(path) == live:
                     with open(os.path.join(directory, os.path.basename(path)), "wb") as handle:
                         handle.write(new.content)
-            code, out, err = run_command(["doveconf", "-c", os.path.join(directory, "dovecot.conf"), "-n"])
+            # -P: else 2.3 hides where the key is
+            code, out, err = run_command(["doveconf", "-c", os.path.join(directory, "dovecot.conf"), "-nP"])
         problems = []  # type: t.List[Problem]
         for line in err.replace(directory, live).splitlines():
             if code or "Obsolete setting" in line or "Unknown" in line:
@@ -431,11 +465,7 @@ class Dovecot(SystemdDaemon):
 
     def _look_up(self, settings: str, view: View) -> t.List[Problem]:
         """What doveconf(1) lets through. ``settings``: what it printed, so the same for every way to write it."""
-        values = []  # type: t.List[t.Tuple[str, str]]
-        for line in settings.splitlines():
-            name, equals, value = (part.strip() for part in line.partition("="))
-            if equals:
-                values.append((name, value.strip('"')))
+        values = _doveconf(settings)
         problems = []  # type: t.List[Problem]
         for name, value in values:
             for text, absent in self._wrong(name, value, view):
@@ -458,8 +488,14 @@ class Dovecot(SystemdDaemon):
             for plugin in value.split():
                 if not self._has_plugin(plugin):
                     yield "plugin %s is not installed" % plugin, None
+        elif name == "port" and value.isdigit() and value not in self._ports() and _is_taken(int(value)):
+            yield "another program listens on port %s" % value, None
         elif name in _ACCOUNTS and value and not self._has_account(name, value):
             yield "this server has no user or group %s" % value, value
+
+    def _ports(self) -> t.List[str]:
+        """The ports that it has already."""
+        return [value for _name, value in _doveconf(run_command(["doveconf", "-n"])[1])] if self.running() else []
 
     @staticmethod
     def _files_in(name: str, value: str) -> t.List[str]:

@@ -65,14 +65,16 @@ class Argon2id(Scheme):
         return self._sodium is not None
 
     def hash(self, password: bytes) -> bytes:
-        assert self._sodium
+        if self._sodium is None:
+            raise HashError("ARGON2ID needs libsodium, which this server does not have")
         out = ctypes.create_string_buffer(self._LENGTH)
         if self._sodium.crypto_pwhash_str(out, password, len(password), self._PASSES, self._MEMORY) != 0:
             raise HashError("ARGON2ID could not get the %d MB it works in" % (self._MEMORY // 1024 // 1024))
         return out.value
 
     def verify(self, password: bytes, data: bytes) -> bool:
-        assert self._sodium
+        if self._sodium is None:
+            raise HashError("ARGON2ID needs libsodium, which this server does not have")
         return len(data) < self._LENGTH and self._sodium.crypto_pwhash_str_verify(data, password, len(password)) == 0
 
 
@@ -106,7 +108,8 @@ class Sha512Crypt(Scheme):
         return self._run(password, data) == data
 
     def _run(self, password: bytes, setting: bytes) -> bytes:
-        assert self._crypt
+        if self._crypt is None:
+            raise HashError("this server's libcrypt can't be loaded")
         return self._crypt.crypt_r(password, setting, ctypes.create_string_buffer(self._WORKSPACE)) or b""
 
 

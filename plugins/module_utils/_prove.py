@@ -13,6 +13,7 @@ the RCPT is answered with 451. So each proof goes as far as a client would: hand
 import contextlib
 import os
 import pwd
+import re
 import socket
 import ssl
 import time
@@ -76,9 +77,10 @@ def _leaf(path: str) -> bytes:
     """The first certificate of a PEM file, in DER."""
     with open(path) as handle:
         text = handle.read()
-    begin = text.index("-----BEGIN CERTIFICATE-----")
-    end = text.index("-----END CERTIFICATE-----", begin)
-    return ssl.PEM_cert_to_DER_cert(text[begin:end] + "-----END CERTIFICATE-----\n")
+    found = re.search("-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----", text, re.DOTALL)
+    if found is None:
+        raise ProofError("%s holds no certificate in PEM" % path)
+    return ssl.PEM_cert_to_DER_cert(found.group() + "\n")
 
 
 def _attempt(proof: Proof, leaf: t.Optional[bytes]) -> None:

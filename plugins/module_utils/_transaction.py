@@ -355,6 +355,8 @@ class _Change:
                     told_to_stop()
                     if activation.daemon.name in plan:
                         activation.daemon.prove(activation.proof)
+                        for complaint in activation.daemon.complaints_since(began):
+                            raise ProofError(complaint)
                 told_to_stop()
                 self.journal.finish()
             except BaseException as exc:

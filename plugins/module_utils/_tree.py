@@ -150,6 +150,10 @@ class Daemon:
         """Prove what an activation remembered, see there. Raises ProofError."""
         raise NotImplementedError
 
+    def complaints_since(self, moment: float) -> t.List[str]:
+        """What it logged that means that the next start would fail, although it answers."""
+        return []
+
     def words_since(self, moment: float) -> t.List[str]:
         """What the daemon logged of warnings and errors since ``moment`` (seconds since the epoch)."""
         raise NotImplementedError
@@ -184,15 +188,16 @@ class TransactionError(Exception):
 def run_command(argv: t.Sequence[str], stdin: t.Optional[bytes] = None) -> t.Tuple[int, str, str]:
     """Exit code, standard output and standard error of a command, in the C locale."""
     env = dict(os.environ, LC_ALL="C", PATH=SBIN)
-    process = subprocess.Popen(
+    done = subprocess.run(
         list(argv),
-        stdin=subprocess.PIPE if stdin is not None else subprocess.DEVNULL,
+        # never a terminal to ask on
+        input=stdin or b"",
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         env=env,
+        check=False,
     )
-    out, err = process.communicate(stdin)
-    return process.returncode, out.decode("utf-8", "replace"), err.decode("utf-8", "replace")
+    return done.returncode, done.stdout.decode("utf-8", "replace"), done.stderr.decode("utf-8", "replace")
 
 
 def has_command(name: str) -> bool:

@@ -185,10 +185,9 @@ def selfsigned(params: t.Dict[str, t.Any], names: t.List[str], check_mode: bool)
         authority = _certificate.Authority(*there)
         if plan.new_authority:
             authority = _certificate.make_authority(wanted, plan.authority)
-        if plan.new_certificate:
+        if plan.new_certificate or served is None:
             certificate, key = _certificate.make_certificate(wanted, plan.certificate, authority)
         else:
-            assert served
             certificate, key = served[:2]
     return Outcome(
         key=key,

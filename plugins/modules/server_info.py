@@ -26,8 +26,8 @@ options:
     default: []
   assume_installed:
     description:
-      - Packages that an earlier task of the same play installs. In check mode it has not done so, and they would be found
-        missing a second time, which a real run would not find. Not looked at outside check mode.
+      - Packages that an earlier task of the same play installs. In check mode it has not done so, and they would be
+        found missing a second time, which a real run would not find. Not looked at outside check mode.
     type: list
     elements: str
     default: []

@@ -1,5 +1,6 @@
 #!/usr/bin/python
 # Copyright (c) The port587.mail contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
 """See DOCUMENTATION."""
@@ -30,8 +31,7 @@ options:
     required: true
   files:
     description:
-      - The tree. Each file is given by exactly one of O(files[].src), O(files[].content) and
-        O(files[].secret_content).
+      - The tree. Each file is given by either O(files[].src) or O(files[].content).
     type: list
     elements: dict
     required: true
@@ -41,9 +41,6 @@ options:
         type: str
       content:
         description: The text itself.
-        type: str
-      secret_content:
-        description: The text itself, if it holds secrets. It is never shown.
         type: str
       dest:
         description: Absolute path on the server. By default O(files[].src) without C(.j2) and with a C(/) in front.
@@ -61,13 +58,18 @@ options:
         type: str
         default: "0644"
       secret:
-        description: What O(files[].src) renders to holds secrets. It is never shown.
+        description: The file holds secrets. It is never shown.
         type: bool
         default: false
       map:
         description: The file is a Postfix lookup table. It is compiled with postmap(1), and both are replaced together.
         type: bool
         default: false
+  secrets:
+    description: >-
+      Contents of the files with O(files[].secret), by path. Filled in on the controller, so that they are in no log.
+    type: dict
+    default: {}
   directories:
     description: Directories that have to exist.
     type: list
@@ -221,10 +223,9 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.port587.mail.plugins.module_utils import _daemons, _transaction
 
 _FILE: t.Dict[str, t.Dict[str, t.Any]] = {
-    # rendered on the controller by the action plugin, which sends content or secret_content instead
+    # rendered on the controller by the action plugin, which sends content instead, or one of the secrets
     "src": {"type": "str"},
     "content": {"type": "str"},
-    "secret_content": {"type": "str", "no_log": True},
     "dest": {"type": "path"},
     "owner": {"type": "str", "default": "root"},
     "group": {"type": "str", "default": "root"},
@@ -270,6 +271,7 @@ def main() -> None:
         argument_spec={
             "name": {"type": "str", "required": True},
             "files": {"type": "list", "elements": "dict", "options": _FILE, "required": True},
+            "secrets": {"type": "dict", "default": {}, "no_log": True},
             "directories": {"type": "list", "elements": "dict", "options": _DIRECTORY, "default": []},
             "daemon": {"type": "str", "choices": ["postfix", "dovecot"]},
             "prove": {"type": "list", "elements": "dict", "options": _PROOF, "default": []},
@@ -282,11 +284,11 @@ def main() -> None:
     files = [
         _transaction.File(
             f["dest"],
-            (f["content"] if f["secret_content"] is None else f["secret_content"]).encode("utf-8"),
+            (params["secrets"][f["dest"]] if f["secret"] else f["content"]).encode("utf-8"),
             _mode(module, f["mode"], f["dest"]),
             f["owner"],
             f["group"],
-            f["secret_content"] is not None,
+            f["secret"],
             f["map"],
         )
         for f in params["files"]

@@ -4,6 +4,7 @@
 """What is found wrong with a configuration that Postfix's and Dovecot's own checkers accept."""
 
 import pathlib
+import socket
 import subprocess
 import typing as t
 
@@ -229,3 +230,42 @@ def test_key_that_does_not_fit(tmp_path: pathlib.Path) -> None:
     new = View([File(b, (tmp_path / "a.crt").read_bytes())])
     assert _daemons.key_pair_trouble([a_key, b], new) is None
     assert _daemons.key_pair_trouble([a], View()) is not None
+
+
+def test_what_doveconf_prints_in_both_dialects() -> None:
+    new = "ssl_server {\n  cert_file = /a\n  key_file = /b\n}\nmail_plugins {\n  quota = yes\n}\nservice x {\n  user = y\n}\n"
+    assert _daemons._doveconf(new) == [
+        ("ssl_server_cert_file", "/a"),
+        ("ssl_server_key_file", "/b"),
+        ("mail_plugins", "quota"),
+        ("user", "y"),
+    ]
+    old = 'ssl_cert = </a\nprotocol imap {\n  mail_plugins = " quota imap_quota"\n}\n'
+    assert _daemons._doveconf(old) == [("ssl_cert", "</a"), ("mail_plugins", " quota imap_quota")]
+
+
+def test_port_of_another_program() -> None:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        port = other.getsockname()[1]
+        assert not _daemons._is_taken(port)
+        other.listen(1)
+        assert _daemons._is_taken(port)
+    assert not _daemons._is_taken(port)
+
+
+def test_reload_waits_until_the_daemon_has_heard_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    lines = ["", "", "master: Warning: SIGHUP received - reloading configuration"]
+    monkeypatch.setattr(_daemons, "run_command", lambda argv: (0, lines.pop(0) if "journalctl" in argv else "", ""))
+    Dovecot().reload()
+    assert lines == []
+
+
+def test_listener_that_a_reload_went_on_without(monkeypatch: pytest.MonkeyPatch) -> None:
+    log = (
+        "master: Warning: SIGHUP received - reloading configuration\n"
+        "master: Error: service(imap-login): listen(*, 2525) failed: Address already in use\n"
+        "imap(a): Error: of a person's own\n"
+    )
+    monkeypatch.setattr(_daemons, "run_command", lambda _argv: (0, log, ""))
+    assert Dovecot().complaints_since(0.0) == log.splitlines()[1:2]

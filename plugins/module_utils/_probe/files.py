@@ -94,7 +94,7 @@ def to_html(result: t.Dict[str, t.Any], when: str, server: str) -> str:
     """A page that needs nothing else."""
     settings = ""
     if result["verdict"] != "fail":
-        title, _, text = report.client_settings(result, server).partition(":\n\n")
+        title, _sep, text = report.client_settings(result, server).partition(":\n\n")
         settings = f"<h2>{_escape(title)}</h2>\n<pre>{_escape(text)}</pre>"
     return _PAGE.format(
         title=_escape(report.headline(result)),

@@ -46,8 +46,8 @@ def compose(mailbox: str, token: str) -> bytes:
 
 def difference(sent: bytes, received: bytes) -> str:
     """How what came back differs from what was sent. Empty: not at all, apart from what servers write on top."""
-    sent_head, _, sent_body = sent.partition(b"\r\n\r\n")
-    head, _, body = received.partition(b"\r\n\r\n")
+    sent_head, _sep, sent_body = sent.partition(b"\r\n\r\n")
+    head, _sep, body = received.partition(b"\r\n\r\n")
     if body != sent_body:
         common = zip(sent_body, body)
         at = next((at for at, (one, other) in enumerate(common) if one != other), min(len(sent_body), len(body)))

@@ -55,7 +55,7 @@ class Smtp:
         reply = self.command("EHLO [%s]" % ("IPv6:" + address if ":" in address else address))
         self.features = {}
         for line in reply.lines[1:]:
-            word, _, rest = line.replace("=", " ", 1).partition(" ")
+            word, _sep, rest = line.replace("=", " ", 1).partition(" ")
             self.features[word.upper()] = rest.strip()
         return reply
 
@@ -111,7 +111,7 @@ class Imap:
         while True:
             line = self._line()
             if line.startswith(tag.encode("ascii")):
-                word, _, rest = _text(line[len(tag) :]).partition(" ")
+                word, _sep, rest = _text(line[len(tag) :]).partition(" ")
                 return word.upper(), rest, untagged
             if line.startswith(b"+"):
                 self.wire.send((left.pop(0) if left else b"*") + b"\r\n")

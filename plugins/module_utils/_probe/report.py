@@ -26,7 +26,7 @@ def seen(finding: t.Dict[str, t.Any]) -> str:
     """What was seen, and where: the address once, and its ports."""
     ports: t.Dict[str, t.List[str]] = {}
     for endpoint in finding["endpoints"]:
-        address, _, port = endpoint.rpartition(":")
+        address, _sep, port = endpoint.rpartition(":")
         ports.setdefault(address, []).append(port)
     where = "; ".join(f"{address} port {', '.join(numbers)}" for address, numbers in ports.items())
     return f"{finding['seen']} ({where})"
