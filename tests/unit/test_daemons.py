@@ -233,7 +233,10 @@ def test_key_that_does_not_fit(tmp_path: pathlib.Path) -> None:
 
 
 def test_what_doveconf_prints_in_both_dialects() -> None:
-    new = "ssl_server {\n  cert_file = /a\n  key_file = /b\n}\nmail_plugins {\n  quota = yes\n}\nservice x {\n  user = y\n}\n"
+    new = (
+        "ssl_server {\n  cert_file = /a\n  key_file = /b\n}\n"
+        "mail_plugins {\n  quota = yes\n}\nservice x {\n  user = y\n}\n"
+    )
     assert _daemons._doveconf(new) == [
         ("ssl_server_cert_file", "/a"),
         ("ssl_server_key_file", "/b"),
