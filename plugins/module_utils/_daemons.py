@@ -405,8 +405,10 @@ def _doveconf(output: str) -> t.List[t.Tuple[str, str]]:
     return values
 
 
-def _line(view: View, daemon: "Dovecot", name: str) -> t.Optional[int]:
-    return view.line_of(daemon.configuration, lambda row: re.match(r"\s*%s\b" % re.escape(name), row) is not None)
+def _line(view: View, daemon: "Dovecot", name: str, value: str) -> t.Optional[int]:
+    # "ssl_key = </etc/x", "mail_plugins = $mail_plugins x"
+    pattern = re.compile(r"\s*%s\s*=.*%s" % (re.escape(name), re.escape(value.strip())))
+    return view.line_of(daemon.configuration, lambda row: pattern.match(row) is not None)
 
 
 class Dovecot(SystemdDaemon):
@@ -469,7 +471,9 @@ class Dovecot(SystemdDaemon):
         problems = []  # type: t.List[Problem]
         for name, value in values:
             for text, absent in self._wrong(name, value, view):
-                problems.append(Problem(self.configuration, "%s: %s" % (name, text), _line(view, self, name), absent))
+                problems.append(
+                    Problem(self.configuration, "%s: %s" % (name, text), _line(view, self, name, value), absent)
+                )
         pair = [v.lstrip("<") for names in (_KEYS, _CERTIFICATES) for n, v in values if n in names]
         if pair and all(view.exists(path) for path in pair):
             trouble = key_pair_trouble(list(dict.fromkeys(pair)), view)

@@ -1,0 +1,156 @@
+# Copyright (c) The port587.mail contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What all tests of the scenario start from: a mail host, playbooks that change it, and whether mail still flows."""
+
+import json
+import os
+import pathlib
+import re
+import subprocess
+import typing as t
+
+import mailclient
+import pytest
+import yaml
+from mailclient import Account, Server
+from xdist.scheduler import LoadScopeScheduling
+
+SCENARIO = pathlib.Path(__file__).parent.parent
+
+#: In this order: the first of them sets the servers up.
+ORDER = ["first_run", "bad_changes", "check_mode", "own_files", "two_runs", "full", "killed", "in_flight"]
+
+#: One line for each file and directory that transactions look after, with all there is to it; and what the daemons do.
+SNAPSHOT = """
+import glob, hashlib, os, stat
+for top in ("/etc/postfix", "/etc/dovecot", "/etc/port587", "/var/lib/port587", "/var/vmail"):
+    for directory, _names, files in sorted(os.walk(top)):
+        for path in [directory] + [os.path.join(directory, name) for name in sorted(files)]:
+            if top == "/var/vmail" and path != top or path.endswith("/run.lock"):
+                continue
+            s = os.lstat(path)
+            line = "%s %o %d %d" % (path, s.st_mode, s.st_uid, s.st_gid)
+            if stat.S_ISREG(s.st_mode):
+                line += " %d %s" % (s.st_mtime_ns, hashlib.sha256(open(path, "rb").read()).hexdigest())
+            print(line)
+for unit in ("postfix", "dovecot"):
+    print(unit, os.popen("systemctl is-active %s; systemctl is-enabled %s" % (unit, unit)).read().split())
+"""
+
+
+class Outcome(t.NamedTuple):
+    """What became of a playbook."""
+
+    code: int
+    output: str
+
+    def changes(self) -> t.Dict[str, str]:
+        """What each task that changed something showed of it."""
+        found = {}
+        for block in re.split(r"^(?=TASK \[|PLAY )", self.output, flags=re.MULTILINE):
+            name = re.match(r"TASK \[(.*?)\]", block)
+            if name and re.search(r"^changed: ", block, re.MULTILINE):
+                found[name[1]] = block.partition("\n")[2].strip()
+        return found
+
+
+class Vps:
+    """A mail host under test."""
+
+    def __init__(self, name: str, inventory: t.Dict[str, t.Any]) -> None:
+        self.name = name
+        self.container = inventory["vps_container"]
+        self.domain = inventory["mail_domains"][0]
+        self.server = Server(inventory["mail_hostname"], inventory["ansible_host"], inventory["certificates_ca_file"])
+        people = yaml.safe_load((SCENARIO / "group_vars" / "mail.yml").read_text(encoding="utf-8"))["mail_accounts"]
+        self.alice, self.bob = (
+            Account(person["address"].partition("@")[0] + "@" + self.domain, person["password"]) for person in people
+        )
+
+    def run(self, *command: str, stdin: str = "", check: bool = True) -> str:
+        """A command on the host itself."""
+        done = subprocess.run(
+            ["docker", "exec", "--interactive", self.container, *command],
+            input=stdin,
+            text=True,
+            capture_output=True,
+            check=False,
+        )
+        assert not check or done.returncode == 0, done
+        return done.stdout
+
+    def python(self, code: str, *arguments: str) -> str:
+        """A program on the host itself."""
+        return self.run("python3", "-", *arguments, stdin=code)
+
+    def snapshot(self) -> t.List[str]:
+        """All that transactions look after."""
+        return self.python(SNAPSHOT).splitlines()
+
+    def start(self, playbook: str, *options: str, **variables: t.Any) -> "subprocess.Popen[str]":
+        """A playbook of this scenario, begun."""
+        command = [
+            "ansible-playbook",
+            f"--inventory={SCENARIO.parent}/shared/inventory",
+            f"--limit={self.name}",
+            "--diff",
+        ]
+        command += [f"--extra-vars={json.dumps(variables)}", *options, str(SCENARIO / playbook)]
+        environment = {**os.environ, "ANSIBLE_NOCOLOR": "1", "ANSIBLE_FORCE_COLOR": "0", "NO_COLOR": "1"}
+        return subprocess.Popen(
+            command,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+
+    def play(self, playbook: str, *options: str, **variables: t.Any) -> Outcome:
+        """A playbook of this scenario, to its end."""
+        process = self.start(playbook, *options, **variables)
+        output = process.communicate()[0]
+        print(output)
+        return Outcome(process.returncode, output)
+
+    def apply(self, *parts: str, **variables: t.Any) -> Outcome:
+        """Roles alone, which have to succeed."""
+        outcome = self.play("parts.yml", parts=parts, **variables)
+        assert outcome.code == 0
+        return outcome
+
+    def serves(self) -> None:
+        """Log in on 587, send, and read it over IMAP."""
+        word = mailclient.token()
+        mailclient.submit(
+            self.server, self.alice, self.bob.address, mailclient.mail(self.alice.address, self.bob.address, word)
+        )
+        assert len(mailclient.received(self.server, self.bob, word)) == 1
+
+
+def host_of(nodeid: str) -> str:
+    """test_killed.py::test_killed[ansible://debian11-postfix-3-12] -> ansible://debian11."""
+    return nodeid.partition("[")[2].partition("-")[0].rstrip("]")
+
+
+class HostScheduling(LoadScopeScheduling):
+    """One worker per host, so that the tests of one host follow each other."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return host_of(nodeid)
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: t.Any) -> HostScheduling:
+    """The hosts at the same time."""
+    return HostScheduling(config, log)
+
+
+def pytest_collection_modifyitems(items: t.List[pytest.Item]) -> None:
+    """One host after the other where there is one worker only; its tests in ORDER."""
+    items.sort(key=lambda item: (host_of(item.nodeid), ORDER.index(item.path.stem[len("test_") :])))
+
+
+@pytest.fixture(scope="module")
+def vps(host: t.Any) -> Vps:
+    """The mail host under test."""
+    return Vps(host.backend.host, host.ansible.get_variables())

@@ -1,0 +1,19 @@
+# Copyright (c) The port587.mail contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The first run does what check mode said on the bare host: the same tasks, with the same diff."""
+
+from conftest import Vps
+
+
+def test_check_mode_on_the_bare_host_predicts_the_first_run(vps: Vps) -> None:
+    before = vps.snapshot()
+    predicted = vps.play("converge.yml", "--check")
+    assert predicted.code == 0
+    assert vps.snapshot() == before
+    applied = vps.play("converge.yml")
+    assert applied.code == 0
+    assert predicted.changes() == applied.changes()
+    assert {"port587.mail.postfix : Configure Postfix", "port587.mail.dovecot : Configure Dovecot"} <= set(
+        applied.changes()
+    )
+    vps.serves()

@@ -1,0 +1,107 @@
+# Copyright (c) The port587.mail contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The module is killed at twenty points while it changes the server."""
+
+import random
+import subprocess
+import time
+import typing as t
+
+import pytest
+from conftest import Vps
+
+#: On the host: waits for the process that holds the lock, which is the module while it works, and then for the delay;
+#: kills it, and says what was left. Without a delay it says how long the lock was held.
+KILLER = """
+import fcntl, glob, os, signal, sys, time
+def holder():
+    for link in glob.glob("/proc/[0-9]*/fd/*"):
+        try:
+            if os.readlink(link) == "/var/lib/port587/run.lock":
+                return int(link.split("/")[2])
+        except OSError:
+            pass
+print("ready", flush=True)
+end = time.time() + 120
+while not holder() and time.time() < end:
+    time.sleep(0.002)
+began, pid = time.time(), holder()
+if sys.argv[1] == "measure":
+    while os.path.exists("/proc/%d" % pid):
+        time.sleep(0.002)
+    print(time.time() - began)
+else:
+    time.sleep(float(sys.argv[1]))
+    try:
+        os.kill(pid, signal.SIGKILL)
+        print("killed", sorted(os.path.basename(j) for j in glob.glob("/var/lib/port587/journal.*")))
+    except ProcessLookupError:
+        print("too late")
+"""
+
+
+class Watch:
+    """The program above, running on the host."""
+
+    def __init__(self, vps: Vps, delay: str) -> None:
+        self.process = subprocess.Popen(
+            ["docker", "exec", "--interactive", vps.container, "python3", "-u", "-c", KILLER, delay],
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        assert self.process.stdout
+        assert self.process.stdout.readline() == "ready\n"
+
+    def result(self) -> str:
+        return self.process.communicate(timeout=150)[0].strip()
+
+
+def rounds(number: int) -> t.Dict[str, t.Any]:
+    """A tree that differs from that of any other number, in main.cf, master.cf and dovecot.conf."""
+    return {
+        "postfix_message_size": 10000000 + number,
+        "postfix_master": f"{3000 + number} inet n - y - - smtpd",
+        "dovecot_quota": f"{number + 2}G",
+    }
+
+
+#: Twelve for Postfix, eight for Dovecot.
+POINTS = [("postfix", number, 12) for number in range(12)] + [("dovecot", number, 8) for number in range(8)]
+
+
+@pytest.fixture(scope="module")
+def took(vps: Vps) -> t.Dict[str, float]:
+    """How long the module holds the lock when it is left alone."""
+    found = {}
+    for part in ("postfix", "dovecot"):
+        watch = Watch(vps, "measure")
+        vps.apply(part, rounds=[rounds(100)])
+        found[part] = float(watch.result())
+    return found
+
+
+@pytest.mark.parametrize(("part", "number", "of"), POINTS)
+def test_killed(vps: Vps, took: t.Dict[str, float], part: str, number: int, of: int, record_property: t.Any) -> None:
+    delay = took[part] * (number + random.random()) / of
+    watch = Watch(vps, f"{delay:.3f}")
+    outcome = vps.play("parts.yml", parts=[part], rounds=[rounds(number)])
+    what = watch.result()
+    print(f"{part}: {what} after {delay:.3f} s of {took[part]:.3f} s")
+    record_property("killed", what)
+    assert outcome.code != 0 or what == "too late"
+    vps.serves()
+
+    began = time.monotonic()
+    vps.apply(part, rounds=[rounds(number)])
+    print(f"the next run took {time.monotonic() - began:.1f} s")
+    vps.serves()
+    if part == "postfix":
+        assert vps.run("postconf", "-h", "message_size_limit").strip() == str(10000000 + number)
+        assert f"{3000 + number} " in vps.run("postconf", "-M")
+    assert "journal" not in vps.run("ls", "/var/lib/port587")
+    assert ".port587" not in vps.run("ls", "-A", "/etc/postfix", "/etc/dovecot")
+
+
+def test_nothing_is_left_to_do(vps: Vps) -> None:
+    vps.apply("postfix", "dovecot")
+    assert vps.apply("postfix", "dovecot").changes() == {}

@@ -1,0 +1,34 @@
+# Copyright (c) The port587.mail contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Two runs on one host: the second waits."""
+
+from conftest import Vps
+
+
+def test_both_end_well(vps: Vps) -> None:
+    sizes = [11000000, 12000000]
+    runs = [
+        vps.start(
+            "parts.yml", parts=["postfix", "dovecot"], rounds=[{"postfix_message_size": size, "dovecot_quota": quota}]
+        )
+        for size, quota in zip(sizes, ("2G", "3G"))
+    ]
+    outputs = [run.communicate()[0] for run in runs]
+    assert [run.returncode for run in runs] == [0, 0], outputs
+    assert int(vps.run("postconf", "-h", "message_size_limit")) in sizes
+    assert "journal" not in vps.run("ls", "/var/lib/port587")
+    vps.serves()
+    vps.apply("postfix", "dovecot")
+
+
+def test_one_that_can_not_wait_says_who_holds_it_up(vps: Vps) -> None:
+    hold = "import fcntl; f = open('/var/lib/port587/run.lock', 'a'); fcntl.flock(f, 2); import time; time.sleep(99)"
+    vps.run("systemd-run", "--quiet", "--unit=holder", "--collect", "python3", "-c", hold)
+    before = vps.snapshot()
+    try:
+        outcome = vps.play("transaction.yml", files=[{"dest": "/etc/postfix/x", "content": "x"}], lock_timeout=2)
+    finally:
+        vps.run("systemctl", "stop", "holder")
+    assert outcome.code != 0
+    assert "another run is changing this server" in outcome.output
+    assert vps.snapshot() == before
