@@ -17,6 +17,7 @@ import typing as t
 from ansible_collections.port587.mail.plugins.module_utils._tree import (
     TransactionError,
     before_name,
+    naming,
     private_directory,
     read_file,
     remove,
@@ -166,7 +167,7 @@ def load_json(path: str) -> t.Dict[str, t.Any]:
 def write_json(path: str, value: t.Dict[str, t.Any]) -> None:
     temporary = path + ".new"
     try:
-        with open(temporary, "wb") as handle:
+        with naming(path), open(temporary, "wb") as handle:
             handle.write(dump_json(value))
             handle.flush()
             os.fsync(handle.fileno())

@@ -259,7 +259,7 @@ def write(path: str, new: File, moment: float) -> None:
     """Write a file that is complete with owner and mode, and on disk, before this returns."""
     remove(path)
     uid, gid = ids(new)
-    with _naming(path), os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as handle:
+    with naming(path), os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as handle:
         os.fchown(handle.fileno(), uid, gid)
         os.fchmod(handle.fileno(), new.mode)
         handle.write(new.content)
@@ -274,7 +274,7 @@ def copy(source: str, target: str) -> None:
     if os.path.islink(source):
         os.symlink(os.readlink(source), target)
         return
-    with _naming(target), open(source, "rb") as handle:
+    with naming(target), open(source, "rb") as handle:
         status = os.fstat(handle.fileno())
         with os.fdopen(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as out:
             shutil.copyfileobj(handle, out)
@@ -285,12 +285,13 @@ def copy(source: str, target: str) -> None:
 
 
 def remove(path: str) -> None:
-    with contextlib.suppress(FileNotFoundError):
+    # a read-only file system refuses to unlink even what is not there
+    if os.path.lexists(path):
         os.unlink(path)
 
 
 @contextlib.contextmanager
-def _naming(path: str) -> t.Iterator[None]:
+def naming(path: str) -> t.Iterator[None]:
     """A full disk is told by write(2), which knows no file name."""
     try:
         yield

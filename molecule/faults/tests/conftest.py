@@ -150,6 +150,13 @@ def pytest_collection_modifyitems(items: t.List[pytest.Item]) -> None:
     items.sort(key=lambda item: (host_of(item.nodeid), ORDER.index(item.path.stem[len("test_") :])))
 
 
+def pytest_terminal_summary(terminalreporter: t.Any) -> None:
+    """What the tests found out besides."""
+    for report in terminalreporter.stats.get("passed", []):
+        for name, value in report.user_properties:
+            terminalreporter.write_line(f"{host_of(report.nodeid)}: {name}: {value}")
+
+
 @pytest.fixture(scope="module")
 def vps(host: t.Any) -> Vps:
     """The mail host under test."""
