@@ -97,7 +97,7 @@ class Journal:
         for path, existed in record["files"].items():
             try:
                 if os.path.lexists(staged_name(path)):
-                    # still waiting, so the live file was not replaced; the order lets this be done twice
+                    # still waiting, so the live file was not replaced, which it may refuse
                     remove(before_name(path))
                     remove(staged_name(path))
                 elif os.path.lexists(before_name(path)):

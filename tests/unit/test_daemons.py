@@ -235,12 +235,13 @@ def test_key_that_does_not_fit(tmp_path: pathlib.Path) -> None:
 def test_what_doveconf_prints_in_both_dialects() -> None:
     new = (
         "ssl_server {\n  cert_file = /a\n  key_file = /b\n}\n"
-        "mail_plugins {\n  quota = yes\n}\nservice x {\n  user = y\n}\n"
+        "mail_plugins {\n  quota = yes\n}\nssl = required\nservice x {\n  user = y\n}\n"
     )
     assert _daemons._doveconf(new) == [
         ("ssl_server_cert_file", "/a"),
         ("ssl_server_key_file", "/b"),
         ("mail_plugins", "quota"),
+        ("ssl", "required"),
         ("user", "y"),
     ]
     old = 'ssl_cert = </a\nprotocol imap {\n  mail_plugins = " quota imap_quota"\n}\n'

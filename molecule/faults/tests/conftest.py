@@ -16,6 +16,7 @@ from mailclient import Account, Server
 from xdist.scheduler import LoadScopeScheduling
 
 SCENARIO = pathlib.Path(__file__).parent.parent
+PEOPLE = yaml.safe_load((SCENARIO / "converge.yml").read_text(encoding="utf-8"))[0]["vars"]["mail_accounts"]
 
 #: In this order: the first of them sets the servers up.
 ORDER = ["first_run", "bad_changes", "check_mode", "own_files", "two_runs", "full", "killed", "in_flight"]
@@ -62,9 +63,8 @@ class Vps:
         self.container = inventory["vps_container"]
         self.domain = inventory["mail_domains"][0]
         self.server = Server(inventory["mail_hostname"], inventory["ansible_host"], inventory["certificates_ca_file"])
-        people = yaml.safe_load((SCENARIO / "group_vars" / "mail.yml").read_text(encoding="utf-8"))["mail_accounts"]
         self.alice, self.bob = (
-            Account(person["address"].partition("@")[0] + "@" + self.domain, person["password"]) for person in people
+            Account(person["address"].partition("@")[0] + "@" + self.domain, person["password"]) for person in PEOPLE
         )
 
     def run(self, *command: str, stdin: str = "", check: bool = True) -> str:
@@ -95,7 +95,11 @@ class Vps:
             f"--limit={self.name}",
             "--diff",
         ]
-        command += [f"--extra-vars={json.dumps(variables)}", *options, str(SCENARIO / playbook)]
+        command += [
+            f"--extra-vars={json.dumps({'mail_accounts': PEOPLE, **variables})}",
+            *options,
+            str(SCENARIO / playbook),
+        ]
         environment = {**os.environ, "ANSIBLE_NOCOLOR": "1", "ANSIBLE_FORCE_COLOR": "0", "NO_COLOR": "1"}
         return subprocess.Popen(
             command,
