@@ -79,6 +79,8 @@ READING: t.Dict[str, Login] = {
     "4190": sieve_login,
 }
 ALL = {**SENDING, **READING}
+#: Many more at once than these, and Dovecot lets Postfix wait for too long.
+ONE_OF_EACH = ["587 PLAIN", "465 LOGIN", "993 LOGIN", "995", "4190"]
 
 everywhere = pytest.mark.parametrize("protocol", ALL)
 reading = pytest.mark.parametrize("protocol", READING)
@@ -152,7 +154,8 @@ def answers(site: Site, host: t.Any) -> t.Dict[t.Tuple[str, str], str]:
     for penalties in until(lambda: host.check_output("doveadm penalty").splitlines()[1:], 150):
         if not penalties:
             break
-    attempts = [(who, protocol) for who in NOT_LET_IN for protocol in ALL] + [("send-only", name) for name in READING]
+    attempts = [(who, protocol) for who in NOT_LET_IN for protocol in ONE_OF_EACH]
+    attempts += [("send-only", protocol) for protocol in READING]
     accounts = refused_accounts(site)
     with concurrent.futures.ThreadPoolExecutor(len(attempts)) as pool:
         said = pool.map(lambda attempt: ALL[attempt[1]](site.over_ipv6(), accounts[attempt[0]]), attempts)
@@ -160,7 +163,7 @@ def answers(site: Site, host: t.Any) -> t.Dict[t.Tuple[str, str], str]:
 
 
 @pytest.mark.parametrize("who", NOT_LET_IN)
-@everywhere
+@pytest.mark.parametrize("protocol", ONE_OF_EACH)
 def test_is_not_let_in(answers: t.Dict[t.Tuple[str, str], str], who: str, protocol: str) -> None:
     """And hears the same, whatever the reason: nobody learns who has an account here."""
     answer = answers[who, protocol]
