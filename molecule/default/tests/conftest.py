@@ -81,4 +81,5 @@ def play(site: Site, variables: t.Dict[str, t.Any], *arguments: str) -> "subproc
         *arguments,
         str(CONVERGE),
     ]
-    return subprocess.run(command, check=False, capture_output=True, text=True)
+    environment = {**os.environ, "ANSIBLE_FORCE_COLOR": "false"}
+    return subprocess.run(command, env=environment, check=False, capture_output=True, text=True)
