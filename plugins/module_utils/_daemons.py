@@ -300,7 +300,10 @@ class _Values:
             trouble = key_pair_trouble(paths, self.view) if key == "smtpd_tls_chain_files" and not absent else None
             if trouble:
                 yield trouble, None
-        for kind, path in _TABLE.findall(value):
+        # a cache is made when it is first needed
+        for kind, path in (
+            () if re.search(r"_cache_(database|map)$|^address_verify_map$", key) else _TABLE.findall(value)
+        ):
             yield from self._table(kind, path)
 
     def _words(self, key: str, value: str) -> t.Iterator[str]:
