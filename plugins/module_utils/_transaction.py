@@ -247,7 +247,9 @@ class _Change:
         hidden = self.adopted if first else []
         self.diff = [self._diff(f, hidden) for f in self.changed_files]
         self.diff += [self._removal_diff(p) for p in self.removed]
-        self.diff += [_directory_diff(d) for d in self.changed_directories]
+        self.diff += [
+            _directory_diff(d, bool(first)) for d in (self.directories if first else self.changed_directories)
+        ]
         self.diff += [
             _entry(f.path, "(table not compiled from this)\n", "(compiled)\n")
             for f in self.stale
@@ -499,8 +501,9 @@ def _header(wanted: File) -> str:
     return "%s (%04o %s:%s)" % (wanted.path, wanted.mode, wanted.owner, wanted.group)
 
 
-def _directory_diff(wanted: Directory) -> t.Dict[str, str]:
-    before = "" if not os.path.isdir(wanted.path) else "directory %04o %s:%s\n" % attributes(os.stat(wanted.path))
+def _directory_diff(wanted: Directory, hidden: bool) -> t.Dict[str, str]:
+    there = os.path.isdir(wanted.path) and not hidden
+    before = "directory %04o %s:%s\n" % attributes(os.stat(wanted.path)) if there else ""
     return _entry(wanted.path, before, "directory %04o %s:%s\n" % (wanted.mode, wanted.owner, wanted.group))
 
 

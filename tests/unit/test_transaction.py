@@ -410,8 +410,9 @@ def test_files_that_came_with_the_package_are_not_shown(server: Server) -> None:
     bare = server.path("bare")
     os.mkdir(bare)
     other = Server(bare)
-    predicted = other.run(tree(other, 1), check_mode=True)
-    applied = server.run(tree(server, 1))
+    predicted = other.run(tree(other, 1), directories=[other.directory("etc/mail")], check_mode=True)
+    os.mkdir(server.path("etc/mail"), 0o755)
+    applied = server.run(tree(server, 1), directories=[server.directory("etc/mail")])
     assert json.dumps(predicted.diff).replace(bare, server.root) == json.dumps(applied.diff)
 
 
