@@ -36,6 +36,7 @@ from ansible_collections.port587.mail.plugins.module_utils._tree import (
     has_command,
     run_command,
     temporary_directory,
+    write_settled,
 )
 
 
@@ -183,8 +184,7 @@ class Postfix(SystemdDaemon):
             if path in view.files or os.path.isfile(path):
                 content = view.read(path)
                 if content is not None and (path in view.files or not os.path.islink(path)):
-                    with open(copy, "wb") as handle:
-                        handle.write(content)
+                    write_settled(copy, content)
             elif os.path.isdir(path) and not os.path.islink(path):
                 shutil.copytree(path, copy, symlinks=True)
 

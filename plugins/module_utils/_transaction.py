@@ -54,10 +54,12 @@ from ansible_collections.port587.mail.plugins.module_utils._tree import (
     run_command,
     same_attributes,
     set_attributes,
+    settled,
     staged_name,
     sync_directories,
     temporary_directory,
     write,
+    write_settled,
 )
 
 __all__ = [
@@ -380,7 +382,7 @@ class _Change:
         self.journal.begin({"files": paths, "created": created, "changed": changed, "daemons": self.was})
 
         # both of a table's files get one time stamp: Postfix warns of a table older than its source
-        moment = time.time()
+        moment = settled()
         described = {d.path: d for d in self.directories}
         for path in created:
             os.mkdir(path, 0o700)
@@ -541,12 +543,10 @@ def compile_maps(maps: t.Sequence[File]) -> t.Tuple[t.List[File], t.List[Problem
     problems = []  # type: t.List[Problem]
     with temporary_directory() as directory:
         # a main.cf of its own: the live one may not exist yet, and must not decide here
-        with open(os.path.join(directory, "main.cf"), "w") as handle:
-            handle.write("compatibility_level = 2\n")
+        write_settled(os.path.join(directory, "main.cf"), b"compatibility_level = 2\n")
         text = os.path.join(directory, "table")
         for source in maps:
-            with open(text, "wb") as binary:
-                binary.write(source.content)
+            write_settled(text, source.content)
             code, out, err = run_command(["postmap", "-c", directory, "%s:%s" % (kind, text)])
             table = read_file(compiled_path(text, kind))
             complaints = [_complaint(line, text, source.path) for line in (out + err).splitlines()]

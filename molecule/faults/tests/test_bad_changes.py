@@ -180,6 +180,7 @@ def traps(vps: Vps) -> t.Iterator[None]:
         "systemd-run",
         "--quiet",
         "--unit=taken",
+        "--collect",
         "python3",
         "-c",
         "import socket as s, time; l = s.create_server(('', 2525)); time.sleep(9999)",
