@@ -34,6 +34,7 @@ from ansible_collections.port587.mail.plugins.module_utils._tree import (
     View,
     compiled_path,
     has_command,
+    read_file,
     run_command,
     temporary_directory,
     write_settled,
@@ -223,7 +224,8 @@ class Postfix(SystemdDaemon):
 
         main, defaults = _settings(ask("-nx")), _settings(ask("-d"))
         programs = main.get("daemon_directory", defaults.get("daemon_directory", ""))
-        look_up = _Values(defaults, ask("-m").split(), _RestrictionWords(main), view)
+        words = _RestrictionWords(main, os.path.join(programs, "smtpd"))
+        look_up = _Values(defaults, ask("-m").split(), words, view)
         problems = []  # type: t.List[Problem]
         for key, value in main.items():
             for text, absent in look_up.wrong(key, value):
@@ -362,13 +364,9 @@ def _settings(output: str) -> t.Dict[str, str]:
 class _RestrictionWords:
     """The restrictions that the installed smtpd(8) knows: the program itself is asked, so no list can grow old."""
 
-    def __init__(self, main: t.Mapping[str, str]) -> None:
+    def __init__(self, main: t.Mapping[str, str], smtpd: str) -> None:
         self.classes = re.split(r"[\s,]+", main.get("smtpd_restriction_classes", ""))
-        self.program = b""
-        for path in ("/usr/lib/postfix/sbin/smtpd", "/usr/libexec/postfix/smtpd"):
-            if os.path.exists(path):
-                with open(path, "rb") as handle:
-                    self.program = handle.read()
+        self.program = read_file(smtpd) or b""
 
     def unknown(self, value: str) -> t.Iterator[str]:
         # { check_client_access type:table, action=... }: attributes of one restriction; look at the words only
@@ -471,9 +469,10 @@ class Dovecot(SystemdDaemon):
     def _look_up(self, settings: str, view: View) -> t.List[Problem]:
         """What doveconf(1) lets through. ``settings``: what it printed, so the same for every way to write it."""
         values = _doveconf(settings)
+        served = self._ports()
         problems = []  # type: t.List[Problem]
         for name, value in values:
-            for text, absent in self._wrong(name, value, view):
+            for text, absent in self._wrong(name, value, view, served):
                 problems.append(
                     Problem(self.configuration, "%s: %s" % (name, text), _line(view, self, name, value), absent)
                 )
@@ -483,7 +482,9 @@ class Dovecot(SystemdDaemon):
             problems += [Problem(self.configuration, "ssl: %s" % trouble)] if trouble else []
         return problems
 
-    def _wrong(self, name: str, value: str, view: View) -> t.Iterator[t.Tuple[str, t.Optional[str]]]:
+    def _wrong(
+        self, name: str, value: str, view: View, served: t.Sequence[str]
+    ) -> t.Iterator[t.Tuple[str, t.Optional[str]]]:
         for path in self._files_in(name, value):
             if not view.exists(path):
                 yield "%s does not exist" % path, path
@@ -495,14 +496,15 @@ class Dovecot(SystemdDaemon):
             for plugin in value.split():
                 if not self._has_plugin(plugin):
                     yield "plugin %s is not installed" % plugin, None
-        elif name == "port" and value.isdigit() and value not in self._ports() and _is_taken(int(value)):
+        elif name == "port" and value.isdigit() and value not in served and _is_taken(int(value)):
             yield "another program listens on port %s" % value, None
         elif name in _ACCOUNTS and value and not self._has_account(name, value):
             yield "this server has no user or group %s" % value, value
 
     def _ports(self) -> t.List[str]:
         """The ports that it has already."""
-        return [value for _name, value in _doveconf(run_command(["doveconf", "-n"])[1])] if self.running() else []
+        values = _doveconf(run_command(["doveconf", "-n"])[1]) if self.running() else []
+        return [value for name, value in values if name == "port"]
 
     @staticmethod
     def _files_in(name: str, value: str) -> t.List[str]:
@@ -519,11 +521,8 @@ class Dovecot(SystemdDaemon):
     @staticmethod
     def _knows_mechanism(mechanism: str) -> bool:
         # the program itself is asked, so no list can grow old; APOP and others may be in plugins, then nothing is said
-        for path in ("/usr/lib/dovecot/auth", "/usr/libexec/dovecot/auth"):
-            if os.path.exists(path):
-                with open(path, "rb") as handle:
-                    return mechanism.upper().encode() in handle.read()
-        return True
+        program = read_file("/usr/lib/dovecot/auth") or read_file("/usr/libexec/dovecot/auth")
+        return program is None or mechanism.upper().encode() in program
 
     @staticmethod
     def _has_plugin(plugin: str) -> bool:

@@ -18,7 +18,7 @@ class Words(_daemons._RestrictionWords):
     """Of an smtpd that knows three."""
 
     def __init__(self, classes: str = "") -> None:
-        super().__init__({"smtpd_restriction_classes": classes})
+        super().__init__({"smtpd_restriction_classes": classes}, "")
         self.program = b"\0permit_mynetworks\0reject_unauth_destination\0check_policy_service\0reject\0"
 
 
