@@ -146,7 +146,6 @@ def ask(
     names: t.List[str],
     users: t.List[str],
     parameters: t.Sequence[str] = (),
-    assume_installed: t.Sequence[str] = (),
 ) -> t.Dict[str, t.Any]:
     """Everything that the module returns."""
     system = parse_os_release(os_release)
@@ -172,7 +171,7 @@ def ask(
     return {
         "distribution": {"id": system[0], "version_id": system[1]},
         "packages": {name: packages[name]._asdict() for name in names},
-        "missing": [name for name in names if packages[name].installed is None and name not in assume_installed],
+        "missing": [name for name in names if packages[name].installed is None],
         "missing_users": [name for name in users if not user_exists(name)],
         "postfix": dict(postfix._asdict(), default_database_type=kind, knows=knows or []),
         "dovecot": dict(dovecot._asdict()),

@@ -24,13 +24,6 @@ options:
     type: list
     elements: str
     default: []
-  assume_installed:
-    description:
-      - Packages that an earlier task of the same play installs. In check mode it has not done so, and they would be
-        found missing a second time, which a real run would not find. Not looked at outside check mode.
-    type: list
-    elements: str
-    default: []
   postfix_parameters:
     description: Parameters of main.cf to ask Postfix for. Not every version has all, and distributions carry some back.
     type: list
@@ -169,7 +162,6 @@ def main() -> None:
         argument_spec={
             "packages": {"type": "list", "elements": "str", "default": []},
             "users": {"type": "list", "elements": "str", "default": []},
-            "assume_installed": {"type": "list", "elements": "str", "default": []},
             "postfix_parameters": {"type": "list", "elements": "str", "default": []},
         },
         supports_check_mode=True,
@@ -188,7 +180,6 @@ def main() -> None:
                 module.params["packages"],
                 module.params["users"],
                 module.params["postfix_parameters"],
-                module.params["assume_installed"] if module.check_mode else (),
             )
         )
     except _server.ServerError as error:
