@@ -12,6 +12,7 @@ from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 from ansible_collections.port587.mail.plugins.module_utils._probe import files, report
+from ansible_collections.port587.mail.plugins.module_utils._probe.join import join
 
 SKIPPED = "Not verified: in check mode nothing is sent."
 
@@ -26,6 +27,7 @@ class ActionModule(ActionBase):
         _spec, args = self.validate_argument_spec(
             {
                 "result": {"type": "dict", "required": True},
+                "also": {"type": "list", "elements": "dict", "default": []},
                 "server": {"type": "str"},
                 "report_dir": {"type": "str"},
             }
@@ -34,6 +36,7 @@ class ActionModule(ActionBase):
         if result.get("skipped"):
             Display().display(SKIPPED)
             return {"changed": False, "msg": SKIPPED, "reports": []}
+        result = join(result, args["also"])
         server = args["server"] or result["host"]
         text = report.verdict(result)
         if result["verdict"] != "fail":
@@ -47,6 +50,7 @@ class ActionModule(ActionBase):
             "changed": False,
             "failed": result["verdict"] == "fail",
             "msg": report.sentence(findings[0]) if findings else "",
+            "findings": findings,
             "reports": reports,
         }
 

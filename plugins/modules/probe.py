@@ -163,6 +163,9 @@ records:
     endpoint:
       description: Address and port.
       type: str
+    port:
+      description: The port.
+      type: int
     verdict:
       description: V(ok), V(warn), V(fail) or V(skip).
       type: str

@@ -8,8 +8,9 @@ short_description: Say what a probe has found, so that a person can read it
 version_added: 1.0.0
 author: The port587.mail contributors (@port587)
 description:
-  - Prints a verdict from what M(port587.mail.probe) returned. If something is wrong, the part that fails comes first,
-    in one sentence, with the cure. If all is well, it prints what to type into a mail client.
+  - Prints a verdict from what M(port587.mail.probe) returned, and M(port587.mail.inspect) if that was run. If something
+    is wrong, the part that fails comes first, in one sentence, with the cure. If all is well, it prints what to type
+    into a mail client.
   - Writes the same as a page for a browser, as JSON and as JUnit XML, if asked to.
   - Fails if the verdict is V(fail).
   - Runs on the controller only.
@@ -18,6 +19,13 @@ options:
     description: What M(port587.mail.probe) returned.
     type: dict
     required: true
+  also:
+    description: >-
+      What others returned that looked at the same server, such as M(port587.mail.inspect). What they found explains
+      what the probe saw from outside, so that the fault is named that is at the root.
+    type: list
+    elements: dict
+    default: []
   server:
     description: The server name to type into a mail client. By default the host that was probed.
     type: str
@@ -47,6 +55,11 @@ msg:
   description: The worst finding in one sentence. Empty if there is none.
   returned: always
   type: str
+findings:
+  description: What is wrong, as M(port587.mail.probe) returns it, with O(also) taken into account.
+  returned: always
+  type: list
+  elements: dict
 reports:
   description: Paths of the files that were written, the page first.
   returned: always

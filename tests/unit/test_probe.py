@@ -435,7 +435,7 @@ def test_every_link_leads_somewhere() -> None:
 
 
 def test_every_diagnosis_can_be_made() -> None:
-    sources = (ROOT / "plugins" / "module_utils" / "_probe").glob("*.py")
+    sources = [path for part in ("_probe", "_inspect") for path in (ROOT / "plugins/module_utils" / part).glob("*.py")]
     code = " ".join(path.read_text(encoding="utf-8") for path in sources if path.name != "diagnoses.py")
     assert [name for name in DIAGNOSES if f'"{name}"' not in code] == []
 

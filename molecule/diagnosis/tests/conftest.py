@@ -18,6 +18,7 @@ KEEP = "etc/postfix etc/dovecot etc/port587 var/vmail"
 RESTORE = f"""
 systemctl stop postfix dovecot fault 2>/dev/null
 umount /var/spool/postfix 2>/dev/null
+nft flush ruleset; systemctl -q enable postfix
 cd / && rm -rf {KEEP} && tar xpf /root/whole.tar
 systemctl reset-failed
 systemctl start dovecot postfix
@@ -44,13 +45,14 @@ class Server:
         done = self.host.run("bash -c %s", script)
         assert done.rc == 0, done.stdout + done.stderr
 
-    def verify(self, account: str = "alice", password: str = "alice's own") -> t.Dict[str, t.Any]:
+    def verify(self, account: str = "alice", password: str = "alice's own", **more: t.Any) -> t.Dict[str, t.Any]:
         """What the playbook says about the server, as seen from another machine."""
         values = {
             "verify_address": f"{account}@{self.domain}",
             "verify_password": password,
             "verify_from": "client",
             "verify_report_dir": str(self.reports),
+            **more,
         }
         command = ["ansible-playbook", "--inventory", str(INVENTORY), "--limit", self.name]
         command += ["--extra-vars", json.dumps(values), str(ROOT / "playbooks" / "verify.yml")]
@@ -68,8 +70,10 @@ class Server:
 
 @pytest.fixture(scope="module")
 def whole(host: t.Any) -> None:
-    """Remember how the server was."""
-    done = host.run("tar cpf /root/whole.tar -C / " + KEEP)
+    """Remember how the server was, and give it what some faults need."""
+    done = host.run(
+        f"tar cpf /root/whole.tar -C / {KEEP} && apt-get -q -y --no-install-recommends install nftables faketime"
+    )
     assert done.rc == 0, done.stderr
 
 

@@ -76,17 +76,44 @@ while True:
     c.close()
 """
 
+# a packet filter of the server's own, as a provider's would do it in front of it
+FIREWALL = """
+nft add table inet fault && nft add chain inet fault input '{ type filter hook input priority 0; }'
+nft add chain inet fault output '{ type filter hook output priority 0; }' && nft add rule inet fault %s
+"""
+# what waits for a server outside
+QUEUED = """
+printf 'Subject: out\\n\\nout\\n' | sendmail -f alice@$(hostname -d) somebody@example.org
+for try in $(seq 100); do postqueue -p | grep -q "%s" && break; sleep 0.3; done
+"""
+# the copy for the chroot is made at the start; nothing listens there
+OUTSIDE = "systemctl restart postfix; echo 'nameserver 127.0.0.9' > /var/spool/postfix/etc/resolv.conf"
+BLOCKED = f"""
+{FIREWALL % "output tcp dport 25 drop"}
+postconf 'transport_maps=inline:{{example.org=smtp:[192.0.2.1]}}' smtp_connect_timeout=2s; {RESTART}"""
+# an hour ahead, for the program that puts mail into mailboxes
+CLOCK = """
+faketime=$(echo /usr/lib/*/faketime/libfaketime.so.1)
+echo "service lmtp {
+  executable = /usr/bin/env LD_PRELOAD=$faketime FAKETIME=+1h /usr/lib/dovecot/lmtp
+}" >> /etc/dovecot/dovecot.conf
+systemctl restart dovecot
+"""
+
 FAULTS = [
     # what doesn't run or doesn't listen
     Fault("dovecot stopped", "systemctl stop dovecot", "MRA", "dovecot-stopped"),
     Fault("postfix stopped", "systemctl stop postfix", "MTA", "postfix-stopped"),
-    Fault("both stopped", "systemctl stop postfix dovecot", "network", "server-unreachable"),
     Fault("no submission", f"postconf -MX submission/inet; {RESTART}", "MSA", "submission-closed"),
     Fault("no submissions", f"postconf -MX 465/inet; {RESTART}", "MSA", "submission-closed"),
     Fault("no smtp", f"postconf -MX smtp/inet; {RESTART}", "MTA", "smtp-closed"),
     Fault("no IPv6", f"postconf inet_protocols=ipv4; {RESTART}", "DNS", "ipv6-silent"),
-    Fault("587 filtered", INSTEAD % DROPS, "network", "port-filtered"),
-    Fault("587 is a web server", INSTEAD % TALKS_HTTP, "MSA", "service-confused"),
+    Fault("not enabled", "systemctl disable postfix", "MTA", "not-at-boot", "warn"),
+    Fault("only for itself", f"postconf inet_interfaces=loopback-only; {RESTART}", "MTA", "loopback-only"),
+    Fault("587 dropped", FIREWALL % "input tcp dport 587 drop", "network", "port-filtered"),
+    Fault("587 rejected", FIREWALL % "input tcp dport 587 reject with tcp reset", "network", "port-rejected"),
+    Fault("587 taken", INSTEAD % DROPS, "MSA", "port-taken"),
+    Fault("587 is a web server", INSTEAD % TALKS_HTTP, "MSA", "port-taken"),
     # TLS
     # 0 days: over as soon as it is made
     Fault("expired", f"{CERTIFICATE} certificate $name 0 {CA}; sleep 1; {BOTH}", "MSA", "certificate-expired"),
@@ -96,7 +123,7 @@ FAULTS = [
         f"{CERTIFICATE} cp /etc/port587/tls/combined.pem good.pem; certificate $name 0 {CA}; systemctl restart dovecot;"
         " openssl s_client -connect localhost:993 < /dev/null > said 2>&1; cp good.pem /etc/port587/tls/combined.pem",
         "MRA",
-        "certificate-expired",
+        "certificate-not-loaded",
     ),
     Fault("expires soon", f"{CERTIFICATE} certificate $name 3 {CA}; {BOTH}", "MSA", "certificate-expires-soon", "warn"),
     Fault("wrong name", f"{CERTIFICATE} certificate other.test 30 {CA}; {BOTH}", "MSA", "certificate-wrong-name"),
@@ -180,10 +207,18 @@ FAULTS = [
         "sender-refused",
     ),
     Fault(
-        "stale map",
+        "mailbox not listed",
         "cd /etc/port587/accounts; sed -i /^alice@/d mailboxes; postmap hash:mailboxes; systemctl restart postfix",
         "MSA",
         "recipient-unknown",
+    ),
+    Fault(
+        "stale map",
+        # the line is put back into the text, and Postfix does not see it
+        "cd /etc/port587/accounts; cp -p mailboxes whole; sed -i /^alice@/d mailboxes; postmap hash:mailboxes;"
+        " sleep 1; cat whole > mailboxes; systemctl restart postfix",
+        "MTA",
+        "table-stale",
     ),
     Fault("map missing", f"rm /etc/port587/accounts/mailboxes.db; {RESTART}", "MSA", "lookup-failed"),
     Fault(
@@ -224,7 +259,16 @@ FAULTS = [
         password="bob's own",
     ),
     # delivery and reading
-    Fault("LMTP socket missing", "rm /var/spool/postfix/private/dovecot-lmtp", "MDA", "not-delivered"),
+    Fault("LMTP socket missing", "rm /var/spool/postfix/private/dovecot-lmtp", "MDA", "delivery-socket"),
+    Fault(
+        "quota service missing",
+        "rm /var/spool/postfix/private/quota-status",
+        "MTA",
+        "policy-socket",
+    ),
+    Fault("queue and resolver", f"{OUTSIDE}; {QUEUED % 'Name service'}", "MTA", "resolver-in-chroot"),
+    Fault("outgoing 25 blocked", f"{BLOCKED}; {QUEUED % 'timed out'}", "network", "outgoing-25-blocked"),
+    Fault("clock wrong", CLOCK, "MRA", "clock-wrong"),
     Fault(
         "filter",
         'home=/var/vmail/*/alice; printf \'require "fileinto";\\nfileinto "Junk";\\n\' > $(echo $home)/.dovecot.sieve;'
@@ -264,6 +308,26 @@ def test_fault(server, fault):
     result = server.verify(fault.account, fault.password)
     found = [(finding["verdict"], finding["component"], finding["diagnosis"]) for finding in result["findings"]]
     assert found == [(fault.verdict, fault.component, fault.diagnosis)]
+
+
+def test_nothing_runs(server):
+    server.do("systemctl stop postfix dovecot")
+    found = {finding["diagnosis"]: finding for finding in server.verify()["findings"]}
+    assert sorted(found) == ["dovecot-stopped", "postfix-stopped"]
+
+
+def test_from_outside_alone(server):
+    """Where nobody may log in to the server, what can be seen is still named."""
+    server.do("systemctl stop postfix dovecot")
+    result = server.verify(verify_inside=False)
+    assert [finding["diagnosis"] for finding in result["findings"]] == ["server-unreachable"]
+    assert not [record for record in result["records"] if record["service"] == "inside"]
+
+
+def test_the_server_says_why(server):
+    server.do(f"postconf -P submission/inet/smtpd_recipient_restrictions=permitt_sasl_authenticated,reject; {RESTART}")
+    (finding,) = server.verify()["findings"]
+    assert "unknown smtpd restriction" in finding["log"]
 
 
 def test_name_leads_elsewhere(server):

@@ -54,6 +54,21 @@ DIAGNOSES: t.Dict[str, Diagnosis] = {
         "most likely the network that this test runs in blocks outgoing port 25, as home networks and clouds do",
         "test port 25 from another place; if it is silent there too, open it in the server's firewall",
     ),
+    "port-rejected": Diagnosis(
+        "network",
+        "the server listens on port {port}, but connections are refused from outside: a firewall rejects them",
+        "open port {port} in the provider's firewall and on the server (nft list ruleset)",
+    ),
+    "loopback-only": Diagnosis(
+        "",
+        "port {port} is open for the server itself only, so nobody else can connect",
+        "Postfix: inet_interfaces = all, and restart it; Dovecot: listen = *, ::",
+    ),
+    "port-taken": Diagnosis(
+        "",
+        "another program holds port {port}, so the mail server can't listen there",
+        "stop and disable that program, or move it to another port; then restart Postfix and Dovecot",
+    ),
     "submission-closed": Diagnosis(
         "MSA",
         "Postfix's service on port {port} is not switched on; it is shipped commented out in master.cf",
@@ -88,6 +103,11 @@ DIAGNOSES: t.Dict[str, Diagnosis] = {
         "MRA",
         "Dovecot runs, but the part of it that checks passwords does not start",
         "journalctl -u dovecot names the reason, such as an unknown word in auth_mechanisms",
+    ),
+    "not-at-boot": Diagnosis(
+        "MTA",
+        "it runs now, but will not be started at the next boot",
+        "systemctl enable postfix dovecot",
     ),
     # a service that answers wrongly
     "service-dies": Diagnosis(
@@ -160,6 +180,11 @@ DIAGNOSES: t.Dict[str, Diagnosis] = {
         "",
         "the certificate expires in less than two weeks and has not been renewed",
         "look why the automatic renewal does not run, or renew it by hand",
+    ),
+    "certificate-not-loaded": Diagnosis(
+        "",
+        "the certificate was exchanged, but the daemon still serves the old one",
+        "systemctl reload postfix dovecot, and let what renews the certificate do that from now on",
     ),
     "key-weak": Diagnosis(
         "",
@@ -247,6 +272,24 @@ DIAGNOSES: t.Dict[str, Diagnosis] = {
         "the journal names it (warning: ... lookup error); run postmap on the table, or correct the word",
     ),
     "disk-full": Diagnosis("", "the server's disk is full", "make room in /var/spool/postfix and /var/vmail"),
+    "disk-nearly-full": Diagnosis(
+        "MDA", "less than 5 % of a disk is left", "make room before mail is refused: du -x -d 2 / | sort -n | tail"
+    ),
+    "memory-short": Diagnosis(
+        "MDA",
+        "memory ran out, and the kernel killed programs",
+        "add swap or memory, or let fewer clients in at a time (default_process_limit, client_limit)",
+    ),
+    "table-stale": Diagnosis(
+        "MTA",
+        "a table was changed but not compiled, so that Postfix still works with the old one",
+        "run postmap on it (postalias for aliases)",
+    ),
+    "policy-socket": Diagnosis(
+        "MTA",
+        "Postfix can't ask a policy service that it was told to ask, and puts mail off",
+        "start what listens on that socket (quota: Dovecot's service quota-status), or correct check_policy_service",
+    ),
     "mail-refused": Diagnosis("", "the server refused the test message", "its answer and its journal say why"),
     "mail-in-refused": Diagnosis(
         "MTA",
@@ -263,6 +306,27 @@ DIAGNOSES: t.Dict[str, Diagnosis] = {
         "MDA",
         "Postfix took the message, but it did not reach the mailbox: it waits in the queue, or a filter took it",
         "postqueue -p shows why it waits; Dovecot must listen on /var/spool/postfix/private/dovecot-lmtp for postfix",
+    ),
+    "delivery-socket": Diagnosis(
+        "MDA",
+        "Postfix can't hand mail to Dovecot: the LMTP socket is missing, elsewhere, or closed to postfix",
+        "Dovecot: service lmtp with unix_listener /var/spool/postfix/private/dovecot-lmtp (mode 0600, user and group "
+        "postfix); Postfix: virtual_transport = lmtp:unix:private/dovecot-lmtp; then restart both",
+    ),
+    "queue-stuck": Diagnosis(
+        "MTA",
+        "mail waits in the queue for hours",
+        "postqueue -p shows why; when the reason is gone: postqueue -f",
+    ),
+    "resolver-in-chroot": Diagnosis(
+        "MTA",
+        "Postfix asks other name servers than the rest of the server: its copy of resolv.conf is old",
+        "systemctl restart postfix, which copies it anew",
+    ),
+    "outgoing-25-blocked": Diagnosis(
+        "network",
+        "no connection to port 25 of any other server comes about: most clouds block it until they are asked",
+        "ask the provider to open outgoing port 25, or send through another server (postfix_relays)",
     ),
     "delivered-elsewhere": Diagnosis(
         "MDA", "a filter put the message into another folder", "look at the account's and the server's Sieve scripts"

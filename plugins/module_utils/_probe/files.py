@@ -12,6 +12,7 @@ import typing as t
 import xml.etree.ElementTree as ET
 
 from ansible_collections.port587.mail.plugins.module_utils._probe import report
+from ansible_collections.port587.mail.plugins.module_utils._probe.records import INSIDE
 
 _FACTS = ("host", "address", "ports", "login", "verdict", "seconds", "findings", "records")
 
@@ -71,7 +72,7 @@ pre {{ overflow-x: auto; padding: 1rem; border: 1px solid var(--line); border-ra
 summary {{ cursor: pointer }}
 </style>
 <h1>{title}</h1>
-<p class="when">{when}, seen from outside as a mail client sees it</p>
+<p class="when">{when}, as a mail client sees it{inside}</p>
 {findings}
 <h2>Services</h2>
 <div class="scroll"><table><tr><th>Part<th>Service<th>State<th>Seen</tr>
@@ -99,6 +100,7 @@ def to_html(result: t.Dict[str, t.Any], when: str, server: str) -> str:
     return _PAGE.format(
         title=_escape(report.headline(result)),
         when=_escape(when),
+        inside=", and as the server sees itself" if any(r["service"] == INSIDE for r in result["records"]) else "",
         findings="\n".join(_finding(finding) for finding in result["findings"]),
         services="\n".join(_row(row.state, row.component, row.label, row.seen) for row in report.rows(result)),
         settings=settings,
@@ -111,7 +113,8 @@ def _finding(finding: t.Dict[str, t.Any]) -> str:
     return (
         f'<div class="finding {finding["verdict"]}">{_escape(finding["component"])}: {_escape(finding["cause"])}\n'
         f"<p>Seen: {_escape(report.seen(finding))}</p>\n"
-        f"<p>Cure: {_escape(finding['cure'])}</p>\n"
+        + "".join(f"<p>{word.capitalize()}: {_escape(text)}</p>\n" for word, text in report.more(finding))
+        + f"<p>Cure: {_escape(finding['cure'])}</p>\n"
         f"<p>More: {_escape(finding['doc'])}</p></div>"
     )
 

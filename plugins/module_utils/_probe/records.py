@@ -10,9 +10,13 @@ import typing as t
 
 from ansible_collections.port587.mail.plugins.module_utils._probe.diagnoses import DIAGNOSES, DOC
 
+#: The service, and the address, of what was seen on the server itself.
+INSIDE = "inside"
+ON_THE_SERVER = "on the server"
+
 
 class Record(t.NamedTuple):
-    """One step of the walk."""
+    """One step of the walk, or one thing that was looked at."""
 
     service: str
     step: str
@@ -24,6 +28,8 @@ class Record(t.NamedTuple):
     diagnosis: str = ""
 
     def endpoint(self) -> str:
+        if self.address == ON_THE_SERVER:
+            return self.address
         return f"[{self.address}]:{self.port}" if ":" in self.address else f"{self.address}:{self.port}"
 
     def to_dict(self) -> t.Dict[str, t.Any]:
@@ -33,6 +39,7 @@ class Record(t.NamedTuple):
             "step": self.step,
             "component": self.component,
             "endpoint": self.endpoint(),
+            "port": self.port,
             "verdict": self.verdict,
             "seen": self.seen,
             "diagnosis": self.diagnosis,
@@ -41,6 +48,22 @@ class Record(t.NamedTuple):
             "doc": DOC + self.diagnosis if known else "",
         }
 
+    @classmethod
+    def from_dict(cls, known: t.Mapping[str, t.Any]) -> "Record":
+        address, port = known["endpoint"], ""
+        if address != ON_THE_SERVER:
+            address, _colon, port = address.rpartition(":")
+        return cls(
+            service=known["service"],
+            step=known["step"],
+            component=known["component"],
+            address=address.strip("[]"),
+            port=int(port or known["port"]),
+            verdict=known["verdict"],
+            seen=known["seen"],
+            diagnosis=known["diagnosis"],
+        )
+
 
 def overall(records: t.Sequence[Record]) -> str:
     verdicts = {record.verdict for record in records}
@@ -48,7 +71,8 @@ def overall(records: t.Sequence[Record]) -> str:
 
 
 def findings(records: t.Sequence[Record]) -> t.List[t.Dict[str, t.Any]]:
-    """What is wrong, the root first. What only follows from something else is not listed."""
+    """What is wrong, the root first. What only follows from something else is not listed, but told there."""
+    records = _with_open_ports(records)
     bad = [record for record in records if record.verdict in ("fail", "warn")]
     root = _root(records)
     if root:
@@ -59,28 +83,73 @@ def findings(records: t.Sequence[Record]) -> t.List[t.Dict[str, t.Any]]:
     merged: t.Dict[str, t.Dict[str, t.Any]] = {}
     for record in sorted(bad, key=lambda record: record.verdict != "fail"):
         found = merged.get(record.diagnosis)
-        if found:
-            if record.endpoint() not in found["endpoints"]:
-                found["endpoints"].append(record.endpoint())
-            continue
-        entry = record.to_dict()
-        entry["endpoints"] = [entry.pop("endpoint")]
-        merged[record.diagnosis] = entry
-    follows = {consequence for diagnosis in merged for consequence in _CONSEQUENCES.get(diagnosis, ())}
-    return [finding for diagnosis, finding in merged.items() if diagnosis not in follows]
+        if found is None:
+            entry = record.to_dict()
+            merged[record.diagnosis] = dict(entry, endpoints=[entry.pop("endpoint")], inside=[], hence=[])
+        elif record.address == ON_THE_SERVER:
+            found["inside"].append(record.seen)
+        elif record.endpoint() not in found["endpoints"]:
+            found["endpoints"].append(record.endpoint())
+    return _without_consequences(merged)
 
+
+def _without_consequences(merged: t.Dict[str, t.Dict[str, t.Any]]) -> t.List[t.Dict[str, t.Any]]:
+    follows = set()
+    for diagnosis, cause in merged.items():
+        for name in _CONSEQUENCES.get(diagnosis, ()):
+            consequence = merged.get(name)
+            if consequence:
+                follows.add(name)
+                cause["hence"].append(consequence["seen"])
+                # a warning that turns out to be why something fails
+                if consequence["verdict"] == "fail":
+                    cause["verdict"] = "fail"
+    left = [finding for diagnosis, finding in merged.items() if diagnosis not in follows]
+    return sorted(left, key=lambda finding: finding["verdict"] != "fail")
+
+
+def _with_open_ports(records: t.Sequence[Record]) -> t.List[Record]:
+    """Where a port is refused from outside that the daemon serves, it is not the daemon that refuses."""
+    served = {record.port for record in records if record.service == INSIDE and record.verdict == "ok" and record.port}
+    closed = ("submission-closed", "smtp-closed", "retrieval-closed", "sieve-closed")
+    return [
+        record._replace(diagnosis="port-rejected", component="network")
+        if record.diagnosis in closed and record.port in served
+        else record
+        for record in records
+    ]
+
+
+_CLOSED = ["submission-closed", "smtp-closed", "retrieval-closed", "sieve-closed"]
+_REFUSED = ["recipient-unknown", "sender-refused", "mail-in-refused", "mail-refused"]
 
 #: What follows from a fault, and is none of its own.
 _CONSEQUENCES = {
     "submission-closed": ["ipv6-silent"],
     "port-filtered": ["ipv6-silent"],
-    "postfix-stopped": ["ipv6-silent"],
+    "port-rejected": ["ipv6-silent"],
+    # Dovecot checks Postfix's logins, takes its mail, and knows whether a mailbox is full
+    "dovecot-stopped": ["login-socket", "delivery-socket", "policy-socket", "server-unreachable"],
+    "dovecot-auth-broken": ["login-socket", "policy-socket", "mail-in-refused"],
+    "postfix-stopped": ["ipv6-silent", "server-unreachable"],
     "server-unreachable": ["ipv6-silent"],
-    "dovecot-stopped": ["login-socket"],
-    # Dovecot also answers Postfix's question whether a mailbox is full
-    "dovecot-auth-broken": ["login-socket", "mail-in-refused"],
+    "loopback-only": [*_CLOSED, "ipv6-silent", "postfix-stopped", "dovecot-stopped", "server-unreachable"],
+    "port-taken": [*_CLOSED, "ipv6-silent", "port-filtered", "service-confused", "service-stalls", "service-dies"],
     # an account that only sends has no mailbox
     "login-not-for-reading": ["recipient-unknown"],
+    "certificate-not-loaded": [
+        "certificate-expired",
+        "certificate-expires-soon",
+        "certificate-wrong-name",
+        "certificate-chain",
+        "certificate-untrusted",
+    ],
+    "table-stale": _REFUSED,
+    "policy-socket": _REFUSED,
+    "disk-full": [*_REFUSED, "not-delivered"],
+    "delivery-socket": ["not-delivered"],
+    "resolver-in-chroot": ["queue-stuck"],
+    "outgoing-25-blocked": ["queue-stuck"],
 }
 
 
@@ -102,9 +171,9 @@ def _root(records: t.Sequence[Record]) -> t.Optional[Root]:
     dovecot_down = len(dovecot) > 1 and all(record.verdict != "ok" for record in dovecot)
     if postfix_down and dovecot_down:
         return "server-unreachable", list(connects.values()), postfix[-1]
-    if postfix_down and not _filtered(postfix):
+    if postfix_down and not _in_between(postfix):
         return "postfix-stopped", postfix, postfix[-1]
-    if dovecot_down and not _filtered(dovecot):
+    if dovecot_down and not _in_between(dovecot):
         return "dovecot-stopped", dovecot, dovecot[0]
     broken = [record for record in records if record.diagnosis == "dovecot-auth-broken"]
     if broken:
@@ -112,5 +181,6 @@ def _root(records: t.Sequence[Record]) -> t.Optional[Root]:
     return None
 
 
-def _filtered(connects: t.List[Record]) -> bool:
-    return any(record.diagnosis in ("port-filtered", "port-25-filtered") for record in connects)
+def _in_between(connects: t.List[Record]) -> bool:
+    """Whether it is not the daemon that keeps clients out."""
+    return any(record.diagnosis in ("port-filtered", "port-25-filtered", "port-rejected") for record in connects)

@@ -11,10 +11,20 @@ import typing as t
 
 from ansible_collections.port587.mail.plugins.module_utils._probe.dns import Dns
 from ansible_collections.port587.mail.plugins.module_utils._probe.probe import WALKS
+from ansible_collections.port587.mail.plugins.module_utils._probe.records import INSIDE, ON_THE_SERVER
 
 _WIDTH = 100
 
-_SERVICES: t.Dict[str, t.Any] = dict([("dns", Dns)], **WALKS)
+
+class Inside:
+    """The line for what was seen on the server itself."""
+
+    COMPONENT = ""
+    LABEL = "inside the server"
+    WELL = "programs, sockets, tables, queue, disks and clock are in order"
+
+
+_SERVICES: t.Dict[str, t.Any] = dict([("dns", Dns)], **WALKS, **{INSIDE: Inside})
 
 
 def sentence(finding: t.Dict[str, t.Any]) -> str:
@@ -26,10 +36,20 @@ def seen(finding: t.Dict[str, t.Any]) -> str:
     """What was seen, and where: the address once, and its ports."""
     ports: t.Dict[str, t.List[str]] = {}
     for endpoint in finding["endpoints"]:
-        address, _sep, port = endpoint.rpartition(":")
+        address, _sep, port = (endpoint, "", "") if endpoint == ON_THE_SERVER else endpoint.rpartition(":")
         ports.setdefault(address, []).append(port)
-    where = "; ".join(f"{address} port {', '.join(numbers)}" for address, numbers in ports.items())
+    where = "; ".join(
+        address if address == ON_THE_SERVER else f"{address} port {', '.join(numbers)}"
+        for address, numbers in ports.items()
+    )
     return f"{finding['seen']} ({where})"
+
+
+def more(finding: t.Dict[str, t.Any]) -> t.List[t.Tuple[str, str]]:
+    """What else is known about it, each with a word for what it is."""
+    parts = [("inside", text) for text in finding.get("inside", ())[:3]]
+    parts += [("hence", text) for text in finding.get("hence", ())[:3]]
+    return parts + ([("log", finding["log"])] if finding.get("log") else [])
 
 
 def headline(result: t.Dict[str, t.Any]) -> str:
@@ -61,6 +81,7 @@ def _finding(finding: t.Dict[str, t.Any]) -> t.List[str]:
     parts = [
         (f"{finding['verdict'].upper()} {finding['component']}", finding["cause"]),
         ("seen", seen(finding)),
+        *more(finding),
         ("cure", finding["cure"]),
         ("more", finding["doc"]),
     ]

@@ -1,0 +1,212 @@
+# Copyright (c) The port587.mail contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
+# Runs on the server: Python 3.6 and the standard library only.
+
+"""What the facts mean: one record per thing that was looked at."""
+
+import typing as t
+
+from ansible_collections.port587.mail.plugins.module_utils._probe.diagnoses import DIAGNOSES
+from ansible_collections.port587.mail.plugins.module_utils._probe.records import INSIDE, ON_THE_SERVER, Record
+
+#: Seconds that a message may wait before somebody should look why. Greylisting takes minutes, a short outage an hour.
+QUEUE_PATIENCE = 4 * 3600
+#: Seconds by which two clocks may differ before certificates and one-time passwords suffer.
+CLOCK_TOLERANCE = 120.0
+#: Share of a disk's space and inodes below which somebody should make room.
+SCARCE = 0.05
+
+#: The part behind each port that is not the MRA's.
+_COMPONENTS = {25: "MTA", 465: "MSA", 587: "MSA", 4190: "MDA"}
+
+_SOCKETS = {"sasl": "login-socket", "lmtp": "delivery-socket", "policy": "policy-socket"}
+
+
+class _Judge:
+    """Collects records."""
+
+    def __init__(self, facts: t.Dict[str, t.Any]) -> None:
+        self.facts = facts
+        self.records: t.List[Record] = []
+
+    def ok(self, step: str, seen: str = "", port: int = 0) -> None:
+        self._record(step, "ok", seen, "", port)
+
+    def fail(self, step: str, diagnosis: str, seen: str, port: int = 0) -> None:
+        self._record(step, "fail", seen, diagnosis, port)
+
+    def warn(self, step: str, diagnosis: str, seen: str) -> None:
+        self._record(step, "warn", seen, diagnosis, 0)
+
+    def _record(self, step: str, verdict: str, seen: str, diagnosis: str, port: int) -> None:
+        component = (DIAGNOSES[diagnosis].component if diagnosis else "") or _COMPONENTS.get(
+            port, "MRA" if port else "MTA"
+        )
+        self.records.append(Record(INSIDE, step, component, ON_THE_SERVER, port, verdict, seen, diagnosis))
+
+    def daemons(self) -> None:
+        for name, state in self.facts["daemons"].items():
+            step = "%s runs" % name
+            if not state["running"]:
+                self.fail(step, name + "-stopped", "%s does not run" % name.capitalize())
+            elif not state["at_boot"]:
+                self.warn(step, "not-at-boot", "%s runs, but is not enabled" % name.capitalize())
+            else:
+                self.ok(step)
+
+    def listeners(self) -> None:
+        ports: t.Dict[int, t.List[t.Dict[str, t.Any]]] = {}
+        for listener in self.facts["listeners"]:
+            ports.setdefault(listener["port"], []).append(listener)
+        for port, there in sorted(ports.items()):
+            step = "listens on %d" % port
+            strangers = [one["program"] for one in there if not one["ours"]]
+            if strangers:
+                self.fail(step, "port-taken", "port %d is held by %s" % (port, strangers[0]), port)
+            elif all(one["loopback"] for one in there):
+                self.fail(
+                    step, "loopback-only", "%s listens on port %d of 127.0.0.1 only" % (_program(port), port), port
+                )
+            else:
+                self.ok(step, _program(port), port)
+
+    def sockets(self) -> None:
+        for one in self.facts.get("sockets", ()):
+            step = "socket %s" % one["protocol"]
+            if one["trouble"]:
+                seen = "%s, and %s: %s" % (one["setting"], one["path"], one["trouble"])
+                self.fail(step, _SOCKETS[one["protocol"]], seen)
+            else:
+                self.ok(step, one["path"])
+
+    def tables(self) -> None:
+        known = self.facts.get("tables", ())
+        for one in known:
+            if one["trouble"].endswith("does not exist"):
+                self.fail("tables", "lookup-failed", one["trouble"])
+            elif one["trouble"]:
+                self.warn("tables", "table-stale", one["trouble"])
+        if known and not any(one["trouble"] for one in known):
+            self.ok("tables", "%d, all compiled" % len(known))
+
+    def certificates(self) -> None:
+        for one in self.facts["certificates"].values():
+            step = "certificate on %d" % one["port"]
+            if one["other"]:
+                seen = "port %d does not serve what is in %s" % (one["port"], one["file"])
+                self.fail(step, "certificate-not-loaded", seen, one["port"])
+            elif one["other"] is not None:
+                self.ok(step, one["file"])
+
+    def queue(self) -> None:
+        queue = self.facts.get("queue")
+        if queue is None:
+            return
+        reasons = queue["reasons"]
+        seen = "%d waiting, the oldest for %s" % (queue["messages"], _duration(queue["oldest"]))
+        if reasons:
+            seen += "; %d because of: %s" % (reasons[0]["count"], reasons[0]["reason"])
+        blocked = [one for one in reasons if "timed out" in one["reason"] and "]:25:" in one["reason"]]
+        stale = self._stale_resolver()
+        if stale and any(_is_lookup(one["reason"]) for one in reasons):
+            self.fail("queue", "resolver-in-chroot", "%s; %s" % (stale, seen))
+        elif blocked and len(blocked) == len(reasons) and not queue.get("sent"):
+            self.fail("queue", "outgoing-25-blocked", seen)
+        elif queue["oldest"] > QUEUE_PATIENCE:
+            self.warn("queue", "queue-stuck", seen)
+        else:
+            self.ok("queue", seen if queue["messages"] else "empty")
+
+    def resolver(self) -> None:
+        stale = self._stale_resolver()
+        if stale and not any(record.diagnosis == "resolver-in-chroot" for record in self.records):
+            self.warn("resolver", "resolver-in-chroot", stale)
+        elif not stale:
+            self.ok("resolver")
+
+    def _stale_resolver(self) -> str:
+        resolver = self.facts.get("resolver")
+        if not resolver or not resolver["chroot"] or resolver["seen"] == resolver["real"]:
+            return ""
+        seen, real = (", ".join(lines) or "nothing" for lines in (resolver["seen"], resolver["real"]))
+        return "Postfix's copy of resolv.conf says %s, the server's says %s" % (seen, real)
+
+    def disks(self) -> None:
+        # smtpd(8) takes nothing where less is free than one and a half of the largest message
+        needed = 1.5 * self.facts.get("message_size_limit", 0)
+        scarce = False
+        for path, disk in self.facts["disks"].items():
+            seen = "%s: %d MB of %d MB free" % (path, disk["free"] // 10**6, disk["size"] // 10**6)
+            if disk["inodes"] < SCARCE:
+                seen = "%s: %.1f %% of its inodes free" % (path, 100 * disk["inodes"])
+            if disk["free"] < needed or not disk["inodes"]:
+                self.fail("disk", "disk-full", seen)
+            elif disk["share"] < SCARCE or disk["inodes"] < SCARCE:
+                self.warn("disk", "disk-nearly-full", seen)
+            else:
+                continue
+            scarce = True
+        if not scarce:
+            self.ok("disk")
+
+    def memory(self) -> None:
+        killed = self.facts["killed"]
+        if killed:
+            self.warn("memory", "memory-short", "killed within the last day: %s" % ", ".join(sorted(set(killed))))
+        else:
+            self.ok("memory")
+
+    def mailboxes(self) -> None:
+        mailboxes = self.facts.get("mailboxes")
+        if mailboxes is None:
+            return
+        for one in mailboxes["foreign"]:
+            seen = "%s belongs to %s and not to %s" % (one["path"], one["owner"], one["wanted"])
+            self.fail("mailboxes", "mailbox-unreadable", seen)
+        if not mailboxes["foreign"]:
+            self.ok("mailboxes", mailboxes["path"])
+
+    def clock(self, controller: t.Optional[float]) -> None:
+        if controller is None:
+            return
+        ahead = self.facts["time"] - controller
+        if abs(ahead) > CLOCK_TOLERANCE:
+            seen = "the server is %.0f s %s" % (abs(ahead), "ahead" if ahead > 0 else "behind")
+            self.fail("clock", "clock-wrong", seen)
+        else:
+            self.ok("clock")
+
+
+def judge(facts: t.Dict[str, t.Any], controller: t.Optional[float] = None) -> t.List[Record]:
+    """The records of what :func:`look` has seen. ``controller``: the time there, in seconds since the epoch."""
+    judging = _Judge(facts)
+    judging.daemons()
+    judging.listeners()
+    judging.sockets()
+    judging.tables()
+    judging.certificates()
+    judging.queue()
+    judging.resolver()
+    judging.disks()
+    judging.memory()
+    judging.mailboxes()
+    judging.clock(controller)
+    return judging.records
+
+
+def _program(port: int) -> str:
+    return "Postfix" if port in (25, 465, 587) else "Dovecot"
+
+
+def _is_lookup(reason: str) -> bool:
+    return "Host or domain name not found" in reason or "Name service error" in reason
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 120:
+        return "%d s" % seconds
+    if seconds < 7200:
+        return "%d min" % (seconds // 60)
+    return "%d h" % (seconds // 3600)

@@ -1,0 +1,52 @@
+# Copyright (c) The port587.mail contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
+# Runs on the controller.
+
+"""What was seen from outside, from inside and in DNS, as one result."""
+
+import re
+import typing as t
+
+from ansible_collections.port587.mail.plugins.module_utils._probe.records import Record, findings, overall
+
+#: Seconds before the last line of the log in which a walk into the server leaves its traces there.
+RECENT = 60.0
+
+#: The server's own words on a fault: what a line of the log has to say to be about it.
+_WORDS = {
+    "postfix-stopped": r"fatal",
+    "dovecot-stopped": r"Fatal|Error",
+    "dovecot-auth-broken": r"auth: (Fatal|Error)",
+    "service-dies": r"fatal|panic",
+    "service-stalls": r"fatal|throttling",
+    "tls-broken": r"TLS|SSL|certificate|chain file|private key",
+    "login-socket": r"SASL",
+    "login-refused": r"authentication fail|password|auth failed|unknown user",
+    "lookup-failed": r"lookup error|unknown smtpd restriction|open database|lookup table|table lookup",
+    "disk-full": r"[Nn]o space|insufficient|not enough free space",
+    "not-delivered": r"lmtp|sieve",
+    "delivery-socket": r"lmtp",
+    "policy-socket": r"policy|access table|connect to",
+    "mailbox-unreadable": r"[Pp]ermission denied|chdir|Initialization failed|mkdir",
+    "mail-refused": r"warning|error",
+}
+
+
+def join(result: t.Dict[str, t.Any], also: t.Sequence[t.Dict[str, t.Any]]) -> t.Dict[str, t.Any]:
+    """What :mod:`probe` returned together with what other modules did that look at the same server."""
+    known = [record for one in (result, *also) for record in one.get("records", ())]
+    records = [Record.from_dict(record) for record in known]
+    log = [line for one in also for line in one.get("log", ())]
+    found = [dict(finding, log=_words(finding["diagnosis"], log)) for finding in findings(records)]
+    return dict(result, records=known, findings=found, verdict=overall(records))
+
+
+def _words(diagnosis: str, log: t.Sequence[t.Dict[str, t.Any]]) -> str:
+    """The last line of the server's log on this fault. What ended a program counts more than a warning."""
+    about = [line for line in log if diagnosis in _WORDS and re.search(_WORDS[diagnosis], line["text"])]
+    # what the walk itself has caused, if there is any
+    recent = [line for line in about if line["time"] > log[-1]["time"] - RECENT] or about
+    last = [line for line in recent if re.search(r"fatal|panic", line["text"], re.IGNORECASE)] or recent
+    return "{program}: {text}".format(**last[-1])[:300] if last else ""

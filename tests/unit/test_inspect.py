@@ -1,0 +1,287 @@
+# Copyright (c) The port587.mail contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a mail server looks like from inside, and how that explains what is seen from outside."""
+
+import copy
+import json
+import os
+import typing as t
+
+import pytest
+from ansible_collections.port587.mail.plugins.module_utils._inspect import look
+from ansible_collections.port587.mail.plugins.module_utils._inspect.judge import judge
+from ansible_collections.port587.mail.plugins.module_utils._probe.join import join
+from ansible_collections.port587.mail.plugins.module_utils._probe.records import Record
+
+HEALTHY: t.Dict[str, t.Any] = {
+    "time": 1000.0,
+    "daemons": {"postfix": {"running": True, "at_boot": True}, "dovecot": {"running": True, "at_boot": True}},
+    "listeners": [
+        {"port": port, "loopback": False, "program": "master (pid 9)", "ours": True} for port in (25, 465, 587, 993)
+    ],
+    "message_size_limit": 50_000_000,
+    "tables": [{"path": "/etc/aliases", "trouble": ""}],
+    "queue": {"messages": 0, "oldest": 0, "reasons": []},
+    "resolver": {"chroot": True, "seen": ["192.0.2.53"], "real": ["192.0.2.53"]},
+    "sockets": [
+        {"protocol": "sasl", "path": "/q/private/auth", "setting": "smtpd_sasl_path = private/auth", "trouble": ""}
+    ],
+    "mailboxes": {"path": "/var/vmail", "foreign": []},
+    "disks": {"/": {"free": 5 * 10**9, "share": 0.5, "inodes": 0.9, "size": 10**10}},
+    "certificates": {"imaps": {"file": "/c.pem", "port": 993, "other": False}},
+    "killed": [],
+}
+TIMED_OUT = "connect to mx.example.org[192.0.2.1]:25: Connection timed out"
+NO_NAME = "Host or domain name not found. Name service error for name=example.org type=MX: Host not found, try again"
+
+
+def found(change: t.Dict[str, t.Any], controller: t.Optional[float] = None) -> t.List[t.Tuple[str, str, str]]:
+    records = judge({**copy.deepcopy(HEALTHY), **change}, controller)
+    return [(one.verdict, one.component, one.diagnosis) for one in records if one.verdict != "ok"]
+
+
+def test_a_healthy_server_has_nothing_to_say() -> None:
+    assert found({}, 1000.0) == []
+    assert found({"queue": {"messages": 3, "oldest": 600, "reasons": [{"reason": "greylisted", "count": 3}]}}) == []
+
+
+def test_a_server_with_nothing_of_mail_is_no_error() -> None:
+    nothing = {"time": 0.0, "daemons": {}, "listeners": [], "disks": {}, "certificates": {}, "killed": []}
+    assert [one.verdict for one in judge(nothing)] == ["ok"] * 3
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ({"daemons": {"postfix": {"running": False, "at_boot": True}}}, ("fail", "MTA", "postfix-stopped")),
+        ({"daemons": {"dovecot": {"running": True, "at_boot": False}}}, ("warn", "MTA", "not-at-boot")),
+        (
+            {"listeners": [{"port": 587, "loopback": False, "program": "exim4 (pid 7)", "ours": False}]},
+            ("fail", "MSA", "port-taken"),
+        ),
+        (
+            {"listeners": [{"port": 25, "loopback": True, "program": "master (pid 9)", "ours": True}]},
+            ("fail", "MTA", "loopback-only"),
+        ),
+        (
+            {"sockets": [{"protocol": "sasl", "path": "/q/a", "setting": "x = a", "trouble": "does not exist"}]},
+            ("fail", "MSA", "login-socket"),
+        ),
+        (
+            {"sockets": [{"protocol": "lmtp", "path": "/q/a", "setting": "x = a", "trouble": "does not exist"}]},
+            ("fail", "MDA", "delivery-socket"),
+        ),
+        (
+            {"sockets": [{"protocol": "policy", "path": "/q/a", "setting": "x = a", "trouble": "does not exist"}]},
+            ("fail", "MTA", "policy-socket"),
+        ),
+        ({"tables": [{"path": "/a", "trouble": "/a.db does not exist"}]}, ("fail", "MTA", "lookup-failed")),
+        ({"tables": [{"path": "/a", "trouble": "/a was changed at 12:00, ..."}]}, ("warn", "MTA", "table-stale")),
+        (
+            {"certificates": {"imaps": {"file": "/c.pem", "port": 993, "other": True}}},
+            ("fail", "MRA", "certificate-not-loaded"),
+        ),
+        (
+            {"queue": {"messages": 1, "oldest": 5 * 3600, "reasons": [{"reason": "so", "count": 1}]}},
+            ("warn", "MTA", "queue-stuck"),
+        ),
+        (
+            {"queue": {"messages": 1, "oldest": 60, "reasons": [{"reason": TIMED_OUT, "count": 1}], "sent": False}},
+            ("fail", "network", "outgoing-25-blocked"),
+        ),
+        (
+            {
+                "resolver": {"chroot": True, "seen": ["127.0.0.9"], "real": ["192.0.2.53"]},
+                "queue": {"messages": 1, "oldest": 60, "reasons": [{"reason": NO_NAME, "count": 1}]},
+            },
+            ("fail", "MTA", "resolver-in-chroot"),
+        ),
+        (
+            {"resolver": {"chroot": True, "seen": [], "real": ["192.0.2.53"]}},
+            ("warn", "MTA", "resolver-in-chroot"),
+        ),
+        # less than one and a half of the largest message
+        ({"disks": {"/": {"free": 70_000_000, "share": 0.5, "inodes": 1.0, "size": 10**8}}}, ("fail", "", "disk-full")),
+        (
+            {"disks": {"/": {"free": 4 * 10**8, "share": 0.04, "inodes": 1.0, "size": 10**10}}},
+            ("warn", "MDA", "disk-nearly-full"),
+        ),
+        (
+            {"disks": {"/": {"free": 4 * 10**9, "share": 0.4, "inodes": 0.01, "size": 10**10}}},
+            ("warn", "MDA", "disk-nearly-full"),
+        ),
+        ({"killed": ["imap"]}, ("warn", "MDA", "memory-short")),
+        (
+            {"mailboxes": {"path": "/v", "foreign": [{"path": "/v/d/u", "owner": "root", "wanted": "vmail"}]}},
+            ("fail", "MRA", "mailbox-unreadable"),
+        ),
+    ],
+    ids=lambda value: value[2] if isinstance(value, tuple) else "",
+)
+def test_one_thing_wrong(change: t.Dict[str, t.Any], expected: t.Tuple[str, str, str]) -> None:
+    verdict, component, diagnosis = expected
+    assert found(change) == [(verdict, component or "MTA", diagnosis)]
+
+
+def test_one_server_that_does_not_answer_is_no_blocked_port() -> None:
+    queue = {"messages": 1, "oldest": 60, "reasons": [{"reason": TIMED_OUT, "count": 1}], "sent": True}
+    assert found({"queue": queue}) == []
+    queue = {"messages": 2, "oldest": 60, "reasons": [{"reason": reason, "count": 1} for reason in (TIMED_OUT, "450")]}
+    assert found({"queue": queue}) == []
+
+
+def test_clocks_are_compared_if_there_are_two() -> None:
+    assert found({}, 500.0) == [("fail", "MTA", "clock-wrong")]
+    assert found({}) == []
+
+
+# -- looking ------------------------------------------------------------------------------------------------------
+
+TCP = """  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode
+   0: 0100007F:0019 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 11 1 0 100 0 0 10 0
+   1: 00000000:024B 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 12 1 0 100 0 0 10 0
+   2: 0100007F:024B 0100007F:9999 01 00000000:00000000 00:00000000 00000000     0        0 13 1 0 100 0 0 10 0
+"""
+TCP6 = """  sl  local_address rem_address st tx_queue rx_queue tr tm->when retrnsmt uid timeout inode
+   0: 00000000000000000000000000000000:0019 00000000000000000000000000000000:0000 0A 0:0 0:0 0 0 0 21 1 0
+   1: 00000000000000000000000001000000:024B 00000000000000000000000000000000:0000 0A 0:0 0:0 0 0 0 22 1 0
+"""
+
+
+def test_listeners() -> None:
+    assert look.parse_listeners(TCP) == {"11": (25, True), "12": (587, False)}
+    assert look.parse_listeners(TCP6) == {"21": (25, False), "22": (587, True)}
+
+
+def test_services_with_their_settings() -> None:
+    master = "smtp       inet  n       -       y       -       -       smtpd\n465 inet n - n - - smtpd -o a=b\n"
+    overrides = "465/inet/smtpd_tls_wrappermode = yes\n465/inet/smtpd_sasl_path = private/auth\n"
+    smtp, submissions = look.parse_services(master, overrides)
+    assert (smtp.chroot, smtp.settings, submissions.chroot) == (True, {}, False)
+    assert submissions.settings == {"smtpd_tls_wrappermode": "yes", "smtpd_sasl_path": "private/auth"}
+    assert look.parse_services("smtp inet n - - - - smtpd\n", "", chroot_by_default=True)[0].chroot
+
+
+@pytest.mark.parametrize(
+    ("written", "chroot", "path"),
+    [
+        ("private/auth", True, "/q/private/auth"),
+        ("private/auth", False, "/q/private/auth"),
+        ("/q/private/auth", False, "/q/private/auth"),
+        # the classic mistake
+        ("/q/private/auth", True, "/q/q/private/auth"),
+    ],
+)
+def test_a_socket_is_looked_for_where_postfix_does(written: str, chroot: bool, path: str) -> None:
+    assert look.socket_path(written, "/q", chroot) == path
+
+
+def test_the_queue_without_addresses() -> None:
+    entry = {
+        "queue_name": "deferred",
+        "arrival_time": 400,
+        "sender": "eve@example.com",
+        "recipients": [{"address": "x@example.org", "delay_reason": TIMED_OUT}],
+    }
+    facts = look.parse_queue(
+        json.dumps(entry) + "\n" + json.dumps(dict(entry, arrival_time=900)) + "\nnonsense\n", 1000
+    )
+    assert facts == {"messages": 2, "oldest": 600, "reasons": [{"reason": TIMED_OUT, "count": 2}]}
+
+
+def test_tables(tmp_path: t.Any) -> None:
+    text, compiled = tmp_path / "map", tmp_path / "map.db"
+    assert "does not exist" in look._table_trouble(str(text), str(compiled))
+    compiled.write_text("")
+    assert look._table_trouble(str(text), str(compiled)) == ""
+    text.write_text("")
+    os.utime(str(text), (1, 1))
+    assert look._table_trouble(str(text), str(compiled)) == ""
+    os.utime(str(compiled), (0, 0))
+    assert "was changed" in look._table_trouble(str(text), str(compiled))
+
+
+@pytest.mark.parametrize(
+    ("configuration", "path"),
+    [
+        ("ssl_cert = </etc/c.pem\nssl_key = # hidden", "/etc/c.pem"),
+        ("ssl_server {\n  cert_file = /etc/c.pem\n  key_file = /etc/k.pem\n}", "/etc/c.pem"),
+        ("ssl_server_cert_file = /etc/c.pem", "/etc/c.pem"),
+        ("ssl = no", None),
+    ],
+)
+def test_dovecots_certificate(configuration: str, path: t.Optional[str]) -> None:
+    assert look.dovecot_certificate(configuration) == path
+
+
+def test_log_lines() -> None:
+    rows = [
+        {"__REALTIME_TIMESTAMP": "1000000", "SYSLOG_IDENTIFIER": "postfix/smtpd", "MESSAGE": "fatal: so"},
+        {"__REALTIME_TIMESTAMP": "2000000", "SYSLOG_IDENTIFIER": "x", "MESSAGE": [255, 254]},
+    ]
+    lines = look.parse_log("\n".join(json.dumps(row) for row in rows))
+    assert lines == [{"time": 1.0, "program": "postfix/smtpd", "text": "fatal: so"}]
+
+
+# -- joined with what is seen from outside ------------------------------------------------------------------------
+
+
+def outside(*records: Record) -> t.Dict[str, t.Any]:
+    return {"records": [record.to_dict() for record in records], "findings": [], "verdict": "?"}
+
+
+def connect(service: str, port: int, diagnosis: str = "") -> Record:
+    verdict = "fail" if diagnosis else "ok"
+    return Record(service, "connect", "MSA", "192.0.2.1", port, verdict, "connection refused", diagnosis)
+
+
+def joined(change: t.Dict[str, t.Any], *records: Record, log: t.Sequence[t.Any] = ()) -> t.List[t.Dict[str, t.Any]]:
+    inside = [record.to_dict() for record in judge({**copy.deepcopy(HEALTHY), **change})]
+    findings: t.List[t.Dict[str, t.Any]] = join(outside(*records), [{"records": inside, "log": log}])["findings"]
+    return findings
+
+
+def test_what_the_server_serves_is_rejected_by_somebody_else() -> None:
+    (finding,) = joined({}, connect("submission", 587, "submission-closed"))
+    assert (finding["component"], finding["diagnosis"]) == ("network", "port-rejected")
+
+
+def test_what_nobody_listens_on_is_closed() -> None:
+    (finding,) = joined({"listeners": []}, connect("submission", 587, "submission-closed"))
+    assert (finding["component"], finding["diagnosis"]) == ("MSA", "submission-closed")
+
+
+def test_a_warning_from_inside_that_explains_a_failure_is_one() -> None:
+    refused = Record("submission", "RCPT", "MSA", "192.0.2.1", 587, "fail", "550 5.1.1 unknown", "recipient-unknown")
+    stale = {"tables": [{"path": "/a", "trouble": "/a was changed at 12:00, after it was compiled"}]}
+    (finding,) = joined(stale, refused)
+    assert (finding["verdict"], finding["diagnosis"], finding["hence"]) == (
+        "fail",
+        "table-stale",
+        ["550 5.1.1 unknown"],
+    )
+
+
+def test_seen_from_both_sides_it_is_one_finding() -> None:
+    dies = Record("submission", "EHLO", "MSA", "192.0.2.1", 587, "fail", "connection closed", "login-socket")
+    gone = {"sockets": [{"protocol": "sasl", "path": "/q/a", "setting": "x = a", "trouble": "does not exist"}]}
+    (finding,) = joined(gone, dies)
+    assert finding["endpoints"] == ["192.0.2.1:587"]
+    assert finding["inside"] == ["x = a, and /q/a: does not exist"]
+
+
+def test_the_servers_own_words() -> None:
+    dies = Record("submission", "EHLO", "MSA", "192.0.2.1", 587, "fail", "connection closed", "login-socket")
+    log = [
+        {"time": 10.0, "program": "postfix/smtpd", "text": "fatal: no SASL authentication mechanisms"},
+        {"time": 500.0, "program": "postfix/smtpd", "text": "warning: SASL: Connect to private/auth failed"},
+        {"time": 501.0, "program": "postfix/smtpd", "text": "warning: something else"},
+    ]
+    (finding,) = joined({}, dies, log=log)
+    assert finding["log"] == "postfix/smtpd: warning: SASL: Connect to private/auth failed"
+
+
+def test_a_host_that_nobody_could_look_into_is_judged_from_outside() -> None:
+    closed = connect("submission", 587, "submission-closed")
+    (finding,) = join(outside(closed), [{"skipped": True}, {"unreachable": True}])["findings"]
+    assert finding["diagnosis"] == "submission-closed"
