@@ -4,7 +4,8 @@
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 # Runs on the server: Python 3.6 and the standard library only.
 
-"""Postfix and Dovecot as a transaction sees them: how to check a tree that is not live yet, and how to take it over.
+"""Postfix, Dovecot and nginx as a transaction sees them: how to check a tree that is not live yet, and how to take it
+over.
 
 The daemons' own checkers accept much that later leaves a port silent: wrong booleans, TLS levels and restriction words,
 port names nobody knows, tables and keys that are not there. What they let through is looked up here.
@@ -30,6 +31,7 @@ from ansible_collections.port587.mail.plugins.module_utils._tree import (
     Daemon,
     File,
     Problem,
+    ProofError,
     TransactionError,
     View,
     compiled_path,
@@ -563,9 +565,136 @@ def key_pair_trouble(paths: t.Sequence[str], view: View) -> t.Optional[str]:
     return None
 
 
+# -- nginx --------------------------------------------------------------------------------------------------------
+
+_LISTEN = re.compile(rb"^\s*listen\s+(?:\S*:)?(\d+)", re.MULTILINE)
+
+#: "nginx: [emerg] ...", and what it logs: "2026/11/02 10:00:00 [emerg] 123#123: ..."
+_NGINX_SAYS = re.compile(r"^(?:nginx:|\S+ \S+) \[(\w+)\] (?:\d+#\d+: )?(.*)", re.MULTILINE)
+
+
+class Nginx(SystemdDaemon):
+    """It may serve sites of others, too: their files are part of what is checked, and are not written."""
+
+    name = "nginx"
+    executable = "nginx"
+    directory = "/etc/nginx"
+    error_log = "/var/log/nginx/error.log"
+    pid_file = "/run/nginx.pid"
+
+    def needs_restart(self, view: View) -> bool:
+        """Between one address and all of them: the new socket can't be bound while the old one is."""
+        return any(
+            re.findall(rb"^\s*listen .*", new.content, re.MULTILINE)
+            != re.findall(rb"^\s*listen .*", view.before(path) or new.content, re.MULTILINE)
+            for path, new in self._own(view)
+        )
+
+    def reload(self) -> None:
+        before = self._workers()
+        self._systemctl("reload")
+        # that was a signal; until other processes serve, the old ones would pass every proof
+        end = time.time() + 5
+        while time.time() < end:
+            after = self._workers()
+            if after and not after & before:
+                return
+            time.sleep(0.05)
+        raise ProofError("nginx goes on with its old configuration")
+
+    def _workers(self) -> t.Set[int]:
+        """The processes that take connections. One that is told to end says so in its title."""
+        master = (read_file(self.pid_file) or b"").strip().decode()
+        workers = set()
+        for pid in (name for name in os.listdir("/proc") if name.isdigit()):
+            # gone meanwhile
+            with contextlib.suppress(ProcessLookupError, IndexError):
+                title = (read_file("/proc/%s/cmdline" % pid) or b"").rstrip(b"\0 ")
+                if title == b"nginx: worker process" and _parent(pid) == master:
+                    workers.add(int(pid))
+        return workers
+
+    def validate(self, view: View) -> t.List[Problem]:
+        with temporary_directory() as directory:
+            tree = os.path.join(directory, "nginx")
+            self._lay_out(tree, view)
+            code, out, err = run_command(["nginx", "-t", "-c", os.path.join(tree, "nginx.conf")])
+        lines = _NGINX_SAYS.findall((err + out).replace(tree, self.directory))
+        problems = [self._problem(text) for level, text in lines if code and level != "warn"]
+        # only a warning, but then somebody else's site answers for the name
+        mine = b"\n".join(new.content for _path, new in self._own(view)).decode("utf-8", "replace")
+        for name in re.findall(r'conflicting server name "(.+?)"', "\n".join(text for _level, text in lines)):
+            if re.search(r"[\s;]%s[\s;]" % re.escape(name), mine):
+                problems.append(Problem(self.directory, "another site has the server_name %s already" % name))
+        if code and not problems:
+            problems.append(Problem(self.directory, "nginx -t ends with %d" % code))
+        return problems or self._look_up(view)
+
+    def _lay_out(self, tree: str, view: View) -> None:
+        """All of /etc/nginx as it will be, in another place: what includes are named there, too."""
+        if os.path.isdir(self.directory):
+            shutil.copytree(self.directory, tree, ignore_dangling_symlinks=True)
+        for path, new in self._own(view):
+            copy = path.replace(self.directory, tree, 1)
+            os.makedirs(os.path.dirname(copy), exist_ok=True)
+            with open(copy, "wb") as handle:
+                handle.write(new.content)
+        for path in view.removed:
+            if path.startswith(self.directory + "/"):
+                os.unlink(path.replace(self.directory, tree, 1))
+        for folder, _folders, names in os.walk(tree):
+            for name in names:
+                path = os.path.join(folder, name)
+                content = read_file(path) or b""
+                elsewhere = content.replace(self.directory.encode() + b"/", tree.encode() + b"/")
+                if elsewhere != content:
+                    with open(path, "wb") as handle:
+                        handle.write(elsewhere)
+
+    @staticmethod
+    def _problem(text: str) -> Problem:
+        found = re.match(r"(.*) in (/\S+):(\d+)$", text)
+        if found:
+            return Problem(found.group(2), found.group(1), int(found.group(3)))
+        # 'cannot load certificate "/x": BIO_new_file() failed (... No such file or directory ...)'
+        named = re.search(r'"(/[^"]+)".*No such file', text)
+        return Problem(Nginx.directory, text, absent=named.group(1) if named else None)
+
+    def _own(self, view: View) -> t.List[t.Tuple[str, File]]:
+        return [(path, new) for path, new in view.files.items() if path.startswith(self.directory + "/")]
+
+    def _look_up(self, view: View) -> t.List[Problem]:
+        """nginx -t lets a port pass that another program has."""
+        live = run_command(["nginx", "-T"])[1].encode() if self.running() else b""
+        served = set(_LISTEN.findall(live))
+        return [
+            Problem(path, "another program listens on port %d" % int(port))
+            for path, new in self._own(view)
+            for port in sorted(set(_LISTEN.findall(new.content)) - served, key=int)
+            if _is_taken(int(port))
+        ]
+
+    def complaints_since(self, moment: float) -> t.List[str]:
+        # a reload goes on with the old configuration where it can't have the new one; the next start would not
+        return [line for line in self.words_since(moment) if "[emerg]" in line]
+
+    def words_since(self, moment: float) -> t.List[str]:
+        """From its own log, and what it says to systemd before it has opened that."""
+        first = time.strftime("%Y/%m/%d %H:%M:%S", time.localtime(moment))
+        log = (read_file(self.error_log) or b"")[-65536:].decode("utf-8", "replace")
+        argv = ["journalctl", "--quiet", "--no-pager", "--output=cat", "--since=@%.6f" % moment, "--unit=nginx"]
+        said = [line for line in log.splitlines() if line >= first] + run_command(argv)[1].splitlines()
+        return [line for line in said if re.search(r"\[(emerg|alert|crit)\]", line)]
+
+
+def _parent(pid: str) -> str:
+    # after the name, which may have blanks and parentheses: state, parent
+    return (read_file("/proc/%s/stat" % pid) or b"").decode("utf-8", "replace").rpartition(")")[2].split()[1]
+
+
 # -- by name ------------------------------------------------------------------------------------------------------
 
-_DAEMONS = {"postfix": Postfix, "dovecot": Dovecot}  # type: t.Dict[str, t.Type[SystemdDaemon]]
+_DAEMONS = {"postfix": Postfix, "dovecot": Dovecot, "nginx": Nginx}  # type: t.Dict[str, t.Type[SystemdDaemon]]
 
 
 def daemon(name: str) -> Daemon:

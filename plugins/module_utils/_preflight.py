@@ -25,6 +25,8 @@ MEMORY_WITHOUT_SWAP = 900 * MIB
 DISK_NEEDED = GIB
 CLOCK_TOLERANCE = 120.0
 PORTS = (25, 110, 143, 465, 587, 993, 995, 4190)
+# Where mail clients ask how to configure themselves, and certificate authorities whose name it is.
+WEB_PORTS = (80, 443)
 
 # Postfix and Dovecot, by what they run and, where that can't be seen, by their unit (postfix@-.service as well).
 OUR_PROGRAMS = (
@@ -35,6 +37,8 @@ OUR_PROGRAMS = (
     "/usr/libexec/dovecot/",
 )
 OUR_UNITS = ("postfix.", "postfix@", "dovecot.")
+# It may well have been there before, with other sites.
+WEB_PROGRAM, WEB_UNIT = "/usr/sbin/nginx", "nginx."
 WRITTEN_TO = ("/", "/etc", "/usr", "/var")
 PACKAGE_LOCKS = ("/var/lib/dpkg/lock-frontend", "/var/lib/dpkg/lock", "/var/lib/apt/lists/lock")
 
@@ -56,7 +60,9 @@ class Process(t.NamedTuple):
     def __str__(self) -> str:
         return f"{self.name} (pid {self.pid}{', ' + self.unit if self.unit else ''})"
 
-    def is_ours(self) -> bool:
+    def is_ours(self, port: int) -> bool:
+        if port in WEB_PORTS:
+            return self.program == WEB_PROGRAM or self.unit.startswith(WEB_UNIT)
         return self.program.startswith(OUR_PROGRAMS) or self.unit.startswith(OUR_UNITS)
 
 
@@ -100,10 +106,10 @@ def check_systemd(booted: bool) -> Finding:
     )
 
 
-def check_ports(listening: t.Iterable[t.Tuple[int, Holders]]) -> Finding:
+def check_ports(listening: t.Iterable[t.Tuple[int, Holders]], web: bool = False) -> Finding:
     others: t.Dict[Holders, t.List[int]] = {}
     for port, processes in sorted(set(listening)):  # a set, for most listen on IPv4 and on IPv6
-        if not any(process.is_ours() for process in processes):
+        if not any(process.is_ours(port) for process in processes):
             others.setdefault(processes, []).append(port)
     seen = [
         f"{' or '.join(map(str, processes)) or 'a program outside this container'} listens on {_words(ports)}"
@@ -113,11 +119,13 @@ def check_ports(listening: t.Iterable[t.Tuple[int, Holders]]) -> Finding:
     cures = [f"systemctl disable --now {' '.join(units)}"] if units else []
     if any(len(processes) != 1 or not processes[0].unit for processes in others):
         cures.append("stop the program, and whatever starts it")
+    if any(port in WEB_PORTS for ports in others.values() for port in ports):
+        cures.append("or do without the web server: `mail_autoconfig: false`")
     return _finding(
         "ports",
         not others,
         "; ".join(seen) or "no other program on them",
-        f"nobody but Postfix and Dovecot on {_words(PORTS)}",
+        f"nobody but Postfix and Dovecot on {_words(PORTS)}" + (f", but nginx on {_words(WEB_PORTS)}" if web else ""),
         "; ".join(cures),
     )
 
@@ -391,11 +399,11 @@ def holders(root: str, targets: t.Iterable[str]) -> t.Dict[str, Holders]:
     return found
 
 
-def listeners(root: str) -> t.List[t.Tuple[int, Holders]]:
+def listeners(root: str, ports: t.Sequence[int]) -> t.List[t.Tuple[int, Holders]]:
     sockets: t.Dict[str, int] = {}
     for table in ("tcp", "tcp6"):
         sockets.update(parse_listening(_read(f"{root}proc/net/{table}")))
-    wanted = {f"socket:[{inode}]": port for inode, port in sockets.items() if port in PORTS}
+    wanted = {f"socket:[{inode}]": port for inode, port in sockets.items() if port in ports}
     seen = holders(root, wanted) if wanted else {}
     return [(port, seen[target]) for target, port in wanted.items()]
 
@@ -457,6 +465,7 @@ def examine(
     mail_hosts: t.List[str],
     controller_time: t.Optional[float],
     skip: t.List[str],
+    web: bool = False,
     root: str = "/",
 ) -> t.List[Finding]:
     """All findings, in the order of CHECKS. A check that is skipped does not look either."""
@@ -466,7 +475,7 @@ def examine(
         "release": lambda: check_release(_read(f"{root}etc/os-release") or _read(f"{root}usr/lib/os-release")),
         # The test that sd_booted(3) makes.
         "systemd": lambda: check_systemd(os.path.isdir(f"{root}run/systemd/system")),
-        "ports": lambda: check_ports(listeners(root)),
+        "ports": lambda: check_ports(listeners(root, PORTS + (WEB_PORTS if web else ())), web),
         "memory": lambda: check_memory(amount),
         "disk": lambda: check_disk(free_space(("/", "/var"))),
         "writable": lambda: check_writable(read_only(WRITTEN_TO)),

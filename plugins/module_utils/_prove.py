@@ -31,9 +31,11 @@ DEADLINE = 20.0
 class Proof(t.NamedTuple):
     """One thing to try.
 
-    ``protocol``: smtp, imap, pop3, sieve (on ``port``) or sasl, lmtp, policy (on the socket ``path``, as ``user``).
+    ``protocol``: smtp, imap, pop3, sieve, http (on ``port``) or sasl, lmtp, policy (on the socket ``path``, as
+    ``user``).
     ``tls``: implicit, starttls or none. ``auth``: AUTH has to be offered (True) or must not be (False).
     ``recipient``: the address to name in RCPT; ``answer``: accepted or refused.
+    ``host`` and ``uri``: what to GET over HTTP. It has to be there.
     """
 
     protocol: str
@@ -45,6 +47,8 @@ class Proof(t.NamedTuple):
     answer: t.Optional[str] = None
     path: t.Optional[str] = None
     user: t.Optional[str] = None
+    host: t.Optional[str] = None
+    uri: str = "/"
 
     def where(self) -> str:
         return self.path or "port %s (%s)" % (self.port, self.protocol)
@@ -88,15 +92,14 @@ def _attempt(proof: Proof, leaf: t.Optional[bytes]) -> None:
     try:
         if proof.tls == "implicit":
             connection.start_tls(leaf)
-        {"smtp": _smtp, "imap": _imap, "pop3": _pop3, "sieve": _sieve, "sasl": _sasl, "lmtp": _lmtp, "policy": _policy}[
-            proof.protocol
-        ](connection, proof, leaf)
+        _PROTOCOLS[proof.protocol](connection, proof, leaf)
     finally:
         connection.close()
 
 
 class _Connection:
     def __init__(self, proof: Proof) -> None:
+        self.host = proof.host
         if proof.path:
             self.socket = _connect_unix(proof.path, proof.user)
         else:
@@ -109,7 +112,7 @@ class _Connection:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
         try:
-            wrapped = context.wrap_socket(self.socket)
+            wrapped = context.wrap_socket(self.socket, server_hostname=self.host)
         except ssl.SSLError as exc:
             raise ProofError("TLS handshake failed: %s" % (exc.reason or exc)) from exc
         if leaf is not None and wrapped.getpeercert(True) != leaf:
@@ -265,3 +268,23 @@ def _policy(connection: _Connection, proof: Proof, leaf: t.Optional[bytes]) -> N
         % (proof.recipient or "").encode("ascii")
     )
     _expect([connection.line()], ("action=",), "a recipient")
+
+
+def _http(connection: _Connection, proof: Proof, leaf: t.Optional[bytes]) -> None:
+    request = "GET %s HTTP/1.0" % proof.uri
+    connection.send("%s\r\nHost: %s\r\n" % (request, proof.host))
+    line = connection.line()
+    if not re.match(r"HTTP/1\.\d 200 ", line):
+        raise ProofError("answers %s for %s with: %s" % (request, proof.host, line))
+
+
+_PROTOCOLS = {
+    "smtp": _smtp,
+    "imap": _imap,
+    "pop3": _pop3,
+    "sieve": _sieve,
+    "sasl": _sasl,
+    "lmtp": _lmtp,
+    "policy": _policy,
+    "http": _http,
+}

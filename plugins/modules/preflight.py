@@ -30,6 +30,10 @@ options:
       The time of the machine that Ansible runs on, in seconds since the epoch, for the check V(clock). Without it that
       check is left out.
     type: float
+  web:
+    description: Whether nginx is to serve ports 80 and 443, so that no other program may be there.
+    type: bool
+    default: false
   skip:
     description:
       - Checks to leave out knowingly.
@@ -129,6 +133,7 @@ def main():  # type: () -> None
             "hostname": {"type": "str", "required": True},
             "smtp_probe_hosts": {"type": "list", "elements": "str", "default": []},
             "controller_time": {"type": "float"},
+            "web": {"type": "bool", "default": False},
             "skip": {"type": "list", "elements": "str", "choices": CHECKS, "default": []},
         },
         supports_check_mode=True,
@@ -142,7 +147,11 @@ def main():  # type: () -> None
 
     hostname = module.params["hostname"]
     findings = _preflight.examine(
-        hostname, module.params["smtp_probe_hosts"], module.params["controller_time"], module.params["skip"]
+        hostname,
+        module.params["smtp_probe_hosts"],
+        module.params["controller_time"],
+        module.params["skip"],
+        module.params["web"],
     )
     report = _preflight.report(hostname, findings)
     if any(finding.verdict == "fail" for finding in findings):

@@ -95,7 +95,7 @@ options:
   daemon:
     description: The daemon that reads the tree, and that validates and takes it over.
     type: str
-    choices: [postfix, dovecot]
+    choices: [postfix, dovecot, nginx]
   prove:
     description:
       - What O(daemon) has to do after a change, tried on the server itself until it succeeds, for at most 20 seconds.
@@ -110,7 +110,7 @@ options:
             O(prove[].port).
         type: str
         required: true
-        choices: [smtp, imap, pop3, sieve, sasl, lmtp, policy]
+        choices: [smtp, imap, pop3, sieve, sasl, lmtp, policy, http]
       port:
         description: TCP port.
         type: int
@@ -139,6 +139,13 @@ options:
       user:
         description: User who has to be able to connect to O(prove[].path).
         type: str
+      host:
+        description: For V(http), the host to name, in TLS as well.
+        type: str
+      uri:
+        description: For V(http), what to GET. The answer has to be 200.
+        type: str
+        default: /
   certificate:
     description: PEM file whose first certificate has to be the one that is served on every port of O(prove) with TLS.
     type: path
@@ -163,7 +170,9 @@ attributes:
     description: A second run changes nothing.
 notes:
   - Needs Python 3.6 on the server and nothing else.
-  - "Sources: postconf(1), postfix(1), postmap(1), L(Dovecot's doveconf,https://doc.dovecot.org/), RFC 5321, RFC 4954."
+  - >-
+    Sources: postconf(1), postfix(1), postmap(1), nginx(8), L(Dovecot's doveconf,https://doc.dovecot.org/), RFC 5321,
+    RFC 4954.
 """
 
 EXAMPLES = r"""
@@ -245,7 +254,7 @@ _PROOF: t.Dict[str, t.Dict[str, t.Any]] = {
     "protocol": {
         "type": "str",
         "required": True,
-        "choices": ["smtp", "imap", "pop3", "sieve", "sasl", "lmtp", "policy"],
+        "choices": ["smtp", "imap", "pop3", "sieve", "sasl", "lmtp", "policy", "http"],
     },
     "port": {"type": "int"},
     "address": {"type": "str", "default": "127.0.0.1"},
@@ -255,6 +264,8 @@ _PROOF: t.Dict[str, t.Dict[str, t.Any]] = {
     "answer": {"type": "str", "choices": ["accepted", "refused"]},
     "path": {"type": "path"},
     "user": {"type": "str"},
+    "host": {"type": "str"},
+    "uri": {"type": "str", "default": "/"},
 }
 
 
@@ -273,7 +284,7 @@ def main() -> None:
             "files": {"type": "list", "elements": "dict", "options": _FILE, "required": True},
             "secrets": {"type": "dict", "default": {}, "no_log": True},
             "directories": {"type": "list", "elements": "dict", "options": _DIRECTORY, "default": []},
-            "daemon": {"type": "str", "choices": ["postfix", "dovecot"]},
+            "daemon": {"type": "str", "choices": ["postfix", "dovecot", "nginx"]},
             "prove": {"type": "list", "elements": "dict", "options": _PROOF, "default": []},
             "certificate": {"type": "path"},
             "lock_timeout": {"type": "int", "default": 120},

@@ -81,13 +81,23 @@ def test_a_program_outside_the_container_is_no_secret() -> None:
     assert _preflight.check_ports([(143, ())]).seen == "a program outside this container listens on 143"
 
 
-def test_a_program_on_this_machine_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nginx_may_be_where_it_is_to_serve_and_nowhere_else() -> None:
+    nginx = _preflight.Process(7, "nginx", "nginx.service", "/usr/sbin/nginx")
+    apache = _preflight.Process(8, "apache2", "apache2.service", "/usr/sbin/apache2")
+    assert _preflight.check_ports([(80, (nginx,)), (443, (nginx,))], web=True).verdict == "ok"
+    assert _preflight.check_ports([(587, (nginx,))], web=True).verdict == "fail"
+    finding = _preflight.check_ports([(80, (apache,)), (443, (apache,))], web=True)
+    assert (finding.verdict, finding.seen) == ("fail", "apache2 (pid 8, apache2.service) listens on 80, 443")
+    assert "systemctl disable --now apache2.service" in finding.cure
+    assert "mail_autoconfig: false" in finding.cure
+
+
+def test_a_program_on_this_machine_is_found() -> None:
     with socket.socket() as server:
         server.bind(("127.0.0.1", 0))
         server.listen()
         port = server.getsockname()[1]
-        monkeypatch.setattr(_preflight, "PORTS", (port,))
-        finding = _preflight.check_ports(_preflight.listeners("/"))
+        finding = _preflight.check_ports(_preflight.listeners("/", (port,)))
     assert f"(pid {os.getpid()}" in finding.seen
     assert finding.seen.endswith(f"listens on {port}")
 
