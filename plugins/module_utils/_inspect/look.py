@@ -119,7 +119,7 @@ def listeners(root: str) -> t.List[Facts]:
             "loopback": loopback,
             "program": ", ".join(str(process) for process in holders[target]),
             # where several may be meant, it is enough that one of them is ours
-            "ours": any(process.is_ours() for process in holders[target]),
+            "ours": any(process.is_ours(port) for process in holders[target]),
         }
         for target, (port, loopback) in sorted(wanted.items(), key=lambda item: item[1])
     ]
