@@ -4,11 +4,15 @@
 
 from __future__ import annotations
 
+import base64
+import binascii
 import datetime
+import ipaddress
 import re
 import typing as t
 
 from ansible.errors import AnsibleFilterError
+from ansible_collections.port587.mail.plugins.module_utils._acme import DIRECTORIES
 from ansible_collections.port587.mail.plugins.module_utils._certificate import (
     certificates,
     covers,
@@ -78,6 +82,43 @@ options:
         description: What is in that file; empty where there is none.
         type: str
         required: true
+      acme:
+        description: As the variables C(certificates_acme_*), with the contents of the two files in C(ca) and C(hook).
+        type: dict
+        required: true
+        suboptions:
+          email:
+            description: As C(certificates_acme_email).
+            type: str
+            required: true
+          directory:
+            description: As C(certificates_acme_directory).
+            type: str
+            required: true
+          ca_path:
+            description: As C(certificates_acme_ca).
+            type: str
+            required: true
+          ca:
+            description: What is in that file; empty where there is none.
+            type: str
+            required: true
+          challenge:
+            description: As C(certificates_acme_challenge).
+            type: str
+            required: true
+          nsupdate:
+            description: As C(certificates_acme_nsupdate).
+            type: dict
+            required: true
+          hook_path:
+            description: As C(certificates_acme_hook).
+            type: str
+            required: true
+          hook:
+            description: What is in that file; empty where there is none.
+            type: str
+            required: true
 """
 
 EXAMPLES = r"""
@@ -96,6 +137,15 @@ EXAMPLES = r"""
       chain: "{{ lookup('ansible.builtin.unvault', 'fullchain.pem') }}"
       key_path: privkey.pem
       key: "{{ lookup('ansible.builtin.unvault', 'privkey.pem') }}"
+      acme:
+        email: ""
+        directory: letsencrypt
+        ca_path: ""
+        ca: ""
+        challenge: http
+        nsupdate: {}
+        hook_path: ""
+        hook: ""
 """
 
 RETURN = r"""
@@ -105,6 +155,7 @@ _value:
   elements: str
 """
 
+ACME = "certificates_acme"
 CHAIN = "certificates_files_chain"
 KEY = "certificates_files_key"
 
@@ -132,6 +183,8 @@ def _problems(settings: dict[str, t.Any]) -> t.Iterator[str]:
     if settings["source"] == "files":
         yield from _problems_of_files(settings, names)
         return
+    if settings["source"] == "acme":
+        yield from _problems_of_acme(settings["acme"], names)
     # up to ansible-core 2.18 a template in a dictionary gives text
     if int(settings["days"]) not in DAYS:
         yield (
@@ -144,6 +197,70 @@ def _problems(settings: dict[str, t.Any]) -> t.Iterator[str]:
                 f"{variable}: {path} would not be used, as certificates_source is {settings['source']}: "
                 "set that to files, or remove this."
             )
+
+
+def _problems_of_acme(acme: dict[str, t.Any], names: list[str]) -> t.Iterator[str]:
+    if not re.fullmatch(r"[^@\s]+@[^@\s]+\.[^@\s.]+", acme["email"]):
+        yield (
+            f"{ACME}_email: {acme['email']!r} is no mail address. "
+            "The authority may have to tell somebody about the certificate."
+        )
+    if acme["directory"] not in DIRECTORIES and not re.fullmatch(r"https://[^\s/]+(/\S*)?", acme["directory"]):
+        yield (
+            f"{ACME}_directory: {acme['directory']!r}: give {' or '.join(DIRECTORIES)}, "
+            "or the https:// URL of another authority's ACME directory."
+        )
+    for variable, path, text, good, what in (
+        (f"{ACME}_ca", acme["ca_path"], acme["ca"], bool(certificates(acme["ca"])), "certificate in PEM"),
+        (
+            f"{ACME}_hook",
+            acme["hook_path"],
+            acme["hook"],
+            acme["hook"].startswith("#!"),
+            "program, which begins with #!",
+        ),
+    ):
+        if path and not text:
+            yield (
+                f"{variable}: {path}: there is no such file on the controller, or it can't be read. "
+                "A relative path starts at the playbook."
+            )
+        elif path and not good:
+            yield f"{variable}: {path}: holds no {what}."
+    wildcards = [name for name in names if name.startswith("*.")]
+    if acme["challenge"] == "http" and wildcards:
+        yield (
+            f"certificates_names: {wildcards[0]!r}: an authority gives a wildcard only to who can change DNS: "
+            f"set {ACME}_challenge to nsupdate or hook, or name each host."
+        )
+    for challenge, given in (("nsupdate", acme["nsupdate"]), ("hook", acme["hook_path"])):
+        if given and acme["challenge"] != challenge:
+            yield (
+                f"{ACME}_{challenge}: would not be used, as {ACME}_challenge is {acme['challenge']}: "
+                f"set that to {challenge}, or remove this."
+            )
+    if acme["challenge"] == "hook" and not acme["hook_path"]:
+        yield f"{ACME}_hook: set it to the path of a program on the controller, as {ACME}_challenge is hook."
+    if acme["challenge"] == "nsupdate":
+        yield from _problems_of_nsupdate(acme["nsupdate"])
+
+
+def _problems_of_nsupdate(given: dict[str, t.Any]) -> t.Iterator[str]:
+    variable = f"{ACME}_nsupdate"
+    missing = [key for key in ("server", "key_name", "key_secret") if not given.get(key)]
+    if missing:
+        yield f"{variable}: lacks {', '.join(missing)}, as {ACME}_challenge is nsupdate."
+        return
+    try:
+        ipaddress.ip_address(given["server"])
+    except ValueError:
+        yield f"{variable}.server: {given['server']!r}: give the name server's address."
+    if re.search(r"\s", given["key_name"]):
+        yield f"{variable}.key_name: {given['key_name']!r}: there is no blank in a key's name."
+    try:
+        base64.b64decode(given["key_secret"], validate=True)
+    except (binascii.Error, ValueError):
+        yield f"{variable}.key_secret: is not base64. The name server's configuration has it, as the key's secret."
 
 
 def _problems_of_files(settings: dict[str, t.Any], names: list[str]) -> t.Iterator[str]:

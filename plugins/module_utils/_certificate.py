@@ -17,7 +17,18 @@ import re
 import ssl
 import typing as t
 
-from ansible_collections.port587.mail.plugins.module_utils._transaction import run_command, temporary_directory
+from ansible_collections.port587.mail.plugins.module_utils._daemons import key_pair_trouble
+from ansible_collections.port587.mail.plugins.module_utils._transaction import (
+    File,
+    Problem,
+    View,
+    run_command,
+    temporary_directory,
+)
+
+TLS = "/etc/port587/tls"
+COMBINED = TLS + "/combined.pem"
+FULLCHAIN = TLS + "/fullchain.pem"
 
 #: A new certificate is made when the present one has less time left.
 RENEW_BEFORE = datetime.timedelta(days=30)
@@ -185,6 +196,21 @@ def usable(pem: str) -> t.Optional[t.Tuple[str, str, Facts]]:
         return (chain[0], key, found) if belongs_to(key, found) else None
     except CertificateError:
         return None
+
+
+# -- what is served -----------------------------------------------------------------------------------------------
+
+
+def served_files(key: str, chain: t.Iterable[str]) -> t.List[File]:
+    """What the daemons read: key and chain in one file, so that the two can never be of different certificates."""
+    pem = "".join(chain)
+    return [File(COMBINED, (key + pem).encode(), mode=0o600, secret=True), File(FULLCHAIN, pem.encode())]
+
+
+def can_be_served(view: View) -> t.List[Problem]:
+    """This server's OpenSSL may refuse what another takes: a signature or a key that its policy calls too weak."""
+    trouble_with_it = key_pair_trouble([COMBINED], view)
+    return [Problem(COMBINED, trouble_with_it)] if trouble_with_it else []
 
 
 # -- what has to be there -----------------------------------------------------------------------------------------

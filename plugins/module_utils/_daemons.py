@@ -692,9 +692,36 @@ def _parent(pid: str) -> str:
     return (read_file("/proc/%s/stat" % pid) or b"").decode("utf-8", "replace").rpartition(")")[2].split()[1]
 
 
+# -- the renewal of certificates ----------------------------------------------------------------------------------
+
+
+class RenewalTimer(SystemdDaemon):
+    """The timer of _acme.py."""
+
+    name = "port587-certificates.timer"
+    executable = "systemctl"
+
+    def validate(self, view: View) -> t.List[Problem]:
+        return []
+
+    def reload(self) -> None:
+        self.restart()
+
+    def restart(self) -> None:
+        run_command(["systemctl", "daemon-reload"])
+        super().restart()
+
+    def prove(self, remembered: t.Dict[str, t.Any]) -> None:
+        if not self.running():
+            raise ProofError("%s is not active" % self.name)
+
+    def words_since(self, moment: float) -> t.List[str]:
+        return []
+
+
 # -- by name ------------------------------------------------------------------------------------------------------
 
-_DAEMONS = {"postfix": Postfix, "dovecot": Dovecot, "nginx": Nginx}  # type: t.Dict[str, t.Type[SystemdDaemon]]
+_DAEMONS = {one.name: one for one in (Postfix, Dovecot, Nginx, RenewalTimer)}  # type: t.Dict[str, t.Type[SystemdDaemon]]
 
 
 def daemon(name: str) -> Daemon:

@@ -18,7 +18,6 @@ from ansible_collections.port587.mail.plugins.module_utils._tree import (
     TransactionError,
     before_name,
     naming,
-    private_directory,
     read_file,
     remove,
     set_attributes,
@@ -188,8 +187,10 @@ def lock(state_directory: str, timeout: float, check_mode: bool) -> t.Iterator[N
     if check_mode and not os.path.exists(path):
         yield
         return
-    if not check_mode:
-        private_directory(state_directory)
+    if not check_mode and not os.path.isdir(state_directory):
+        # not for root alone: there may be something below that others read, such as a web server
+        os.makedirs(state_directory, 0o711)
+        sync_directories([state_directory])
     with open(path, "r" if check_mode else "a") as handle:
         deadline = time.time() + timeout
         while True:

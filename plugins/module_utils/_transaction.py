@@ -28,7 +28,6 @@ from ansible_collections.port587.mail.plugins.module_utils._state import (
     lock,
     manifest_path,
     manifests,
-    private_directory,
     remembered_proofs,
 )
 from ansible_collections.port587.mail.plugins.module_utils._tree import (
@@ -49,6 +48,7 @@ from ansible_collections.port587.mail.plugins.module_utils._tree import (
     ids,
     made_here,
     missing_directories,
+    private_directory,
     read_file,
     remove,
     run_command,
@@ -100,11 +100,12 @@ def run(
     check_mode: bool = False,
     lock_timeout: float = 120.0,
     state_directory: str = STATE_DIRECTORY,
+    keep_others: bool = False,
 ) -> Result:
     """Make ``files`` and ``directories`` so, or change nothing and raise TransactionError.
 
     ``name`` is the transaction's identity: files that an earlier run of the same name wrote and that are no longer
-    wanted are removed.
+    wanted are removed, unless ``keep_others`` says that these are only some of them.
     ``validate`` is a check of the caller's own, in addition to those of the daemons.
     """
     if not re.match(r"[a-z][a-z0-9_-]*$", name):
@@ -117,7 +118,7 @@ def run(
             raise TransactionError(
                 "%s: %s" % (path, "is given twice" if os.path.isabs(path) else "is not an absolute path")
             )
-    change = _Change(name, files, directories, activations, validate, state_directory)
+    change = _Change(name, files, directories, activations, validate, state_directory, keep_others)
     try:
         with lock(state_directory, lock_timeout, check_mode):
             return change.predict() if check_mode else change.make()
@@ -144,6 +145,7 @@ class _Change:
         activations: t.Sequence[Activation],
         validate: t.Optional[t.Callable[[View], t.List[Problem]]],
         state_directory: str,
+        keep_others: bool,
     ) -> None:
         self.name = name
         self.files = list(files)
@@ -151,6 +153,7 @@ class _Change:
         self.activations = activations
         self.own_check = validate
         self.state_directory = state_directory
+        self.keep_others = keep_others
         self.manifest = manifest_path(state_directory, name)
         self.journal = Journal(state_directory)
         self.beneath = {}  # type: t.Dict[str, t.Optional[str]]
@@ -231,6 +234,7 @@ class _Change:
         others = {p for n, m in manifests(self.state_directory).items() if n != self.name for p in m.get("files", [])}
         maps = [f for f in self.files if f.map] if has_command("postmap") else []
         mine = {f.path for f in self.files} | {compiled_path(f.path) for f in maps}
+        mine |= set(previous if self.keep_others else ())
 
         # what has become another part's is not to be removed from it, nor what a person made a directory of
         self.removed = [

@@ -12,7 +12,8 @@ description:
   - Makes C(/etc/port587/tls/combined.pem), the private key followed by the certificate chain in one file so that a
     daemon can never read a key and a certificate that don't belong together, and C(/etc/port587/tls/fullchain.pem), the
     chain alone.
-  - The certificate either comes from a small certificate authority (CA) of the server's own, or is handed in.
+  - The certificate either comes from a small certificate authority (CA) of the server's own, or is handed in, or comes
+    from an authority that speaks ACME (RFC 8555), such as Let's Encrypt.
   - The CA lies in C(/etc/port587/ca). It signs server certificates for the domains around the certificate's names, and
     nothing else. Its key never leaves the server. It stays where it is when O(source) changes, so that a way back keeps
     its clients.
@@ -20,23 +21,32 @@ description:
     30 days are left, and when it isn't valid any more. The CA is replaced only when it can't sign what is wanted.
   - Postfix and Dovecot are reloaded where they run with this collection's configuration. Unless they then serve the new
     certificate, everything is put back as it was.
+  - With O(source=acme) a program and a timer, C(port587-certificates.timer), are installed to renew the certificate.
+    The authority is asked in this run too, if there is no certificate of it for O(hostname), if it is for other names,
+    or if less than a third of its time is left. Where it gives none, what is served already goes on, or else a
+    certificate of the server's own CA stands in, the module warns, and the timer tries again every hour.
+  - With any other O(source) that program and timer are removed.
 options:
   source:
-    description: V(selfsigned) for a certificate of the server's own CA, V(files) for the one in O(chain) and O(key).
+    description:
+      - V(selfsigned) for a certificate of the server's own CA, V(files) for the one in O(chain) and O(key), V(acme) for
+        one of the authority in O(acme).
     type: str
-    choices: [selfsigned, files]
+    choices: [selfsigned, files, acme]
     default: selfsigned
   hostname:
     description: The name by which clients reach the server.
     type: str
     required: true
   names:
-    description: Further names that the certificate has to be good for.
+    description:
+      - Further names that the certificate has to be good for. With O(source=acme) one that is not in DNS, or that the
+        authority refuses, is left out, and tried again twice a day.
     type: list
     elements: str
     default: []
   key_type:
-    description: V(ecdsa) for P-256, V(rsa) for 2048 bit. Only for O(source=selfsigned).
+    description: V(ecdsa) for P-256, V(rsa) for 2048 bit. Not for O(source=files).
     type: str
     choices: [ecdsa, rsa]
     default: ecdsa
@@ -50,6 +60,61 @@ options:
   key:
     description: The private key, PEM, not encrypted. Required for O(source=files).
     type: str
+  acme:
+    description: The authority, and how it is shown that the names are this server's. Required for O(source=acme).
+    type: dict
+    suboptions:
+      email:
+        description: Whom the authority may write to. Its terms of service are agreed to.
+        type: str
+        required: true
+      directory:
+        description: V(letsencrypt), V(letsencrypt-staging), or the URL of another authority's directory.
+        type: str
+        default: letsencrypt
+      ca:
+        description: What vouches for that URL, PEM, where the server does not know it.
+        type: str
+      challenge:
+        description:
+          - V(http) to answer on port 80. If a program listens there that gives out what is below
+            C(/var/lib/port587/acme-challenge), it answers; if none listens, certbot does.
+          - V(nsupdate) to set a record in DNS by an update (RFC 2136), V(hook) to have O(acme_hook) set it.
+        type: str
+        choices: [http, nsupdate, hook]
+        default: http
+      nsupdate:
+        description: The name server. Required for V(nsupdate).
+        type: dict
+        suboptions:
+          server:
+            description: Its address.
+            type: str
+            required: true
+          port:
+            description: Its port.
+            type: int
+            default: 53
+          key_name:
+            description: The name of the key (TSIG) in O(acme_secret).
+            type: str
+            required: true
+          key_algorithm:
+            description: Its algorithm, in the words of the plugin certbot-dns-rfc2136.
+            type: str
+            default: HMAC-SHA256
+          wait:
+            description: Seconds until all name servers of the domain know a new record.
+            type: int
+            default: 60
+  acme_secret:
+    description: The key (TSIG) that the name server knows, in base64.
+    type: str
+  acme_hook:
+    description:
+      - A program, its text. It is run as root with the argument V(auth) or V(cleanup) for each name, with the name in
+        C(CERTBOT_DOMAIN) and the text of the TXT record of C(_acme-challenge.NAME) in C(CERTBOT_VALIDATION).
+    type: str
 attributes:
   check_mode:
     description: Can run in check mode and return changed status prediction without modifying target.
@@ -61,6 +126,7 @@ attributes:
     details: Certificates are shown in words. Private keys are never shown.
 requirements:
   - openssl, 1.1.1 or later, on the server
+  - certbot on the server for O(source=acme), and its plugin dns-rfc2136 for V(nsupdate)
 """
 
 EXAMPLES = r"""
@@ -78,6 +144,14 @@ EXAMPLES = r"""
   delegate_to: localhost
   become: false
 
+- name: Get one from Let's Encrypt, and renew it
+  port587.mail.certificate:
+    source: acme
+    hostname: mail.example.com
+    names: [autoconfig.example.com]
+    acme:
+      email: eve@example.com
+
 - name: Install a certificate that was bought
   port587.mail.certificate:
     source: files
@@ -88,8 +162,8 @@ EXAMPLES = r"""
 
 RETURN = r"""
 reason:
-  description: Why a new certificate or CA is made; empty where none is.
-  returned: O(source=selfsigned)
+  description: Why there is a new certificate or CA; empty where none is.
+  returned: always
   type: str
   sample: for mx.example.com instead of mail.example.com
 subject:
@@ -126,8 +200,22 @@ fingerprint:
 ca_pem:
   description: >-
     The certificate of the CA, to be trusted by clients. Only words where check mode predicts a new one.
-  returned: O(source=selfsigned)
+  returned: when the certificate is of that CA
   type: str
+stand_in:
+  description: Whether the certificate is another one than the authority's, because that has not given any.
+  returned: O(source=acme)
+  type: bool
+error:
+  description: Why the authority gave no new certificate when it was asked last; empty where it did.
+  returned: O(source=acme)
+  type: str
+  sample: "mail.example.com: DNS problem: NXDOMAIN looking up A for mail.example.com (dns)"
+missing:
+  description: The names that the certificate had to do without, and why.
+  returned: O(source=acme)
+  type: dict
+  sample: {"autoconfig.example.com": "it is not in DNS"}
 activated:
   description: What became of the daemons.
   returned: always
@@ -136,14 +224,13 @@ activated:
 """
 
 import datetime
+import hashlib
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.port587.mail.plugins.module_utils import _certificate, _daemons, _transaction
+from ansible_collections.port587.mail.plugins.module_utils import _acme, _certificate, _daemons, _transaction
+from ansible_collections.port587.mail.plugins.module_utils._certificate import COMBINED, FULLCHAIN, TLS
 
-TLS = "/etc/port587/tls"
-COMBINED = TLS + "/combined.pem"
-FULLCHAIN = TLS + "/fullchain.pem"
 CA_DIRECTORY = "/etc/port587/ca"
 CA = CA_DIRECTORY + "/ca.pem"
 CA_KEY = CA_DIRECTORY + "/ca.key"
@@ -162,6 +249,10 @@ class Outcome(t.NamedTuple):
     planned: t.List[_certificate.Facts]
     reason: str = ""
     replaced: str = ""
+    #: signed by this server's own CA
+    own: bool = False
+    #: a certificate that comes from somewhere else, in words
+    words: str = ""
 
 
 def read(path: str) -> str:
@@ -201,6 +292,7 @@ def selfsigned(params: t.Dict[str, t.Any], names: t.List[str], check_mode: bool)
             if why
         ),
         replaced=plan.new_authority if any(there) else "",
+        own=True,
     )
 
 
@@ -224,29 +316,79 @@ def files(params: t.Dict[str, t.Any], names: t.List[str], check_mode: bool) -> O
         if not check_mode:
             raise
         planned = []
-    # a CA from before stays as it is
+    return Outcome(key, chain, kept_authority(), planned)
+
+
+def kept_authority() -> t.Optional[_certificate.Authority]:
+    """A CA from before stays as it is."""
     there = read(CA), read(CA_KEY)
-    return Outcome(key, chain, _certificate.Authority(*there) if all(there) else None, planned)
+    return _certificate.Authority(*there) if all(there) else None
+
+
+def acme(params: t.Dict[str, t.Any], names: t.List[str], check_mode: bool) -> t.Tuple[Outcome, _acme.Report]:
+    """What the authority gave; else what is served already; else a certificate of the server's own."""
+    settings = acme_settings(params, names)
+    present = _acme.obtained(settings)
+    wished, missing = _acme.to_ask_for(settings, present)
+    reason = _acme.why_ask(wished, present)
+    if check_mode and reason:
+        words = _acme.describe(settings, wished)
+        return Outcome(TO_BE_MADE, [TO_BE_MADE], kept_authority(), [], reason, words=words), _acme.Report("", missing)
+    report = _acme.Report("", missing) if check_mode else _acme.ask(settings)
+    pair = _acme.obtained(settings)
+    if pair:
+        words = _acme.describe(settings, pair.facts.names) if pair != present else ""
+        planned = [_certificate.facts(one) for one in pair.chain]
+        return Outcome(pair.key, pair.chain, kept_authority(), planned, reason, words=words), report
+    served = _certificate.usable(read(COMBINED))
+    own = _certificate.certificates(read(CA))
+    own_served = served and own and _certificate.verifies(served[0], own[0])
+    if served and not own_served and not _certificate.trouble(served[2], names[:1], _acme.now()):
+        chain = _certificate.certificates(read(COMBINED))
+        return Outcome(served[1], chain, kept_authority(), [_certificate.facts(one) for one in chain]), report
+    return selfsigned(params, names, check_mode), report
+
+
+def acme_settings(params: t.Dict[str, t.Any], names: t.List[str]) -> _acme.Settings:
+    given = params["acme"]
+    return _acme.Settings(
+        names=names,
+        key_type=params["key_type"],
+        directory=_acme.DIRECTORIES.get(given["directory"], given["directory"]),
+        email=given["email"],
+        challenge=given["challenge"],
+        wait=given["nsupdate"]["wait"] if given["challenge"] == "nsupdate" else 0,
+    )
+
+
+def acme_tools(params: t.Dict[str, t.Any], names: t.List[str]) -> t.List[_transaction.File]:
+    """What the server needs to get the certificate, now and later."""
+    given = params["acme"]
+    nsupdate = ""
+    if given["challenge"] == "nsupdate":
+        options = dict(given["nsupdate"], secret=params["acme_secret"])
+        nsupdate = "".join(
+            "dns_rfc2136_%s = %s\n" % (certbots, options[ours])
+            for certbots, ours in (
+                ("server", "server"),
+                ("port", "port"),
+                ("name", "key_name"),
+                ("secret", "secret"),
+                ("algorithm", "key_algorithm"),
+            )
+        )
+    hook = params["acme_hook"] if given["challenge"] == "hook" else ""
+    return _acme.tools(acme_settings(params, names), given["ca"] or "", nsupdate, hook or "")
 
 
 def transaction_files(outcome: Outcome) -> t.List[_transaction.File]:
-    chain = "".join(outcome.chain)
-    wanted = [
-        _transaction.File(COMBINED, (outcome.key + chain).encode(), mode=0o600, secret=True),
-        _transaction.File(FULLCHAIN, chain.encode()),
-    ]
+    wanted = _certificate.served_files(outcome.key, outcome.chain)
     if outcome.authority:
         wanted += [
             _transaction.File(CA, outcome.authority.certificate.encode()),
             _transaction.File(CA_KEY, outcome.authority.key.encode(), mode=0o600, secret=True),
         ]
     return wanted
-
-
-def can_be_served(view: _transaction.View) -> t.List[_transaction.Problem]:
-    """This server's OpenSSL may refuse what another takes: a signature or a key that its policy calls too weak."""
-    trouble = _daemons.key_pair_trouble([COMBINED], view)
-    return [_transaction.Problem(COMBINED, trouble)] if trouble else []
 
 
 def in_words(path: str) -> str:
@@ -257,6 +399,10 @@ def in_words(path: str) -> str:
         return _certificate.describe(chain, with_key=_certificate.private_key(pem) is not None)
     except _certificate.CertificateError:
         return "(no certificate)\n"
+
+
+def program_in_words(content: t.Optional[bytes]) -> str:
+    return "(this collection's code, sha256 %s)\n" % hashlib.sha256(content).hexdigest() if content else ""
 
 
 def checked_names(params: t.Dict[str, t.Any]) -> t.List[str]:
@@ -270,39 +416,81 @@ def checked_names(params: t.Dict[str, t.Any]) -> t.List[str]:
     return names
 
 
-def make_it_so(params: t.Dict[str, t.Any], check_mode: bool) -> t.Tuple[Outcome, t.Dict[str, t.Any]]:
-    """What was wanted, and the module's answer."""
-    selfsigning = params["source"] == "selfsigned"
-    if selfsigning and params["days"] < 60:
+class Answer(t.NamedTuple):
+    """Results of transactions as a module's."""
+
+    changed: bool
+    diff: t.Dict[str, t.Dict[str, str]]
+    activated: t.Dict[str, str]
+
+    def and_then(self, result: _transaction.Result) -> "Answer":
+        diff = dict(self.diff)
+        diff.update((entry["after_header"].split(" ")[0], entry) for entry in result.diff)
+        # files first, then directories, however many transactions it were
+        in_order = sorted(diff.items(), key=lambda pair: pair[1]["after"].startswith("directory "))
+        return Answer(self.changed or result.changed, dict(in_order), dict(self.activated, **result.activated))
+
+
+def make_it_so(params: t.Dict[str, t.Any], check_mode: bool) -> t.Tuple[Outcome, _acme.Report, t.Dict[str, t.Any]]:
+    """What was wanted, what the authority said, and the module's answer."""
+    if params["source"] == "selfsigned" and params["days"] < 60:
         raise _certificate.CertificateError(
             "days: %d: give at least 60, as a certificate is renewed 30 days before its end" % params["days"]
         )
-    outcome = (selfsigned if selfsigning else files)(params, checked_names(params), check_mode)
+    names = checked_names(params)
     before = {path: in_words(path) for path in (COMBINED, CA)}
-    after = {COMBINED: _certificate.describe(outcome.planned, with_key=True)}
-    if selfsigning:
+    before[_acme.PROGRAM] = program_in_words(_transaction.read_file(_acme.PROGRAM))
+    total = Answer(False, {}, {})
+    report = _acme.Report("", {})
+    tools = []  # type: t.List[_transaction.File]
+    if params["source"] == "acme":
+        tools = acme_tools(params, names)
+        total = total.and_then(
+            _transaction.run(
+                "certificates",
+                tools,
+                directories=[_transaction.Directory(path) for path in (_acme.SETTINGS_DIRECTORY, _acme.WEBROOT)],
+                activations=[_transaction.Activation(_daemons.RenewalTimer(), remember=False)],
+                check_mode=check_mode,
+                keep_others=True,
+            )
+        )
+        outcome, report = acme(params, names, check_mode)
+    else:
+        outcome = (selfsigned if params["source"] == "selfsigned" else files)(params, names, check_mode)
+    after = {COMBINED: outcome.words or _certificate.describe(outcome.planned, with_key=True)}
+    after.update((file.path, program_in_words(file.content)) for file in tools if file.path == _acme.PROGRAM)
+    if outcome.own:
         after[CA] = _certificate.describe(outcome.planned[-1:])
     made = TO_BE_MADE not in outcome.chain
-    result = _transaction.run(
-        "certificates",
-        transaction_files(outcome),
-        directories=[_transaction.Directory(path) for path in [TLS] + ([CA_DIRECTORY] if outcome.authority else [])],
-        # what is not made yet can't be tried
-        activations=_daemons.running_activations() if made else [],
-        validate=can_be_served if made else None,
-        check_mode=check_mode,
+    total = total.and_then(
+        _transaction.run(
+            "certificates",
+            tools + transaction_files(outcome),
+            directories=[
+                _transaction.Directory(path) for path in [TLS] + ([CA_DIRECTORY] if outcome.authority else [])
+            ],
+            # what is not made yet can't be tried
+            activations=_daemons.running_activations() if made else [],
+            validate=_certificate.can_be_served if made else None,
+            check_mode=check_mode,
+        )
     )
+    if params["source"] == "acme" and not check_mode:
+        _acme.remember(acme_settings(params, names), report)
+    elif not check_mode:
+        _acme.retire()
 
-    diff = {entry["after_header"].split(" ")[0]: entry for entry in result.diff}
-    if COMBINED in diff:
+    if COMBINED in total.diff:
         # the same certificates once more
-        diff.pop(FULLCHAIN, None)
-    for path in set(diff) & set(after):
-        diff[path].update(before=before[path], after=after[path])
+        total.diff.pop(FULLCHAIN, None)
+    for path in set(total.diff) & set(after):
+        total.diff[path].update(before=before[path], after=after[path])
     answer = {
-        "changed": result.changed,
-        "diff": list(diff.values()),
-        "activated": result.activated,
+        "changed": total.changed,
+        "diff": list(total.diff.values()),
+        "activated": total.activated,
+        "reason": outcome.reason,
     }  # type: t.Dict[str, t.Any]
     if outcome.planned:
         one = _certificate.facts(outcome.chain[0]) if made else outcome.planned[0]
@@ -310,27 +498,55 @@ def make_it_so(params: t.Dict[str, t.Any], check_mode: bool) -> t.Tuple[Outcome,
         answer.update(not_after=one.not_after.strftime("%Y-%m-%dT%H:%M:%SZ"))
         if made:
             answer.update(serial=one.serial, fingerprint=one.fingerprint)
-    if selfsigning:
-        answer.update(ca_pem=outcome.chain[-1], reason=outcome.reason)
-    return outcome, answer
+    if outcome.own:
+        answer.update(ca_pem=outcome.chain[-1])
+    if params["source"] == "acme":
+        answer.update(stand_in=not outcome.words and _acme.obtained(acme_settings(params, names)) is None)
+        answer.update(error=report.error, missing=report.missing)
+    return outcome, report, answer
 
 
 def main() -> None:
     module = AnsibleModule(
         argument_spec={
-            "source": {"type": "str", "choices": ["selfsigned", "files"], "default": "selfsigned"},
+            "source": {"type": "str", "choices": ["selfsigned", "files", "acme"], "default": "selfsigned"},
             "hostname": {"type": "str", "required": True},
             "names": {"type": "list", "elements": "str", "default": []},
             "key_type": {"type": "str", "choices": ["ecdsa", "rsa"], "default": "ecdsa", "no_log": False},
             "days": {"type": "int", "default": 825},
             "chain": {"type": "str"},
             "key": {"type": "str", "no_log": True},
+            "acme": {
+                "type": "dict",
+                "options": {
+                    "email": {"type": "str", "required": True},
+                    "directory": {"type": "str", "default": "letsencrypt"},
+                    "ca": {"type": "str"},
+                    "challenge": {"type": "str", "choices": ["http", "nsupdate", "hook"], "default": "http"},
+                    "nsupdate": {
+                        "type": "dict",
+                        "options": {
+                            "server": {"type": "str", "required": True},
+                            "port": {"type": "int", "default": 53},
+                            "key_name": {"type": "str", "required": True, "no_log": False},
+                            "key_algorithm": {"type": "str", "default": "HMAC-SHA256", "no_log": False},
+                            "wait": {"type": "int", "default": 60},
+                        },
+                    },
+                },
+                "required_if": [("challenge", "nsupdate", ("nsupdate",))],
+            },
+            # apart from the rest, so that they are left out whole of what is logged
+            "acme_secret": {"type": "str", "no_log": True},
+            "acme_hook": {"type": "str", "no_log": True},
         },
-        required_if=[("source", "files", ("chain", "key"))],
+        required_if=[("source", "files", ("chain", "key")), ("source", "acme", ("acme",))],
         supports_check_mode=True,
     )
     try:
-        outcome, answer = make_it_so(module.params, module.check_mode)
+        outcome, report, answer = make_it_so(module.params, module.check_mode)
+    except _acme.AcmeError as error:
+        module.fail_json(msg=str(error))
     except _certificate.CertificateError as error:
         module.fail_json(msg=str(error))
     except _transaction.TransactionError as error:
@@ -340,6 +556,16 @@ def main() -> None:
             "The certificate authority (CA) of this server is replaced: %s. "
             "Clients that trust the old one have to import the new one." % outcome.replaced
         )
+    if answer.get("stand_in"):
+        module.warn(
+            "There is no certificate of %s yet, and another one stands in, which mail clients may not trust. "
+            "The server tries again every hour, and so does the next run. %s"
+            % (module.params["acme"]["directory"], report.error)
+        )
+    elif report.error:
+        module.warn("The certificate was not renewed, and the present one is served on: %s" % report.error)
+    for name, why in sorted(report.missing.items()):
+        module.warn("The certificate lacks %s: %s. The server tries again twice a day." % (name, why))
     module.exit_json(**answer)
 
 

@@ -74,8 +74,8 @@ options:
     default: [dns, submission, submissions, smtp, imaps, pop3s, imap, pop3, sieve, wrong_settings]
   ca_file:
     description: >-
-      File with the certificates of the authorities to trust, on the machine that this module runs on. By default those
-      of that machine.
+      File with the certificates of authorities to trust, on the machine that this module runs on, besides those that
+      machine trusts anyway.
     type: path
   ca_pem:
     description: The same as text.

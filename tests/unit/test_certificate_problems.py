@@ -85,6 +85,18 @@ ISSUER_URL = x509.AuthorityInformationAccess(
 )
 
 
+ACME = {
+    "email": "eve@example.com",
+    "directory": "letsencrypt",
+    "ca_path": "",
+    "ca": "",
+    "challenge": "http",
+    "nsupdate": {},
+    "hook_path": "",
+    "hook": "",
+}
+
+
 def problems(chain: str = LEAF.pem + MIDDLE.pem, key: str = LEAF.key_pem, **settings: t.Any) -> list[str]:
     return certificate_problems(
         {
@@ -96,6 +108,7 @@ def problems(chain: str = LEAF.pem + MIDDLE.pem, key: str = LEAF.key_pem, **sett
             "chain": chain,
             "key_path": "tls/key.pem",
             "key": key,
+            "acme": ACME,
             **settings,
         }
     )
@@ -276,3 +289,57 @@ def test_variables_with_files(settings, message):
 def test_variables_with_selfsigned(settings, message):
     found = problems("", "", **{"source": "selfsigned", "chain_path": "", "key_path": "", **settings})
     assert found == [] if message is None else (len(found) == 1 and message in found[0])
+
+
+NSUPDATE = {"server": "192.0.2.53", "key_name": "acme", "key_secret": "c2VjcmV0"}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({}, None),
+        ({"directory": "letsencrypt-staging"}, None),
+        ({"directory": "https://ca.example.com:14000/dir", "ca_path": "ca.pem", "ca": LEAF.pem}, None),
+        ({"challenge": "nsupdate", "nsupdate": NSUPDATE}, None),
+        ({"challenge": "hook", "hook_path": "dns", "hook": "#!/bin/sh\n"}, None),
+        ({"email": ""}, "certificates_acme_email: '' is no mail address"),
+        ({"email": "eve"}, "certificates_acme_email: 'eve' is no mail address"),
+        ({"directory": "letsencypt"}, "certificates_acme_directory: 'letsencypt': give letsencrypt or"),
+        ({"directory": "http://ca.example.com"}, "certificates_acme_directory: 'http://ca.example.com': give"),
+        ({"ca_path": "ca.pem"}, "certificates_acme_ca: ca.pem: there is no such file on the controller"),
+        ({"ca_path": "ca.pem", "ca": "what?"}, "certificates_acme_ca: ca.pem: holds no certificate in PEM"),
+        ({"challenge": "hook"}, "certificates_acme_hook: set it to the path of a program"),
+        ({"challenge": "hook", "hook_path": "dns"}, "certificates_acme_hook: dns: there is no such file"),
+        ({"challenge": "hook", "hook_path": "dns", "hook": "x"}, "certificates_acme_hook: dns: holds no program"),
+        ({"hook_path": "dns", "hook": "#!/bin/sh\n"}, "certificates_acme_hook: would not be used"),
+        (
+            {"nsupdate": NSUPDATE},
+            "certificates_acme_nsupdate: would not be used, as certificates_acme_challenge is http",
+        ),
+        ({"challenge": "nsupdate"}, "certificates_acme_nsupdate: lacks server, key_name, key_secret"),
+        (
+            {"challenge": "nsupdate", "nsupdate": {**NSUPDATE, "server": "ns1.example.com"}},
+            "certificates_acme_nsupdate.server: 'ns1.example.com': give the name server's address",
+        ),
+        (
+            {"challenge": "nsupdate", "nsupdate": {**NSUPDATE, "key_name": "a key"}},
+            "certificates_acme_nsupdate.key_name: 'a key'",
+        ),
+        (
+            {"challenge": "nsupdate", "nsupdate": {**NSUPDATE, "key_secret": "se cret"}},
+            "certificates_acme_nsupdate.key_secret: is not base64",
+        ),
+    ],
+)
+def test_variables_with_acme(change, message):
+    settings = {"source": "acme", "chain_path": "", "key_path": "", "acme": {**ACME, **change}}
+    found = problems("", "", **settings)
+    assert found == [] if message is None else (len(found) == 1 and message in found[0])
+    assert "se cret" not in "".join(found)
+
+
+def test_wildcard_needs_dns():
+    settings = {"source": "acme", "chain_path": "", "key_path": "", "names": ["*.example.com"]}
+    assert "'*.example.com': an authority gives a wildcard only to" in problems("", "", **settings)[0]
+    settings["acme"] = {**ACME, "challenge": "nsupdate", "nsupdate": NSUPDATE}
+    assert problems("", "", **settings) == []

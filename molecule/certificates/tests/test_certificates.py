@@ -336,7 +336,7 @@ def for_another_name(directory, _name):
         ),
         (lambda directory, _name: files(directory), "certificates_files_key: {}/key.pem: there is no such file"),
         (lambda *_: {"certificates_hostname": "mail"}, "certificates_hostname: 'mail': it is not fully qualified"),
-        (lambda *_: {"certificates_source": "acme"}, "must be one of: selfsigned, files, got: acme"),
+        (lambda *_: {"certificates_source": "acme"}, "certificates_acme_email: '' is no mail address"),
     ],
 )
 def test_bad_input_changes_nothing(host, play, name, tmp_path, make, message):

@@ -42,10 +42,14 @@ STANDARD_PORTS = {
 
 
 def trust(ca_pem: t.Optional[str], ca_file: t.Optional[str]) -> t.Callable[[], ssl.SSLContext]:
-    """Contexts that verify chain and name, against the given CA or else against those of the system."""
+    """Contexts that verify chain and name, against those of the system and the one given, if any: as a mail client does
+    into which a CA was imported."""
 
     def context() -> ssl.SSLContext:
-        return ssl.create_default_context(cafile=ca_file, cadata=ca_pem)
+        made = ssl.create_default_context()
+        if ca_file or ca_pem:
+            made.load_verify_locations(cafile=ca_file, cadata=ca_pem)
+        return made
 
     context()  # a CA that can't be read should be said before the first connection
     return context

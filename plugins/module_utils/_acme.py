@@ -1,0 +1,485 @@
+# Copyright (c) The port587.mail contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
+# Runs on the server: Python 3.6 and the standard library only.
+
+"""A certificate from an authority that speaks ACME (RFC 8555), and the program on the server that keeps it valid.
+
+certbot(1) gets it, into a directory of its own. What is served is a copy, installed as a transaction: the daemons have
+to serve it, or the one before stays. The program is these very modules in one file, so that a renewal does what a play
+does. It compares what is wanted, what certbot has, and what is served, whenever the timer calls; so it makes no
+difference where an earlier run was stopped.
+"""
+
+import ast
+import contextlib
+import datetime
+import fcntl
+import http.client
+import importlib
+import io
+import json
+import os
+import re
+import secrets
+import socket
+import sys
+import time
+import typing as t
+import zipfile
+
+from ansible_collections.port587.mail.plugins.module_utils import _certificate, _daemons, _preflight, _transaction
+from ansible_collections.port587.mail.plugins.module_utils._state import STATE_DIRECTORY, load_json, write_json
+
+#: Names for the directories that most people want.
+DIRECTORIES = {
+    "letsencrypt": "https://acme-v02.api.letsencrypt.org/directory",
+    "letsencrypt-staging": "https://acme-staging-v02.api.letsencrypt.org/directory",
+}
+
+PROGRAM = "/usr/local/lib/port587/certificates"
+SETTINGS_DIRECTORY = "/etc/port587/acme"
+SETTINGS = SETTINGS_DIRECTORY + "/settings.json"
+AUTHORITY = SETTINGS_DIRECTORY + "/directory-ca.pem"
+NSUPDATE = SETTINGS_DIRECTORY + "/nsupdate.ini"
+HOOK = SETTINGS_DIRECTORY + "/hook"
+UNIT = "/etc/systemd/system/port587-certificates"
+
+#: certbot's own directories, one for each ACME directory: a test authority and the real one don't meet.
+CERTBOT = STATE_DIRECTORY + "/acme"
+#: Where a web server on port 80 looks for answers to a challenge, below .well-known/acme-challenge.
+WEBROOT = STATE_DIRECTORY + "/acme-challenge"
+#: What became of the last run, for those who look into the server.
+STATE = STATE_DIRECTORY + "/acme.json"
+
+#: Seconds after which certbot is asked again although nothing is missing: twice a day, as the distributions do.
+ASK_AGAIN = 11.5 * 3600
+
+#: Seconds that one run of certbot may take. DNS may need minutes.
+CERTBOT_LIMIT = 900
+
+#: certbot gives up when two nonces in a row are refused, which says nothing about the third.
+TRIES = 4
+
+SERVICE_TEXT = (
+    """\
+# Written by the role port587.mail.certificates
+[Unit]
+Description=Get and renew the mail host's certificate (ACME)
+Wants=network-online.target
+After=network-online.target nss-lookup.target
+
+[Service]
+Type=oneshot
+ExecStart=%s
+"""
+    % PROGRAM
+)
+
+TIMER_TEXT = """\
+# Written by the role port587.mail.certificates
+[Unit]
+Description=Get and renew the mail host's certificate (ACME)
+
+[Timer]
+# Every hour, for a server that waits for its first certificate. The authority is asked twice a day when all is well.
+OnCalendar=hourly
+# not all servers at the full hour
+RandomizedDelaySec=30min
+Persistent=true
+
+[Install]
+WantedBy=timers.target
+"""
+
+
+class AcmeError(Exception):
+    """The authority can't be asked; the message says why."""
+
+
+class Settings(t.NamedTuple):
+    names: t.List[str]  # the first is the mail host's, which the certificate has to be for
+    key_type: str
+    directory: str  # a URL
+    email: str
+    challenge: str  # http, nsupdate or hook
+    wait: int = 0  # nsupdate: seconds until all name servers know a new record
+
+
+class Pair(t.NamedTuple):
+    """A certificate with its issuers', PEM, and the key that belongs to it."""
+
+    chain: t.List[str]
+    key: str
+    facts: _certificate.Facts
+
+
+class Report(t.NamedTuple):
+    """What became of asking. Without an error there is a certificate for all names but those missing (name: why)."""
+
+    error: str
+    missing: t.Dict[str, str]
+
+
+# -- what is there, and what is to be done ------------------------------------------------------------------------
+
+
+def lineage(settings: Settings) -> str:
+    """Where certbot keeps the files of a certificate."""
+    return os.path.join(_configuration(settings), "live", settings.key_type)
+
+
+def _configuration(settings: Settings) -> str:
+    return os.path.join(CERTBOT, re.sub(r"[^A-Za-z0-9.-]+", "_", settings.directory.partition("://")[2]))
+
+
+def obtained(settings: Settings) -> t.Optional[Pair]:
+    """What certbot got, if it can be served."""
+    pair = _pair(lineage(settings))
+    return None if pair is None or _certificate.trouble(pair.facts, settings.names[:1], now()) else pair
+
+
+def _pair(directory: str) -> t.Optional[Pair]:
+    chain, key = (
+        (_transaction.read_file(os.path.join(directory, name)) or b"").decode("utf-8", "replace")
+        for name in ("fullchain.pem", "privkey.pem")
+    )
+    found = _certificate.usable(chain + key)
+    return Pair(_certificate.certificates(chain), found[1], found[2]) if found else None
+
+
+def to_ask_for(settings: Settings, present: t.Optional[Pair]) -> t.Tuple[t.List[str], t.Dict[str, str]]:
+    """(names, those left out): one that is not in DNS yet must not keep the mail host from its certificate."""
+    names, missing = settings.names[:1], {}  # type: t.List[str], t.Dict[str, str]
+    for name in settings.names[1:]:
+        # one that the certificate has already may be out of DNS for a moment
+        if settings.challenge != "http" or (present and name in present.facts.names) or _is_in_dns(name):
+            names.append(name)
+        else:
+            missing[name] = "it is not in DNS"
+    return names, missing
+
+
+def _is_in_dns(name: str) -> bool:
+    try:
+        return bool(socket.getaddrinfo(name, 80))
+    except OSError:
+        return False
+
+
+def describe(settings: Settings, names: t.Iterable[str]) -> str:
+    """A certificate that is still to come, for a diff."""
+    return "private key (hidden)\ncertificate from %s\n  names: %s\n" % (settings.directory, ", ".join(names))
+
+
+def why_ask(names: t.Sequence[str], present: t.Optional[Pair]) -> str:
+    if present is None:
+        return "there is no valid one of this authority"
+    if set(names) != set(present.facts.names):
+        return "for %s instead of %s" % (", ".join(names), ", ".join(present.facts.names))
+    if present.facts.not_after - now() < (present.facts.not_after - present.facts.not_before) / 3:
+        return "the present one ends on %s" % present.facts.not_after.date()
+    return ""
+
+
+# -- asking -------------------------------------------------------------------------------------------------------
+
+
+def ask(settings: Settings, force: bool = False, patient: bool = False) -> Report:
+    """Ask the authority if there is reason to; else say what became of it the last time.
+
+    ``patient``: for reasons that can wait, it is asked twice a day only. certbot then knows best whether to renew.
+    """
+    state = load_json(STATE)
+    present = obtained(settings)
+    names, missing = to_ask_for(settings, present)
+    if patient and present:
+        due = not 0 <= time.time() - state.get("asked", 0) < ASK_AGAIN
+    else:
+        due = bool(why_ask(names, present))
+    if not (due or force):
+        return Report(state.get("error", ""), state.get("missing", missing))
+    began = time.time()
+    report = obtain(settings, names, force)
+    if not report.error and obtained(settings) is None:
+        report = report._replace(error="certbot is content, but what is in %s can't be served" % lineage(settings))
+    report = report._replace(missing=dict(missing, **report.missing))
+    remember(settings, report, began)
+    return report
+
+
+def remember(settings: Settings, report: Report, asked: t.Optional[float] = None) -> None:
+    before = load_json(STATE)
+    state = {
+        "asked": asked or before.get("asked", 0),
+        "error": report.error,
+        "missing": report.missing,
+        "stand_in": obtained(settings) is None,
+    }
+    if state != before:
+        write_json(STATE, state)
+
+
+def obtain(settings: Settings, names: t.List[str], force: bool = False) -> Report:
+    """Have certbot get a certificate for these names, or renew it if it is time to. Nothing is installed by that."""
+    with _alone():
+        if os.path.exists(lineage(settings)) and _pair(lineage(settings)) is None:
+            # certbot looks only at the dates
+            force = True
+        try:
+            how = _challenge(settings)
+        except AcmeError as exc:
+            return Report(str(exc), {})
+        error, refused = _ask(settings, names, how, force)
+        left = [name for name in names if name not in refused]
+        if refused and left and left[0] == names[0]:
+            # the mail host's own name is not among those that failed
+            error, _refused = _ask(settings, left, how, force)
+            return Report(error, {} if error else refused)
+        return Report(error, {})
+
+
+@contextlib.contextmanager
+def _alone() -> t.Iterator[None]:
+    """A play and the timer take turns."""
+    os.makedirs(CERTBOT, mode=0o700, exist_ok=True)
+    with open(os.path.join(CERTBOT, "lock"), "a") as handle:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+
+
+def _ask(
+    settings: Settings, names: t.Sequence[str], how: t.Sequence[str], force: bool
+) -> t.Tuple[str, t.Dict[str, str]]:
+    """(error, the names that the authority refused and why)"""
+    said = ""
+    for _try in range(TRIES):
+        code, out, err = _transaction.run_command(_command(settings, names, how, force))
+        said = out + "\n" + err
+        if code == 0:
+            return "", {}
+        if "accountDoesNotExist" in said:
+            # an authority that was set up anew
+            _forget_account(settings)
+        elif "badNonce" not in said:
+            break
+    return words(said), refusals(said)
+
+
+def _command(settings: Settings, names: t.Sequence[str], how: t.Sequence[str], force: bool) -> t.List[str]:
+    trust = ["REQUESTS_CA_BUNDLE=" + AUTHORITY] if os.path.exists(AUTHORITY) else []
+    argv = ["env", *trust, "timeout", str(CERTBOT_LIMIT), "certbot", "certonly", "--non-interactive", "--agree-tos"]
+    argv += ["--email", settings.email, "--no-eff-email", "--server", settings.directory]
+    argv += ["--config-dir", _configuration(settings), "--work-dir", CERTBOT + "/work"]
+    # apart from those of other certificates, so that two runs at the same time don't lock each other out
+    argv += ["--logs-dir", "/var/log/letsencrypt/port587", "--max-log-backups", "20"]
+    argv += ["--cert-name", settings.key_type, "--renew-with-new-domains"]
+    argv += ["--force-renewal" if force else "--keep-until-expiring"]
+    if _version() >= (1, 10):
+        argv += ["--key-type", settings.key_type]
+    elif settings.challenge == "hook":
+        argv += ["--manual-public-ip-logging-ok"]
+    for name in names:
+        argv += ["-d", name]
+    return argv + list(how)
+
+
+def _version() -> t.Tuple[int, ...]:
+    _code, out, err = _transaction.run_command(["certbot", "--version"])
+    found = re.search(r"certbot (\d+)\.(\d+)", out + err)
+    if found is None:
+        raise AcmeError("certbot does not say its version: %s" % (out + err).strip())
+    return tuple(int(number) for number in found.groups())
+
+
+def _forget_account(settings: Settings) -> None:
+    accounts = os.path.join(_configuration(settings), "accounts")
+    os.rename(accounts, "%s.%d" % (accounts, time.time()))
+
+
+def _challenge(settings: Settings) -> t.List[str]:
+    """How the authority is shown that the names are this server's."""
+    if settings.challenge == "nsupdate":
+        wait = ["--dns-rfc2136-propagation-seconds", str(settings.wait)]
+        return ["--dns-rfc2136", "--dns-rfc2136-credentials", NSUPDATE, *wait]
+    if settings.challenge == "hook":
+        hooks = ["--manual-auth-hook", HOOK + " auth", "--manual-cleanup-hook", HOOK + " cleanup"]
+        return ["--manual", "--preferred-challenges", "dns", *hooks]
+    # decided anew each time: a web server comes and goes
+    holder = _port_80()
+    if holder is None:
+        return ["--standalone", "--preferred-challenges", "http"]
+    if _web_server_answers(settings.names[0]):
+        return ["--webroot", "--webroot-path", WEBROOT]
+    raise AcmeError(
+        "port 80, on which the authority asks, is taken by %s, which does not serve %s/.well-known/acme-challenge/. "
+        "Stop it, let it serve that, or set certificates_acme_challenge to another value" % (holder, WEBROOT)
+    )
+
+
+def _port_80() -> t.Optional[str]:
+    """Who listens on it, in words."""
+    for table in ("/proc/net/tcp", "/proc/net/tcp6"):
+        text = (_transaction.read_file(table) or b"").decode("ascii")
+        for inode, port in _preflight.parse_listening(text).items():
+            if port == 80:
+                socket_name = "socket:[%s]" % inode
+                processes = _preflight.holders("/", [socket_name])[socket_name]
+                return " or ".join(map(str, processes)) or "a program outside this container"
+    return None
+
+
+def _web_server_answers(host: str) -> bool:
+    """Whether the one on port 80 gives out what certbot would put there."""
+    token = secrets.token_hex(16)
+    directory = os.path.join(WEBROOT, ".well-known", "acme-challenge")
+    try:
+        os.makedirs(directory, exist_ok=True)
+        path = os.path.join(directory, token)
+        with open(path, "w") as handle:
+            handle.write(token)
+    except OSError:
+        return False
+    try:
+        connection = http.client.HTTPConnection("127.0.0.1", 80, timeout=10)
+        connection.request("GET", "/.well-known/acme-challenge/" + token, headers={"Host": host})
+        return connection.getresponse().read(100).decode("ascii", "replace") == token
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        os.unlink(path)
+
+
+# -- what certbot said --------------------------------------------------------------------------------------------
+
+#: What certbot says besides what is wrong.
+_TALK = re.compile(
+    r"Saving debug log|Plugins selected|Requesting a|Renewing an|Obtaining a|Performing the|Waiting |Cleaning up"
+    r"|Challenge failed|Some challenges have failed|Ask for help|IMPORTANT NOTES|Account registered|\S+ challenge for"
+    r"|- - - -|Use of --manual|Certificate (is|not yet) due|Certbot failed to auth|Starting new HTTP|Registering"
+)
+
+
+def refusals(said: str) -> t.Dict[str, str]:
+    """The names that the authority refused, and why."""
+    found = re.findall(
+        r"^ *Domain: *(\S+)\n *Type: *(.*)\n *Detail: *(.*(?:\n *(?!Domain:|Type:|To fix|Hint:)\S.*)*)",
+        said,
+        re.MULTILINE,
+    )
+    return {name: "%s (%s)" % (" ".join(detail.split()), kind) for name, kind, detail in found}
+
+
+def words(said: str) -> str:
+    """What certbot said of its failure, without the rest."""
+    refused = refusals(said)
+    if refused:
+        return "; ".join("%s: %s" % pair for pair in refused.items())
+    lines = [line.strip(" -") for line in said.splitlines()]
+    told = list(dict.fromkeys(line for line in lines if line and not _TALK.match(line)))
+    return " ".join(told[-6:]) or "certbot says nothing"
+
+
+# -- installing ---------------------------------------------------------------------------------------------------
+
+
+def install(pair: Pair) -> _transaction.Result:
+    """Take the daemons that run over to it, or stay with what they have."""
+    return _transaction.run(
+        "certificates",
+        _certificate.served_files(pair.key, pair.chain),
+        activations=_daemons.running_activations(),
+        validate=_certificate.can_be_served,
+        keep_others=True,
+    )
+
+
+def tools(settings: Settings, authority: str, nsupdate: str, hook: str) -> t.List[_transaction.File]:
+    """What the server needs to renew its certificate without anybody's help."""
+    text = json.dumps(settings._asdict(), indent=1, sort_keys=True) + "\n"
+    files = [
+        _transaction.File(PROGRAM, program(), mode=0o755),
+        _transaction.File(SETTINGS, text.encode()),
+        _transaction.File(UNIT + ".service", SERVICE_TEXT.encode()),
+        _transaction.File(UNIT + ".timer", TIMER_TEXT.encode()),
+    ]
+    if authority:
+        files.append(_transaction.File(AUTHORITY, authority.encode()))
+    if nsupdate:
+        files.append(_transaction.File(NSUPDATE, nsupdate.encode(), mode=0o600, secret=True))
+    if hook:
+        files.append(_transaction.File(HOOK, hook.encode(), mode=0o700, secret=True))
+    return files
+
+
+def retire() -> None:
+    """The certificate comes from elsewhere now: end what a run with this source has started."""
+    timer = os.path.basename(UNIT) + ".timer"
+    if os.path.lexists("/etc/systemd/system/timers.target.wants/" + timer):
+        for argv in (["disable", "--now", timer], ["daemon-reload"]):
+            _transaction.run_command(["systemctl"] + argv)
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(STATE)
+
+
+# -- the program --------------------------------------------------------------------------------------------------
+
+
+def program() -> bytes:
+    """A file that Python can run, with this module and all of the collection that it needs."""
+    packages = __name__.split(".")[:-1]
+    written = io.BytesIO()
+    written.write(b"#!/usr/bin/python3\n")
+    with zipfile.ZipFile(written, "w") as archive:
+
+        def add(path: str, text: str) -> None:
+            # the same bytes at each run
+            archive.writestr(zipfile.ZipInfo(path, (1980, 1, 1, 0, 0, 0)), text)
+
+        add("__main__.py", "from %s import main\n\nmain()\n" % __name__)
+        for depth in range(len(packages)):
+            add("/".join(packages[: depth + 1]) + "/__init__.py", "")
+        for name, text in sorted(_sources(__name__, {}).items()):
+            add(name.replace(".", "/") + ".py", text)
+    return written.getvalue()
+
+
+def _sources(name: str, found: t.Dict[str, str]) -> t.Dict[str, str]:
+    """The text of a module and of those of its package that it imports."""
+    package = __name__.rpartition(".")[0]
+    loader = importlib.import_module(name).__loader__  # type: t.Any
+    found[name] = loader.get_source(name)
+    for node in ast.walk(ast.parse(found[name])):
+        module = node.module if isinstance(node, ast.ImportFrom) and node.module else ""
+        imported = [module] if module.startswith(package + ".") else []
+        if module == package and isinstance(node, ast.ImportFrom):
+            imported = [package + "." + alias.name for alias in node.names]
+        for other in imported:
+            if other not in found:
+                _sources(other, found)
+    return found
+
+
+def main() -> None:
+    """What the timer runs. ``--force``: get a new certificate although the present one is good."""
+    settings = Settings(**load_json(SETTINGS))
+    before = load_json(STATE).get("asked")
+    try:
+        report = ask(settings, force=sys.argv[1:] == ["--force"], patient=True)
+        # also when nothing is new: an earlier run may have been stopped in the middle of this
+        pair = obtained(settings)
+        if pair and install(pair).changed:
+            print("All ports serve the certificate %s, valid until %s" % (pair.facts.serial, pair.facts.not_after))
+    except (AcmeError, _certificate.CertificateError, _transaction.TransactionError, OSError) as exc:
+        report = Report(str(exc), load_json(STATE).get("missing", {}))
+        pair = None
+    remember(settings, report)
+    for name, why in sorted(report.missing.items()) if load_json(STATE)["asked"] != before else ():
+        print("The certificate lacks %s: %s" % (name, why))
+    if report.error:
+        sys.exit("NOT RENEWED, the certificate from before is served on: %s" % report.error)
+
+
+def now() -> datetime.datetime:
+    return datetime.datetime.now(datetime.timezone.utc).replace(microsecond=0)

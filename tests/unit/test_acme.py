@@ -1,0 +1,200 @@
+# Copyright (c) The port587.mail contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""When the authority is asked and for what, what certbot's words mean, and that the program runs without Ansible."""
+
+import datetime
+import socket
+import subprocess
+import sys
+import typing as t
+
+import pytest
+from ansible_collections.port587.mail.plugins.module_utils import _acme, _certificate
+from ansible_collections.port587.mail.plugins.module_utils._acme import Pair, Settings
+
+SETTINGS = Settings(
+    ["mail.example.com", "autoconfig.example.com"],
+    "ecdsa",
+    "https://ca.example.com:14000/dir",
+    "eve@example.com",
+    "http",
+)
+
+
+def pair(names: t.Sequence[str] = SETTINGS.names, age: float = 0, days: float = 90) -> Pair:
+    begins = _acme.now() - datetime.timedelta(days=age)
+    ends = begins + datetime.timedelta(days=days)
+    return Pair([], "", _certificate.Facts("CN=x", list(names), "CN=y", "ECDSA 256 bit", begins, ends))
+
+
+# What certbot 1.12 and 4.0 say, with the names changed.
+REFUSED_1 = """\
+Saving debug log to /var/log/letsencrypt/letsencrypt.log
+Plugins selected: Authenticator standalone, Installer None
+Obtaining a new certificate
+Performing the following challenges:
+http-01 challenge for mail.example.com
+Waiting for verification...
+Challenge failed for domain mail.example.com
+http-01 challenge for mail.example.com
+Cleaning up challenges
+Some challenges have failed.
+IMPORTANT NOTES:
+ - The following errors were reported by the server:
+
+   Domain: mail.example.com
+   Type:   connection
+   Detail: Fetching http://mail.example.com/.well-known/acme-challenge/x:
+   Connection refused
+
+   To fix these errors, please make sure that your domain name was
+   entered correctly and the DNS A/AAAA record(s) for that domain
+   contain(s) the right IP address.
+"""
+REFUSED_4 = """\
+Saving debug log to /var/log/letsencrypt/letsencrypt.log
+Requesting a certificate for mail.example.com and autoconfig.example.com
+
+Certbot failed to authenticate some domains (authenticator: standalone). The Certificate Authority said:
+  Domain: mail.example.com
+  Type:   connection
+  Detail: Fetching http://mail.example.com/.well-known/acme-challenge/x: Connection refused
+  Domain: autoconfig.example.com
+  Type:   dns
+  Detail: NXDOMAIN looking up A for autoconfig.example.com
+
+Hint: The Certificate Authority failed to download the challenge files from the temporary standalone webserver.
+
+Some challenges have failed.
+Ask for help or search for solutions at https://community.letsencrypt.org. See the logfile for details.
+"""
+
+
+def test_names_that_were_refused():
+    connection = "Fetching http://mail.example.com/.well-known/acme-challenge/x: Connection refused (connection)"
+    assert _acme.refusals(REFUSED_1) == {"mail.example.com": connection}
+    assert _acme.refusals(REFUSED_4) == {
+        "mail.example.com": connection,
+        "autoconfig.example.com": "NXDOMAIN looking up A for autoconfig.example.com (dns)",
+    }
+    assert _acme.words(REFUSED_1) == "mail.example.com: " + connection
+
+
+@pytest.mark.parametrize(
+    ("said", "words"),
+    [
+        (
+            "Saving debug log to /var/log/x\nRequesting a certificate for mail.example.com\n"
+            "An unexpected error occurred:\nrequests.exceptions.ConnectionError: Connection refused\n"
+            "Ask for help or search for solutions at https://community.letsencrypt.org.\n",
+            "An unexpected error occurred: requests.exceptions.ConnectionError: Connection refused",
+        ),
+        ("", "certbot says nothing"),
+    ],
+)
+def test_words_without_talk(said, words):
+    assert _acme.words(said) == words
+
+
+def test_a_name_that_is_not_in_dns_is_left_out(monkeypatch):
+    def only_mail(name: str, port: int) -> t.List[t.Any]:
+        if name == "mail.example.com":
+            return [name]
+        raise socket.gaierror
+
+    monkeypatch.setattr(_acme.socket, "getaddrinfo", only_mail)
+    missing = {"autoconfig.example.com": "it is not in DNS"}
+    assert _acme.to_ask_for(SETTINGS, None) == (["mail.example.com"], missing)
+    # the certificate has it already: a moment without DNS takes nothing away
+    assert _acme.to_ask_for(SETTINGS, pair()) == (SETTINGS.names, {})
+    # nobody has to come to where the name leads
+    assert _acme.to_ask_for(SETTINGS._replace(challenge="nsupdate"), None) == (SETTINGS.names, {})
+
+
+@pytest.mark.parametrize(
+    ("present", "why"),
+    [
+        (None, "there is no valid one"),
+        (pair(), ""),
+        (pair(SETTINGS.names[::-1]), ""),
+        (pair(["mail.example.com"]), "for mail.example.com, autoconfig.example.com instead of mail.example.com"),
+        (pair(age=59), ""),
+        (pair(age=61), "the present one ends on"),
+        (pair(age=3, days=6), ""),
+        (pair(age=5, days=6), "the present one ends on"),
+    ],
+)
+def test_when_to_ask(present, why):
+    found = _acme.why_ask(SETTINGS.names, present)
+    assert (why in found) if why else (found == "")
+
+
+def commands(monkeypatch, answers: t.Sequence[t.Tuple[int, str]]) -> t.List[t.List[str]]:
+    """Let certbot answer so; returns the names that it is asked for."""
+    asked: t.List[t.List[str]] = []
+    left = list(answers)
+
+    def run(argv: t.List[str], stdin: t.Optional[bytes] = None) -> t.Tuple[int, str, str]:
+        if argv == ["certbot", "--version"]:
+            return 0, "certbot 2.1.0\n", ""
+        asked.append([name for option, name in zip(argv, argv[1:]) if option == "-d"])
+        code, said = left.pop(0)
+        return code, "", said
+
+    monkeypatch.setattr(_acme._transaction, "run_command", run)
+    monkeypatch.setattr(_acme, "_port_80", lambda: None)
+    return asked
+
+
+@pytest.fixture(autouse=True)
+def _directories(monkeypatch, tmp_path):
+    monkeypatch.setattr(_acme, "CERTBOT", str(tmp_path / "acme"))
+    monkeypatch.setattr(_acme, "STATE", str(tmp_path / "acme.json"))
+
+
+def test_a_refused_name_does_not_keep_the_others(monkeypatch):
+    refused = REFUSED_4.replace("mail.example.com", "imap.example.com")
+    asked = commands(monkeypatch, [(1, refused), (0, "")])
+    report = _acme.obtain(SETTINGS, ["mail.example.com", "imap.example.com", "autoconfig.example.com"])
+    assert asked[1] == ["mail.example.com"]
+    assert report.error == ""
+    assert sorted(report.missing) == ["autoconfig.example.com", "imap.example.com"]
+
+
+def test_without_the_mail_host_there_is_nothing_to_try_again(monkeypatch):
+    asked = commands(monkeypatch, [(1, REFUSED_1)])
+    report = _acme.obtain(SETTINGS, SETTINGS.names)
+    assert len(asked) == 1
+    assert report == (_acme.words(REFUSED_1), {})
+
+
+def test_refused_nonces_are_not_the_end(monkeypatch):
+    asked = commands(monkeypatch, [(1, "urn:ietf:params:acme:error:badNonce")] * 2 + [(0, "")])
+    assert _acme.obtain(SETTINGS, SETTINGS.names) == ("", {})
+    assert len(asked) == 3
+
+
+def test_an_authority_that_forgot_the_account_gets_a_new_one(monkeypatch, tmp_path):
+    accounts = tmp_path / "acme" / "ca.example.com_14000_dir" / "accounts"
+    accounts.mkdir(parents=True)
+    commands(monkeypatch, [(1, "urn:ietf:params:acme:error:accountDoesNotExist"), (0, "")])
+    assert _acme.obtain(SETTINGS, SETTINGS.names) == ("", {})
+    assert not accounts.exists()
+
+
+def test_the_program_is_the_same_each_time_and_runs_without_ansible(tmp_path):
+    assert _acme.program() == _acme.program()
+    program = tmp_path / "certificates"
+    program.write_bytes(_acme.program())
+    done = subprocess.run(
+        [sys.executable, "-I", str(program)],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        universal_newlines=True,
+        check=False,
+    )
+    # there are no settings here, but all of the code was found
+    assert "ImportError" not in done.stdout
+    assert "ModuleNotFoundError" not in done.stdout
+    assert "missing" in done.stdout
