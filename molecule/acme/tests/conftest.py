@@ -1,0 +1,175 @@
+# Copyright (c) The port587.mail contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A mail host, the rest of the world, and what a client sees on each port."""
+
+import contextlib
+import json
+import os
+import pathlib
+import re
+import smtplib
+import socket
+import ssl
+import subprocess
+import time
+import typing as t
+
+import pytest
+from mailclient import Account, Imap, Pop3, Server, Sieve, Smtp
+
+HERE = pathlib.Path(__file__).parent
+SHARED_INVENTORY = HERE.parent.parent / "shared" / "inventory"
+SERVICE = "port587-certificates.service"
+PORTS = (25, 587, 465, 993, 995, 143, 110, 4190)
+
+
+class Site:
+    """A mail host that gets its certificate from one of the authorities on the client."""
+
+    def __init__(self, host: t.Any) -> None:
+        self.host = host
+        self.variables = host.ansible.get_variables()
+        self.name = self.variables["mail_hostname"]
+        self.domain = self.variables["mail_domains"][0]
+        self.key = self.variables["acme_key"]
+        self.ephemeral = pathlib.Path(os.environ["MOLECULE_EPHEMERAL_DIRECTORY"])
+        self.roots = self.ephemeral / "roots.pem"
+        self.server = Server(self.name, self.variables["ansible_host"], str(self.roots))
+        self.alice = Account(f"alice@{self.domain}", "alice's own")
+        self.world = host.get_host("ansible://client", ansible_inventory=host.backend.ansible_inventory)
+
+    def handshake(self, port: int, ca: t.Optional[str] = None) -> t.Dict[str, t.Any]:
+        """The certificate that a client is shown on the port, after it has verified chain and name."""
+        server = self.server._replace(ca_file=ca or self.server.ca_file)
+        if port in (25, 587, 465):
+            with Smtp(server, port) as smtp:
+                return smtp.sock.getpeercert()
+        if port in (993, 143):
+            with Imap(server, port) as imap:
+                return imap.sock.getpeercert()
+        if port in (995, 110):
+            with Pop3(server, port) as pop3:
+                return pop3.sock.getpeercert()
+        if port == 4190:
+            with Sieve(server) as sieve:
+                return sieve._socket.getpeercert()
+        plain = socket.create_connection((server.address, port), 10)
+        with server.context().wrap_socket(plain, server_hostname=server.name) as tls:
+            return tls.getpeercert()
+
+    def serials(self, ca: t.Optional[str] = None) -> t.Dict[int, str]:
+        return {port: self.handshake(port, ca)["serialNumber"] for port in PORTS}
+
+    def serial(self) -> str:
+        """The one that all ports show."""
+        serials = self.serials()
+        assert len(set(serials.values())) == 1, serials
+        return serials[25]
+
+    def names(self) -> t.List[str]:
+        return [name for _kind, name in self.handshake(587)["subjectAltName"]]
+
+    def do(self, script: str) -> str:
+        """Run it in a shell on the server."""
+        done = self.host.run("bash -c %s", script)
+        assert done.rc == 0, done.stdout + done.stderr
+        return t.cast(str, done.stdout)
+
+    def renew(self, *options: str) -> t.Tuple[int, str]:
+        """What the timer runs; its exit code, and what it leaves in the journal."""
+        if options:
+            done = self.host.run("/usr/local/lib/port587/certificates %s", *options)
+            return done.rc, done.stdout + done.stderr
+        began = self.host.check_output("date +%s.%N")
+        # as if it had been asked long ago
+        self.do('sed -i \'s/"asked": .*/"asked": 0,/\' /var/lib/port587/acme.json')
+        code = self.host.run(f"systemctl start {SERVICE}").rc
+        return code, self.host.check_output(f"journalctl --no-pager -o cat -u {SERVICE} --since @{began}")
+
+    def state(self) -> t.Dict[str, t.Any]:
+        return dict(json.loads(self.do("cat /var/lib/port587/acme.json")))
+
+    def dns(self, *updates: str) -> None:
+        """Change the world's DNS."""
+        lines = [
+            f"key hmac-sha256:{self.key['key_name']} {self.key['key_secret']}",
+            "server 127.0.0.1",
+            *updates,
+            "send",
+        ]
+        done = self.world.run("nsupdate <<'E'\n%s\nE" % "\n".join(lines))
+        assert done.rc == 0, done.stderr
+
+    def play(self, *options: str, **values: t.Any) -> "Played":
+        """Run the play again, with other values."""
+        command = ["ansible-playbook", "--diff", "--inventory", str(SHARED_INVENTORY)]
+        command += [
+            "--limit",
+            self.variables["inventory_hostname"] + ",client",
+            "--extra-vars",
+            json.dumps(values),
+            *options,
+        ]
+        environment = {**os.environ, "ANSIBLE_FORCE_COLOR": "0", "ANSIBLE_NOCOLOR": "1"}
+        done = subprocess.run(
+            [*command, str(HERE.parent / "certificates.yml")],
+            check=False,
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        changed = re.search(rf"^{self.variables['inventory_hostname']} .*changed=(\d+)", done.stdout, re.MULTILINE)
+        return Played(done.returncode, int(changed[1]) if changed else -1, done.stdout)
+
+
+class Played(t.NamedTuple):
+    code: int
+    changed: int
+    output: str
+
+    def said(self) -> str:
+        """Without the line ends that a terminal would have."""
+        return " ".join(self.output.split())
+
+
+@pytest.fixture(scope="module")
+def site(host: t.Any) -> Site:
+    return Site(host)
+
+
+@pytest.fixture
+def as_converged(site: Site) -> t.Iterator[None]:
+    """Afterwards the server is again as the scenario made it."""
+    yield
+    played = site.play()
+    assert played.code == 0, played.output
+
+
+@contextlib.contextmanager
+def submissions(site: Site) -> t.Iterator[t.List[str]]:
+    """Meanwhile mail is sent on 587, one after the other, each in a session of its own; yields what went wrong."""
+    import threading
+
+    stop, wrong, sent = threading.Event(), [], [0]  # type: t.Any
+
+    def send() -> None:
+        while not stop.is_set():
+            try:
+                with Smtp(site.server, 587) as smtp:
+                    assert smtp.authenticate(site.alice).code == 235
+                    text = f"From: {site.alice.address}\r\nSubject: meanwhile\r\n\r\nHello.\r\n"
+                    smtp.sendmail(site.alice.address, [site.alice.address], text)
+                sent[0] += 1
+            except (OSError, smtplib.SMTPException, AssertionError, ssl.SSLError) as exc:
+                wrong.append(f"after {sent[0]}: {exc!r}")
+            time.sleep(0.05)
+
+    thread = threading.Thread(target=send)
+    thread.start()
+    try:
+        yield wrong
+    finally:
+        stop.set()
+        thread.join()
+    assert sent[0] > 5
