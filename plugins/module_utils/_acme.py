@@ -463,6 +463,7 @@ def _sources(name: str, found: t.Dict[str, str]) -> t.Dict[str, str]:
 
 def main() -> None:
     """What the timer runs. ``--force``: get a new certificate although the present one is good."""
+    # a program, not a module: pylint: disable=ansible-bad-function
     settings = Settings(**load_json(SETTINGS))
     before = load_json(STATE).get("asked")
     try:

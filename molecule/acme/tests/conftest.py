@@ -15,12 +15,13 @@ import time
 import typing as t
 
 import pytest
+import yaml
 from mailclient import Account, Imap, Pop3, Server, Sieve, Smtp
 
 HERE = pathlib.Path(__file__).parent
 SHARED_INVENTORY = HERE.parent.parent / "shared" / "inventory"
 SERVICE = "port587-certificates.service"
-PORTS = (25, 587, 465, 993, 995, 143, 110, 4190)
+PORTS = (25, 587, 465, 993, 995, 143, 110, 4190, 443)
 
 
 class Site:
@@ -102,14 +103,10 @@ class Site:
 
     def play(self, *options: str, **values: t.Any) -> "Played":
         """Run the play again, with other values."""
-        command = ["ansible-playbook", "--diff", "--inventory", str(SHARED_INVENTORY)]
-        command += [
-            "--limit",
-            self.variables["inventory_hostname"] + ",client",
-            "--extra-vars",
-            json.dumps(values),
-            *options,
-        ]
+        converged = yaml.safe_load((HERE.parent / "converge.yml").read_text(encoding="utf-8"))[0]["vars"]
+        command = ["ansible-playbook", "--diff", "--inventory", str(SHARED_INVENTORY), *options]
+        command += ["--limit", self.variables["inventory_hostname"]]
+        command += ["--extra-vars", json.dumps({**converged, **values})]
         environment = {**os.environ, "ANSIBLE_FORCE_COLOR": "0", "ANSIBLE_NOCOLOR": "1"}
         done = subprocess.run(
             [*command, str(HERE.parent / "certificates.yml")],

@@ -2,8 +2,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """A certificate that is issued and renewed by a real authority (Pebble), as the clients of every port see it."""
 
-
-
 testinfra_hosts = ["mail"]
 
 
