@@ -35,8 +35,8 @@ class ActionModule(ActionBase):
         for index, one in enumerate(given):
             file = dict(one)
             where = f"files[{index}]"
-            if ("src" in file) == ("content" in file):
-                raise AnsibleActionFail(f"{where}: needs exactly one of src and content")
+            if sum(key in file for key in ("src", "content", "generate")) != 1:
+                raise AnsibleActionFail(f"{where}: needs exactly one of src, content and generate")
             source = file.pop("src", None)
             if source is not None:
                 file.setdefault("dest", "/" + re.sub(r"\.j2$", "", source))

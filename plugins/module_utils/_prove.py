@@ -19,6 +19,7 @@ import ssl
 import time
 import typing as t
 
+from ansible_collections.port587.mail.plugins.module_utils._milter import Message, scan
 from ansible_collections.port587.mail.plugins.module_utils._tree import ProofError
 
 #: Seconds for one answer. A healthy daemon on the same machine takes milliseconds.
@@ -31,11 +32,12 @@ DEADLINE = 20.0
 class Proof(t.NamedTuple):
     """One thing to try.
 
-    ``protocol``: smtp, imap, pop3, sieve, http (on ``port``) or sasl, lmtp, policy (on the socket ``path``, as
-    ``user``).
+    ``protocol``: smtp, imap, pop3, sieve, http (on ``port``) or sasl, lmtp, policy, milter (on the socket ``path``,
+    as ``user``).
     ``tls``: implicit, starttls or none. ``auth``: AUTH has to be offered (True) or must not be (False).
     ``recipient``: the address to name in RCPT; ``answer``: accepted or refused.
     ``host`` and ``uri``: what to GET over HTTP. It has to be there.
+    ``signatures``: the DKIM keys that a message of this server's has to be signed with, by their names in DNS.
     """
 
     protocol: str
@@ -49,6 +51,7 @@ class Proof(t.NamedTuple):
     user: t.Optional[str] = None
     host: t.Optional[str] = None
     uri: str = "/"
+    signatures: t.Sequence[str] = ()
 
     def where(self) -> str:
         return self.path or "port %s (%s)" % (self.port, self.protocol)
@@ -278,6 +281,32 @@ def _http(connection: _Connection, proof: Proof, leaf: t.Optional[bytes]) -> Non
         raise ProofError("answers %s for %s with: %s" % (request, proof.host, line))
 
 
+def _milter(connection: _Connection, proof: Proof, leaf: t.Optional[bytes]) -> None:
+    """A message as somebody sends it who has logged in. It goes nowhere."""
+    domain = proof.signatures[0].partition("._domainkey.")[2] if proof.signatures else "localhost"
+    sender = "postmaster@%s" % domain
+    headers = [
+        ("From", "<%s>" % sender),
+        ("To", "<%s>" % sender),
+        ("Subject", "Proof"),
+        ("Message-ID", "<0@localhost>"),
+    ]
+    outcome = scan(connection.socket, Message(sender, sender, headers, login=sender))
+    if outcome.verdict not in ("continue", "accept"):
+        raise ProofError("answers a message from %s with: %s" % (sender, outcome.verdict))
+    found = [
+        "%s._domainkey.%s" % (tags.get("s"), tags.get("d"))
+        for tags in (
+            dict(re.findall(r"(?:^|;)\s*(\w+)=([^;\s]*)", value))
+            for name, value in outcome.added
+            if name == "DKIM-Signature"
+        )
+    ]
+    missing = [name for name in proof.signatures if name not in found]
+    if missing:
+        raise ProofError("does not sign a message from %s with the key of %s" % (sender, missing[0]))
+
+
 _PROTOCOLS = {
     "smtp": _smtp,
     "imap": _imap,
@@ -287,4 +316,5 @@ _PROTOCOLS = {
     "lmtp": _lmtp,
     "policy": _policy,
     "http": _http,
+    "milter": _milter,
 }

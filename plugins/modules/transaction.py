@@ -31,7 +31,7 @@ options:
     required: true
   files:
     description:
-      - The tree. Each file is given by either O(files[].src) or O(files[].content).
+      - The tree. Each file is given by one of O(files[].src), O(files[].content) and O(files[].generate).
     type: list
     elements: dict
     required: true
@@ -42,6 +42,12 @@ options:
       content:
         description: The text itself.
         type: str
+      generate:
+        description:
+          - A private key for DKIM signatures, made on the server by rspamadm(1) where there is no such file yet, and
+            kept as it is otherwise. It never leaves the server, and is never shown.
+        type: str
+        choices: [dkim-rsa-2048, dkim-rsa-4096, dkim-ed25519]
       dest:
         description: Absolute path on the server. By default O(files[].src) without C(.j2) and with a C(/) in front.
         type: path
@@ -95,7 +101,7 @@ options:
   daemon:
     description: The daemon that reads the tree, and that validates and takes it over.
     type: str
-    choices: [postfix, dovecot, nginx]
+    choices: [postfix, dovecot, nginx, rspamd]
   prove:
     description:
       - What O(daemon) has to do after a change, tried on the server itself until it succeeds, for at most 20 seconds.
@@ -106,11 +112,11 @@ options:
     suboptions:
       protocol:
         description:
-          - V(sasl), V(lmtp) and V(policy) are spoken on the UNIX socket O(prove[].path), the others on
+          - V(sasl), V(lmtp), V(policy) and V(milter) are spoken on the UNIX socket O(prove[].path), the others on
             O(prove[].port).
         type: str
         required: true
-        choices: [smtp, imap, pop3, sieve, sasl, lmtp, policy, http]
+        choices: [smtp, imap, pop3, sieve, sasl, lmtp, policy, http, milter]
       port:
         description: TCP port.
         type: int
@@ -146,6 +152,13 @@ options:
         description: For V(http), what to GET. The answer has to be 200.
         type: str
         default: /
+      signatures:
+        description: >-
+          For V(milter), names of DKIM keys in DNS, all of one domain, such as C(rsa1._domainkey.example.com). A message
+          from there, as somebody sends it who has logged in, has to be signed with each.
+        type: list
+        elements: str
+        default: []
   certificate:
     description: PEM file whose first certificate has to be the one that is served on every port of O(prove) with TLS.
     type: path
@@ -229,12 +242,13 @@ daemon_log:
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.port587.mail.plugins.module_utils import _daemons, _transaction
+from ansible_collections.port587.mail.plugins.module_utils import _daemons, _dkim, _transaction
 
 _FILE: t.Dict[str, t.Dict[str, t.Any]] = {
     # rendered on the controller by the action plugin, which sends content instead, or one of the secrets
     "src": {"type": "str"},
     "content": {"type": "str"},
+    "generate": {"type": "str", "choices": ["dkim-rsa-2048", "dkim-rsa-4096", "dkim-ed25519"]},
     "dest": {"type": "path"},
     "owner": {"type": "str", "default": "root"},
     "group": {"type": "str", "default": "root"},
@@ -254,7 +268,7 @@ _PROOF: t.Dict[str, t.Dict[str, t.Any]] = {
     "protocol": {
         "type": "str",
         "required": True,
-        "choices": ["smtp", "imap", "pop3", "sieve", "sasl", "lmtp", "policy", "http"],
+        "choices": ["smtp", "imap", "pop3", "sieve", "sasl", "lmtp", "policy", "http", "milter"],
     },
     "port": {"type": "int"},
     "address": {"type": "str", "default": "127.0.0.1"},
@@ -266,6 +280,7 @@ _PROOF: t.Dict[str, t.Dict[str, t.Any]] = {
     "user": {"type": "str"},
     "host": {"type": "str"},
     "uri": {"type": "str", "default": "/"},
+    "signatures": {"type": "list", "elements": "str", "default": []},
 }
 
 
@@ -277,6 +292,15 @@ def _mode(module: AnsibleModule, text: str, path: str) -> int:
         raise
 
 
+def _content(module: AnsibleModule, file: t.Dict[str, t.Any]) -> bytes:
+    if not file["generate"]:
+        return str(module.params["secrets"][file["dest"]] if file["secret"] else file["content"]).encode("utf-8")
+    there = _transaction.read_file(file["dest"])
+    if there is not None or module.check_mode:
+        return there or b""
+    return _dkim.new_key(file["generate"])
+
+
 def main() -> None:
     module = AnsibleModule(
         argument_spec={
@@ -284,7 +308,7 @@ def main() -> None:
             "files": {"type": "list", "elements": "dict", "options": _FILE, "required": True},
             "secrets": {"type": "dict", "default": {}, "no_log": True},
             "directories": {"type": "list", "elements": "dict", "options": _DIRECTORY, "default": []},
-            "daemon": {"type": "str", "choices": ["postfix", "dovecot", "nginx"]},
+            "daemon": {"type": "str", "choices": ["postfix", "dovecot", "nginx", "rspamd"]},
             "prove": {"type": "list", "elements": "dict", "options": _PROOF, "default": []},
             "certificate": {"type": "path"},
             "lock_timeout": {"type": "int", "default": 120},
@@ -295,11 +319,11 @@ def main() -> None:
     files = [
         _transaction.File(
             f["dest"],
-            (params["secrets"][f["dest"]] if f["secret"] else f["content"]).encode("utf-8"),
+            _content(module, f),
             _mode(module, f["mode"], f["dest"]),
             f["owner"],
             f["group"],
-            f["secret"],
+            f["secret"] or bool(f["generate"]),
             f["map"],
         )
         for f in params["files"]

@@ -4,6 +4,7 @@
 
 import base64
 import os
+import re
 import smtplib
 
 import pytest

@@ -1,0 +1,211 @@
+# Copyright (c) The port587.mail contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""rspamd alone, for a Postfix that was there before: what is signed and with what, and what is believed."""
+
+import json
+import os
+import pathlib
+import re
+import smtplib
+import subprocess
+import time
+import typing as t
+
+import pytest
+from testinfra.host import Host
+
+SCENARIO = pathlib.Path(os.environ["MOLECULE_SCENARIO_DIRECTORY"])
+INVENTORY = SCENARIO.parent / "shared/inventory"
+KEYS = "/var/lib/rspamd/dkim"
+DEFAULT = [{"name": "rsa1", "type": "rsa", "state": "sign"}, {"name": "ed1", "type": "ed25519", "state": "sign"}]
+
+testinfra_hosts = ["ansible://mail"]
+
+
+class Played(t.NamedTuple):
+    code: int
+    output: str
+    changed: bool
+
+
+@pytest.fixture
+def play(host: Host) -> t.Callable[..., Played]:
+    """Run the play again, with other values."""
+
+    def run(*options: str, **values: t.Any) -> Played:
+        command = ["ansible-playbook", "--diff", "--inventory", INVENTORY, "--extra-vars", json.dumps(values)]
+        command += ["--limit", host.ansible.get_variables()["inventory_hostname"], *options, SCENARIO / "converge.yml"]
+        environment = {**os.environ, "ANSIBLE_FORCE_COLOR": "0", "ANSIBLE_NOCOLOR": "1"}
+        done = subprocess.run(command, check=False, env=environment, capture_output=True, text=True)
+        output = done.stdout + done.stderr
+        return Played(done.returncode, output, re.search(r"changed=[1-9]", output) is not None)
+
+    return run
+
+
+@pytest.fixture
+def as_converged(play: t.Callable[..., Played]) -> t.Iterator[None]:
+    """Afterwards the server is again as the scenario made it; but removed keys are new ones then."""
+    yield
+    assert play().code == 0
+
+
+def arrived(host: Host, subject: str) -> t.Dict[str, t.List[str]]:
+    """The headers of a mail in root's mailbox, by name in small letters."""
+    for _attempt in range(100):
+        for mail in re.split(r"^From .*\n", host.run("cat /var/mail/root").stdout, flags=re.MULTILINE):
+            head = mail.partition("\n\n")[0]
+            if f"Subject: {subject}" in head:
+                headers: t.Dict[str, t.List[str]] = {}
+                for name, value in re.findall(r"^([\w-]+):(.*(?:\n[ \t].*)*)", head, re.MULTILINE):
+                    headers.setdefault(name.lower(), []).append(" ".join(value.split()))
+                return headers
+        time.sleep(0.2)
+    raise AssertionError(f"{subject} did not arrive\n{host.run('mailq').stdout}")
+
+
+def signatures(headers: t.Dict[str, t.List[str]]) -> t.List[str]:
+    """By which keys a mail is signed."""
+    found = [dict(re.findall(r"(\w+)=(\S+?)(?:;|$)", value)) for value in headers.get("dkim-signature", [])]
+    return sorted(f"{tags['s']}._domainkey.{tags['d']}" for tags in found)
+
+
+def send(host: Host, sender: str, subject: str) -> None:
+    """As programs on the machine do."""
+    mail = f"From: {sender}\\nTo: root\\nSubject: {subject}\\n\\nHello\\n"
+    host.check_output(f"printf '{mail}' | sendmail -f {sender} root")
+
+
+def bring(host: Host, sender: str, subject: str, headers: str = "") -> None:
+    """As another server does."""
+    name = host.check_output("postconf -h myhostname")
+    with smtplib.SMTP(host.ansible.get_variables()["ansible_host"], 25, "mx.elsewhere.example", timeout=30) as smtp:
+        mail = f"From: {sender}\r\nTo: root@{name}\r\nSubject: {subject}\r\n{headers}\r\nHello\r\n"
+        smtp.sendmail(sender, [f"root@{name}"], mail)
+
+
+@pytest.mark.parametrize("domain", ["example.com", "example.org", "mail.example.com"])
+def test_signs_what_the_machine_sends(host: Host, domain: str) -> None:
+    send(host, f"eve@{domain}", f"from {domain}")
+    assert signatures(arrived(host, f"from {domain}")) == [f"ed1._domainkey.{domain}", f"rsa1._domainkey.{domain}"]
+
+
+def test_signs_for_no_other_domain(host: Host) -> None:
+    send(host, "eve@other.example", "from another")
+    assert signatures(arrived(host, "from another")) == []
+
+
+def test_signs_nothing_for_strangers(host: Host) -> None:
+    """This client's address is a private one, as in a provider's network: no reason to trust it."""
+    bring(host, "eve@example.com", "from outside")
+    headers = arrived(host, "from outside")
+    assert signatures(headers) == []
+    assert len(headers["authentication-results"]) == 1
+    assert re.search(r"\bspf=", headers["authentication-results"][0]), headers
+
+
+def test_believes_no_results_of_others(host: Host) -> None:
+    name = host.check_output("postconf -h myhostname")
+    forged = f"Authentication-Results: {name}; dkim=pass header.d=bank.example; dmarc=pass\r\n"
+    bring(
+        host, "eve@elsewhere.example", "forged results", forged + "authentication-results: other.example; spf=pass\r\n"
+    )
+    (results,) = arrived(host, "forged results")["authentication-results"]
+    assert results.startswith(f"{name};")
+    assert "pass" not in results
+
+
+def test_keys_are_for_rspamd_alone(host: Host) -> None:
+    for name in ("example.com", "example.org", "mail.example.com"):
+        for selector in ("rsa1", "ed1"):
+            key = host.file(f"{KEYS}/{name}.{selector}.key")
+            assert (key.user, key.group, key.mode) == ("root", "_rspamd", 0o640)
+    assert host.file(KEYS).mode == 0o750
+    assert "Permission denied" in host.run(f"runuser -u postfix -- ls {KEYS}").stderr
+
+
+def test_socket_is_for_postfix_alone(host: Host) -> None:
+    for user, may in (("postfix", True), ("nobody", False)):
+        done = host.run(f"runuser -u {user} -- test -S /var/spool/postfix/rspamd/milter.sock")
+        assert (done.rc == 0) is may, user
+
+
+def test_listens_nowhere_else(host: Host) -> None:
+    assert "rspamd" not in host.check_output("ss -Htlnp")
+
+
+@pytest.mark.usefixtures("as_converged")
+def test_a_key_s_life(host: Host, play: t.Callable[..., Played]) -> None:
+    """Published, signed with, retired, gone; and mail is signed all the time."""
+    old, new = dict(DEFAULT[0]), {"name": "rsa2", "type": "rsa", "state": "publish"}
+    old_key = host.check_output(f"sha256sum {KEYS}/example.com.rsa1.key")
+    steps = [
+        ("publish", [old, new], ["rsa1"], ["rsa1", "rsa2"]),
+        ("sign", [{**old, "state": "retire"}, {**new, "state": "sign"}], ["rsa2"], ["rsa1", "rsa2"]),
+        ("gone", [{**new, "state": "sign"}], ["rsa2"], ["rsa2"]),
+    ]
+    for step, selectors, signed_with, there in steps:
+        played = play(rspamd_dkim_selectors=selectors)
+        assert played.code == 0, played.output
+        assert "PRIVATE KEY" not in played.output
+        send(host, "eve@example.com", step)
+        assert signatures(arrived(host, step)) == [f"{name}._domainkey.example.com" for name in signed_with], step
+        keys = host.check_output(f"ls {KEYS} | grep ^example.com").split()
+        assert keys == [f"example.com.{name}.key" for name in there]
+        if "rsa1" in there:
+            assert host.check_output(f"sha256sum {KEYS}/example.com.rsa1.key") == old_key
+    assert not play(rspamd_dkim_selectors=steps[-1][1]).changed
+
+
+@pytest.mark.usefixtures("as_converged")
+def test_a_reload_refuses_nobody(host: Host, play: t.Callable[..., Played]) -> None:
+    name = host.check_output("postconf -h myhostname")
+    sender = f"for n in $(seq 1 200); do echo Hello | sendmail -f eve@example.com root@{name}; done"
+    host.check_output(f"systemd-run --unit=sender sh -c '{sender}'")
+    assert play(rspamd_extra="spf { spf_cache_size = 4k; }").changed
+    assert "active" in host.run("systemctl is-active sender").stdout, "it ended too early to tell"
+    host.run("systemctl stop sender")
+    assert "milter" not in host.check_output(
+        "journalctl --since=-30s -q -o cat SYSLOG_FACILITY=2 | grep warning || true"
+    )
+
+
+def test_a_milter_that_is_down_lets_nothing_through(host: Host) -> None:
+    host.check_output("systemctl stop rspamd")
+    try:
+        with pytest.raises(smtplib.SMTPResponseException) as refused:
+            bring(host, "eve@elsewhere.example", "while it was down")
+        assert refused.value.smtp_code == 451
+    finally:
+        host.check_output("systemctl start rspamd")
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({"rspamd_domains": ["example.com", "no domain"]}, ["rspamd_domains", "'no domain'", "example.com"]),
+        ({"rspamd_dkim_selectors": [{"name": "big one"}]}, ["rspamd_dkim_selectors", "'big one'", "rsa2"]),
+        ({"rspamd_dkim_selectors": [{"name": "a"}, {"name": "a"}]}, ["rspamd_dkim_selectors", "twice"]),
+        ({"rspamd_dkim_selectors": [{"name": "a", "state": "sing"}]}, ["sing", "publish, sign, retire"]),
+        ({"rspamd_dkim_rsa_bits": 1024}, ["rspamd_dkim_rsa_bits", "1024", "2048"]),
+        ({"rspamd_nameservers": ["dns.example"]}, ["rspamd_nameservers", "'dns.example'", "IP address"]),
+        ({"rspamd_extra": "spf { spf_cache_size = "}, ["not valid, nothing was changed"]),
+        # what no checker sees: a key that was there before, and is none
+        (
+            {"rspamd_dkim_selectors": [*DEFAULT, {"name": "broken"}]},
+            ["rolled back", "does not sign", "broken._domainkey"],
+        ),
+        ({"rspamd_socket_user": "nosuch"}, ["nosuch"]),
+    ],
+)
+def test_bad_values(host: Host, play: t.Callable[..., Played], values: t.Dict[str, t.Any], words: t.List[str]) -> None:
+    host.check_output(f"install -g _rspamd -m 0640 /etc/hostname {KEYS}/example.com.broken.key")
+    state = f"find /etc/rspamd {KEYS} -type f -printf '%p %m %u %g %T@\\n' | sort"
+    before = host.check_output(state)
+    played = play(**values)
+    assert played.code != 0
+    for word in words:
+        assert word in played.output
+    assert host.check_output(state) == before
+    send(host, "eve@example.com", f"after {words[-1]}")
+    assert len(signatures(arrived(host, f"after {words[-1]}"))) == 2

@@ -1,0 +1,126 @@
+# Copyright (c) The port587.mail contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
+# Runs on the server: Python 3.6 and the standard library only.
+
+"""The MTA's side of the milter protocol, as far as one message needs it: what does the filter make of it?
+
+There is no RFC of it: this is version 6, as sendmail's libmilter (mfdef.h) and Postfix speak it. A packet is its length
+(4 bytes), one letter, and data; strings end with a zero byte.
+"""
+
+import socket
+import struct
+import typing as t
+
+#: What the filter may do (add, change and remove headers, and so on), and steps that it may leave unanswered.
+_ACTIONS = 0x1FF
+_PROTOCOL = 0x1FFFFF
+#: By step, the flag with which the filter says that it will not answer.
+_NO_REPLY = {"C": 0x1000, "H": 0x2000, "M": 0x4000, "R": 0x8000, "L": 0x80, "N": 0x40000, "B": 0x80000}
+#: Replies at the end of a message that change it, and after which another one comes.
+_CHANGES = "hims+-epq2"
+_CONTINUE, _ACCEPT = "c", "a"
+
+
+class Message(t.NamedTuple):
+    """``login``: who sends it, after a login; empty for other servers, which come from ``client``."""
+
+    sender: str
+    recipient: str
+    headers: t.Sequence[t.Tuple[str, str]]
+    body: bytes = b"Hello.\r\n"
+    login: str = ""
+    client: str = "127.0.0.1"
+    hostname: str = "localhost"
+
+
+class Outcome(t.NamedTuple):
+    """``verdict``: continue, accept, or the SMTP reply that the filter wants. ``added``: headers, in their order."""
+
+    verdict: str
+    added: t.List[t.Tuple[str, str]]
+    removed: t.List[str]
+
+
+def scan(connection: socket.socket, message: Message) -> Outcome:
+    """Let the filter at the other end of the socket see a message. Raises EOFError, OSError."""
+    return _Session(connection).scan(message)
+
+
+class _Session:
+    def __init__(self, connection: socket.socket) -> None:
+        self.socket = connection
+        self.silent = 0
+
+    def scan(self, message: Message) -> Outcome:
+        self._send("O", struct.pack("!3I", 6, _ACTIONS, _PROTOCOL))
+        letter, data = self._receive()
+        if letter != "O" or len(data) < 12:
+            raise EOFError
+        self.silent = struct.unpack_from("!3I", data)[2]
+
+        family = b"6" if ":" in message.client else b"4"
+        self._macros("C", {"j": message.hostname, "{daemon_name}": message.hostname})
+        steps = [("C", _text("localhost") + family + struct.pack("!H", 25) + _text(message.client))]
+        steps.append(("H", _text("localhost")))
+        steps.append(("M", _text("<%s>" % message.sender)))
+        steps.append(("R", _text("<%s>" % message.recipient)))
+        steps += [("L", _text(name) + _text(value)) for name, value in message.headers]
+        steps += [("N", b""), ("B", message.body)]
+        for step, data in steps:
+            if step == "M":
+                self._macros("M", {"i": "port587", **({"{auth_authen}": message.login} if message.login else {})})
+            self._send(step, data)
+            if not self.silent & _NO_REPLY[step]:
+                letter, said = self._receive()
+                if letter != _CONTINUE:
+                    return Outcome(_verdict(letter, said), [], [])
+        return self._end()
+
+    def _end(self) -> Outcome:
+        added = []  # type: t.List[t.Tuple[str, str]]
+        removed = []  # type: t.List[str]
+        self._send("E", b"")
+        while True:
+            letter, data = self._receive()
+            if letter not in _CHANGES:
+                return Outcome(_verdict(letter, data), added, removed)
+            # i and m have a number in front: the place to insert at, or which of several to change
+            fields = data[4:] if letter in "im" else data
+            name, value = (fields.split(b"\0") + [b"", b""])[:2]
+            if letter == "m" and not value:
+                removed.append(name.decode("utf-8", "replace"))
+            elif letter in "hi":
+                added.append((name.decode("utf-8", "replace"), value.decode("utf-8", "replace")))
+
+    def _macros(self, step: str, values: t.Mapping[str, str]) -> None:
+        self._send("D", step.encode() + b"".join(_text(name) + _text(value) for name, value in values.items()))
+
+    def _send(self, letter: str, data: bytes) -> None:
+        self.socket.sendall(struct.pack("!I", len(data) + 1) + letter.encode() + data)
+
+    def _receive(self) -> t.Tuple[str, bytes]:
+        (length,) = struct.unpack("!I", self._exactly(4))
+        packet = self._exactly(length)
+        return packet[:1].decode("ascii", "replace"), packet[1:]
+
+    def _exactly(self, length: int) -> bytes:
+        got = b""
+        while len(got) < length:
+            more = self.socket.recv(length - len(got))
+            if not more:
+                raise EOFError
+            got += more
+        return got
+
+
+def _text(value: str) -> bytes:
+    return value.encode("utf-8") + b"\0"
+
+
+def _verdict(letter: str, data: bytes) -> str:
+    words = {_CONTINUE: "continue", _ACCEPT: "accept", "r": "550", "t": "451", "d": "discard"}
+    # y: a reply of the filter's own words
+    return data.rstrip(b"\0").decode("utf-8", "replace") if letter == "y" else words.get(letter, letter)
