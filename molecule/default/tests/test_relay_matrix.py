@@ -79,7 +79,7 @@ def name(door: Door) -> str:
 
 @pytest.fixture(scope="module")
 def unhurried(host: t.Any) -> t.Iterator[None]:
-    """Postfix takes a second for each mail once a hundred were begun and not sent (in_flow_delay). Here none is sent."""
+    """Postfix takes a second for each mail once a hundred were begun and not sent (in_flow_delay)."""
     change = "cp -p /etc/postfix/main.cf /root/ && postconf in_flow_delay=0s && postfix reload"
     assert host.run(change).rc == 0
     yield

@@ -9,7 +9,13 @@
 import typing as t
 
 from ansible_collections.port587.mail.plugins.module_utils._probe.protocols import Reply, Smtp
-from ansible_collections.port587.mail.plugins.module_utils._probe.walk import LOGIN_PATIENCE, Settings, Shared, Walk
+from ansible_collections.port587.mail.plugins.module_utils._probe.walk import (
+    LOGIN_PATIENCE,
+    Settings,
+    Shared,
+    Stop,
+    Walk,
+)
 from ansible_collections.port587.mail.plugins.module_utils._probe.wire import Wire, WireError
 
 #: In a domain that is reserved (RFC 2606) and takes no mail, so that nobody gets any where a relay is open.
@@ -269,7 +275,15 @@ class Mta(SmtpWalk):
         self.known_user(smtp)
         self.begin("no AUTH")
         self.no_auth(smtp)
-        self.upgrade(smtp)
+        try:
+            self.upgrade(smtp)
+        except Stop:
+            if not self.records[-1].diagnosis.startswith("certificate-"):
+                raise
+            # nor can it hide a login, and nothing secret is said here
+            smtp = Smtp(self.connect())
+            self.agree_to_tls(smtp.wire)
+            self.start_tls_unverified(smtp.wire)
         self.begin("no AUTH in TLS", smtp.wire)
         self.hello(smtp)
         self.no_auth(smtp)
