@@ -59,6 +59,9 @@ ASK_AGAIN = 11.5 * 3600
 #: Seconds that one run of certbot may take. DNS may need minutes.
 CERTBOT_LIMIT = 900
 
+#: Why a name is left out that the web server does not know (yet: a play sets that up after the certificate).
+NOT_ANSWERED = "the web server on port 80 does not answer for it"
+
 #: certbot gives up when two nonces in a row are refused, which says nothing about the third.
 TRIES = 4
 
@@ -152,12 +155,17 @@ def _pair(directory: str) -> t.Optional[Pair]:
 def to_ask_for(settings: Settings, present: t.Optional[Pair]) -> t.Tuple[t.List[str], t.Dict[str, str]]:
     """(names, those left out): one that is not in DNS yet must not keep the mail host from its certificate."""
     names, missing = settings.names[:1], {}  # type: t.List[str], t.Dict[str, str]
+    web_server = settings.challenge == "http" and _port_80() is not None
     for name in settings.names[1:]:
         # one that the certificate has already may be out of DNS for a moment
-        if settings.challenge != "http" or (present and name in present.facts.names) or _is_in_dns(name):
+        if settings.challenge != "http" or (present and name in present.facts.names):
             names.append(name)
-        else:
+        elif not _is_in_dns(name):
             missing[name] = "it is not in DNS"
+        elif web_server and not _web_server_answers(name):
+            missing[name] = NOT_ANSWERED
+        else:
+            names.append(name)
     return names, missing
 
 
@@ -189,36 +197,40 @@ def why_ask(names: t.Sequence[str], present: t.Optional[Pair]) -> str:
 def ask(settings: Settings, force: bool = False, patient: bool = False) -> Report:
     """Ask the authority if there is reason to; else say what became of it the last time.
 
-    ``patient``: for reasons that can wait, it is asked twice a day only. certbot then knows best whether to renew.
+    ``patient``: an answer that the authority has given already is not asked for again within half a day. certbot is
+    asked even without a reason then: it may know better when to renew.
     """
-    state = load_json(STATE)
+    before = last(settings)
     present = obtained(settings)
     names, missing = to_ask_for(settings, present)
+    due = bool(why_ask(names, present))
     if patient and present:
-        due = not 0 <= time.time() - state.get("asked", 0) < ASK_AGAIN
-    else:
-        due = bool(why_ask(names, present))
+        # a name that was not in DNS the last time, or that the web server did not answer for
+        fresh = set(names) - set(present.facts.names) - set(before.get("refused", ()))
+        due = bool(fresh) or not 0 <= time.time() - before.get("asked", 0) < ASK_AGAIN
     if not (due or force):
-        return Report(state.get("error", ""), state.get("missing", missing))
+        return Report(before.get("error", ""), before.get("missing", missing))
     began = time.time()
     report = obtain(settings, names, force)
     if not report.error and obtained(settings) is None:
         report = report._replace(error="certbot is content, but what is in %s can't be served" % lineage(settings))
+    refused = sorted(report.missing)
     report = report._replace(missing=dict(missing, **report.missing))
-    remember(settings, report, began)
+    note(settings, asked=began, error=report.error, missing=report.missing, refused=refused)
     return report
 
 
-def remember(settings: Settings, report: Report, asked: t.Optional[float] = None) -> None:
-    before = load_json(STATE)
-    state = {
-        "asked": asked or before.get("asked", 0),
-        "error": report.error,
-        "missing": report.missing,
-        "stand_in": obtained(settings) is None,
-    }
-    if state != before:
-        write_json(STATE, state)
+def last(settings: Settings) -> t.Dict[str, t.Any]:
+    """What became of earlier runs, if they were about the same."""
+    state = load_json(STATE)
+    return state if state.get("of") == list(settings) else {}
+
+
+def note(settings: Settings, **changes: t.Any) -> None:
+    """Keep what became of a run, for the next one and for those who look into the server."""
+    after = dict(last(settings), of=list(settings), **changes)
+    if after != load_json(STATE):
+        write_json(STATE, after)
 
 
 def obtain(settings: Settings, names: t.List[str], force: bool = False) -> Report:
@@ -259,10 +271,10 @@ def _ask(
         said = out + "\n" + err
         if code == 0:
             return "", {}
-        if "accountDoesNotExist" in said:
+        if re.search(r"accountDoesNotExist|[Aa]ccount.{0,200}not (exist|found)", said):
             # an authority that was set up anew
             _forget_account(settings)
-        elif "badNonce" not in said:
+        elif not re.search(r"badNonce|anti-replay nonce", said):
             break
     return words(said), refusals(said)
 
@@ -286,7 +298,7 @@ def _command(settings: Settings, names: t.Sequence[str], how: t.Sequence[str], f
 
 
 def _version() -> t.Tuple[int, ...]:
-    _code, out, err = _transaction.run_command(["certbot", "--version"])
+    _code, out, err = _transaction.run_command(["env", "certbot", "--version"])
     found = re.search(r"certbot (\d+)\.(\d+)", out + err)
     if found is None:
         raise AcmeError("certbot does not say its version: %s" % (out + err).strip())
@@ -334,6 +346,8 @@ def _web_server_answers(host: str) -> bool:
     """Whether the one on port 80 gives out what certbot would put there."""
     token = secrets.token_hex(16)
     directory = os.path.join(WEBROOT, ".well-known", "acme-challenge")
+    if not os.path.isdir(WEBROOT):
+        return False
     try:
         os.makedirs(directory, exist_ok=True)
         path = os.path.join(directory, token)
@@ -357,7 +371,8 @@ def _web_server_answers(host: str) -> bool:
 _TALK = re.compile(
     r"Saving debug log|Plugins selected|Requesting a|Renewing an|Obtaining a|Performing the|Waiting |Cleaning up"
     r"|Challenge failed|Some challenges have failed|Ask for help|IMPORTANT NOTES|Account registered|\S+ challenge for"
-    r"|- - - -|Use of --manual|Certificate (is|not yet) due|Certbot failed to auth|Starting new HTTP|Registering"
+    r"|- - - -|Please see the log|Use of --manual|Certificate (is|not yet) due|Certbot failed to auth|Starting new HTTP"
+    r"|Registering"
 )
 
 
@@ -465,19 +480,27 @@ def main() -> None:
     """What the timer runs. ``--force``: get a new certificate although the present one is good."""
     # a program, not a module: pylint: disable=ansible-bad-function
     settings = Settings(**load_json(SETTINGS))
-    before = load_json(STATE).get("asked")
+    before = last(settings)
     try:
         report = ask(settings, force=sys.argv[1:] == ["--force"], patient=True)
-        # also when nothing is new: an earlier run may have been stopped in the middle of this
-        pair = obtained(settings)
-        if pair and install(pair).changed:
-            print("All ports serve the certificate %s, valid until %s" % (pair.facts.serial, pair.facts.not_after))
-    except (AcmeError, _certificate.CertificateError, _transaction.TransactionError, OSError) as exc:
-        report = Report(str(exc), load_json(STATE).get("missing", {}))
-        pair = None
-    remember(settings, report)
-    for name, why in sorted(report.missing.items()) if load_json(STATE)["asked"] != before else ():
-        print("The certificate lacks %s: %s" % (name, why))
+    except (AcmeError, OSError) as exc:
+        report = Report(str(exc), before.get("missing", {}))
+        note(settings, error=report.error)
+    trouble = ""
+    pair = obtained(settings)
+    if pair:
+        try:
+            # also when nothing is new: an earlier run may have been stopped in the middle of this
+            if install(pair).changed:
+                print("All ports serve the certificate %s, valid until %s" % (pair.facts.serial, pair.facts.not_after))
+        except _transaction.TransactionError as exc:
+            trouble = exc.message
+    note(settings, stand_in=pair is None, not_installed=trouble)
+    if last(settings).get("asked") != before.get("asked"):
+        for name, why in sorted(report.missing.items()):
+            print("The certificate lacks %s: %s" % (name, why))
+    if trouble:
+        sys.exit("NOT INSTALLED, the certificate from before is served on: %s" % trouble)
     if report.error:
         sys.exit("NOT RENEWED, the certificate from before is served on: %s" % report.error)
 

@@ -41,7 +41,7 @@ options:
   names:
     description:
       - Further names that the certificate has to be good for. With O(source=acme) one that is not in DNS, or that the
-        authority refuses, is left out, and tried again twice a day.
+        authority refuses, is left out, and tried again.
     type: list
     elements: str
     default: []
@@ -477,7 +477,9 @@ def make_it_so(params: t.Dict[str, t.Any], check_mode: bool) -> t.Tuple[Outcome,
         )
     )
     if params["source"] == "acme" and not check_mode:
-        _acme.remember(acme_settings(params, names), report)
+        settings = acme_settings(params, names)
+        stand_in = _acme.obtained(settings) is None
+        _acme.note(settings, error=report.error, missing=report.missing, stand_in=stand_in, not_installed="")
     elif not check_mode:
         _acme.retire()
 
@@ -564,8 +566,8 @@ def main() -> None:
         )
     elif report.error:
         module.warn("The certificate was not renewed, and the present one is served on: %s" % report.error)
-    for name, why in sorted(report.missing.items()):
-        module.warn("The certificate lacks %s: %s. The server tries again twice a day." % (name, why))
+    for name, why in () if answer.get("stand_in") else sorted(report.missing.items()):
+        module.warn("The certificate lacks %s: %s. The server goes on trying." % (name, why))
     module.exit_json(**answer)
 
 

@@ -107,6 +107,12 @@ facts:
       description: >-
         The C(file), the C(port) that has to serve it, and whether it serves an C(other) one (V(null) if unknown).
       type: dict
+    renewal:
+      description: >-
+        Where the certificate comes from an ACME authority. When it was C(asked) last (seconds since the epoch), the
+        C(error) of that, the names that are C(missing) and why, whether another certificate is a C(stand_in), why one
+        was C(not_installed), and whether the C(timer) is active.
+      type: dict
     queue:
       description: C(messages), age of the C(oldest) in seconds, C(reasons) with their C(count).
       type: dict

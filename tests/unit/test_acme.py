@@ -135,7 +135,7 @@ def commands(monkeypatch, answers: t.Sequence[t.Tuple[int, str]]) -> t.List[t.Li
     left = list(answers)
 
     def run(argv: t.List[str], stdin: t.Optional[bytes] = None) -> t.Tuple[int, str, str]:
-        if argv == ["certbot", "--version"]:
+        if argv == ["env", "certbot", "--version"]:
             return 0, "certbot 2.1.0\n", ""
         asked.append([name for option, name in zip(argv, argv[1:]) if option == "-d"])
         code, said = left.pop(0)

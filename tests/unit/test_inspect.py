@@ -82,6 +82,13 @@ def test_a_server_with_nothing_of_mail_is_no_error() -> None:
             ("fail", "MRA", "certificate-not-loaded"),
         ),
         (
+            {"renewal": {"timer": True, "stand_in": True, "error": "mail.example.com: NXDOMAIN (dns)"}},
+            ("warn", "MSA", "certificate-not-issued"),
+        ),
+        ({"renewal": {"timer": True, "error": "429 too many"}}, ("warn", "MSA", "renewal-failed")),
+        ({"renewal": {"timer": True, "not_installed": "rolled back"}}, ("warn", "MSA", "renewal-failed")),
+        ({"renewal": {"timer": False}}, ("warn", "MSA", "renewal-off")),
+        (
             {"queue": {"messages": 1, "oldest": 5 * 3600, "reasons": [{"reason": "so", "count": 1}]}},
             ("warn", "MTA", "queue-stuck"),
         ),
@@ -121,6 +128,11 @@ def test_a_server_with_nothing_of_mail_is_no_error() -> None:
 def test_one_thing_wrong(change: t.Dict[str, t.Any], expected: t.Tuple[str, str, str]) -> None:
     verdict, component, diagnosis = expected
     assert found(change) == [(verdict, component or "MTA", diagnosis)]
+
+
+def test_a_name_that_the_certificate_lacks_is_told_and_no_fault() -> None:
+    missing = {"autoconfig.example.com": "it is not in DNS"}
+    assert found({"renewal": {"timer": True, "missing": missing}}) == []
 
 
 def test_one_server_that_does_not_answer_is_no_blocked_port() -> None:

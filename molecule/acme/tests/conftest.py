@@ -11,15 +11,18 @@ import smtplib
 import socket
 import ssl
 import subprocess
+import threading
 import time
 import typing as t
 
 import pytest
 import yaml
 from mailclient import Account, Imap, Pop3, Server, Sieve, Smtp
+from xdist.scheduler import LoadScopeScheduling
 
 HERE = pathlib.Path(__file__).parent
 SHARED_INVENTORY = HERE.parent.parent / "shared" / "inventory"
+ROOT = HERE.parent.parent.parent
 SERVICE = "port587-certificates.service"
 PORTS = (25, 587, 465, 993, 995, 143, 110, 4190, 443)
 
@@ -27,17 +30,19 @@ PORTS = (25, 587, 465, 993, 995, 143, 110, 4190, 443)
 class Site:
     """A mail host that gets its certificate from one of the authorities on the client."""
 
-    def __init__(self, host: t.Any) -> None:
+    def __init__(self, host: t.Any, name: str = "") -> None:
         self.host = host
         self.variables = host.ansible.get_variables()
-        self.name = self.variables["mail_hostname"]
+        self.name = name or self.variables["mail_hostname"]
         self.domain = self.variables["mail_domains"][0]
         self.key = self.variables["acme_key"]
         self.ephemeral = pathlib.Path(os.environ["MOLECULE_EPHEMERAL_DIRECTORY"])
         self.roots = self.ephemeral / "roots.pem"
         self.server = Server(self.name, self.variables["ansible_host"], str(self.roots))
         self.alice = Account(f"alice@{self.domain}", "alice's own")
+        self.inventory_name = self.variables["inventory_hostname"]
         self.world = host.get_host("ansible://client", ansible_inventory=host.backend.ansible_inventory)
+        self.client_address = self.world.ansible.get_variables()["ansible_host"]
 
     def handshake(self, port: int, ca: t.Optional[str] = None) -> t.Dict[str, t.Any]:
         """The certificate that a client is shown on the port, after it has verified chain and name."""
@@ -58,14 +63,11 @@ class Site:
         with server.context().wrap_socket(plain, server_hostname=server.name) as tls:
             return tls.getpeercert()
 
-    def serials(self, ca: t.Optional[str] = None) -> t.Dict[int, str]:
-        return {port: self.handshake(port, ca)["serialNumber"] for port in PORTS}
-
-    def serial(self) -> str:
+    def serial(self, *ports: int, ca: t.Optional[str] = None) -> str:
         """The one that all ports show."""
-        serials = self.serials()
+        serials = {port: self.handshake(port, ca)["serialNumber"] for port in ports or PORTS}
         assert len(set(serials.values())) == 1, serials
-        return serials[25]
+        return t.cast(str, serials[25])
 
     def names(self) -> t.List[str]:
         return [name for _kind, name in self.handshake(587)["subjectAltName"]]
@@ -76,16 +78,17 @@ class Site:
         assert done.rc == 0, done.stdout + done.stderr
         return t.cast(str, done.stdout)
 
-    def renew(self, *options: str) -> t.Tuple[int, str]:
-        """What the timer runs; its exit code, and what it leaves in the journal."""
-        if options:
-            done = self.host.run("/usr/local/lib/port587/certificates %s", *options)
-            return done.rc, done.stdout + done.stderr
-        began = self.host.check_output("date +%s.%N")
-        # as if it had been asked long ago
+    def renew(self) -> t.Tuple[int, str]:
+        """What the timer runs, as if the authority had been asked long ago; exit code, and what is in the journal."""
+        began = self.do("date +%s.%N").strip()
         self.do('sed -i \'s/"asked": .*/"asked": 0,/\' /var/lib/port587/acme.json')
         code = self.host.run(f"systemctl start {SERVICE}").rc
-        return code, self.host.check_output(f"journalctl --no-pager -o cat -u {SERVICE} --since @{began}")
+        return code, self.do(f"journalctl --quiet --no-pager -o cat -u {SERVICE} --since @{began}")
+
+    def force(self) -> t.Tuple[int, str]:
+        """The same program, told to get a new certificate although the present one is good; what it says."""
+        done = self.host.run("/usr/local/lib/port587/certificates --force")
+        return done.rc, done.stdout + done.stderr
 
     def state(self) -> t.Dict[str, t.Any]:
         return dict(json.loads(self.do("cat /var/lib/port587/acme.json")))
@@ -101,23 +104,46 @@ class Site:
         done = self.world.run("nsupdate <<'E'\n%s\nE" % "\n".join(lines))
         assert done.rc == 0, done.stderr
 
+    def lead(self, name: str, where: str = "") -> None:
+        """Let a name lead to an address, or nowhere."""
+        records = [f"update add {name}. 1 A {where}"] if where else []
+        self.dns(f"update delete {name}. A", f"update delete {name}. AAAA", *records)
+
+    def verify(self) -> t.Dict[str, t.Any]:
+        """What verify.yml finds: diagnosis -> what was seen."""
+        report = self.ephemeral / "verify" / f"{self.name}.json"
+        done = self._playbook(ROOT / "playbooks" / "verify.yml", verify_report_dir=str(report.parent))
+        result = json.loads(report.read_text(encoding="utf-8"))
+        assert (done.returncode != 0) == (result["verdict"] == "fail"), done.stdout
+        return {found["diagnosis"]: found for found in result["findings"]}
+
     def play(self, *options: str, **values: t.Any) -> "Played":
-        """Run the play again, with other values."""
+        """Run the role again, with other values."""
+        done = self._playbook(HERE.parent / "certificates.yml", *options, **values)
+        changed = re.search(rf"^{self.variables['inventory_hostname']} .*changed=(\d+)", done.stdout, re.MULTILINE)
+        return Played(done.returncode, int(changed[1]) if changed else -1, done.stdout)
+
+    def _playbook(self, path: pathlib.Path, *options: str, **values: t.Any) -> "subprocess.CompletedProcess[str]":
         converged = yaml.safe_load((HERE.parent / "converge.yml").read_text(encoding="utf-8"))[0]["vars"]
         command = ["ansible-playbook", "--diff", "--inventory", str(SHARED_INVENTORY), *options]
         command += ["--limit", self.variables["inventory_hostname"]]
-        command += ["--extra-vars", json.dumps({**converged, **values})]
+        command += ["--extra-vars", json.dumps({**converged, **values}), str(path)]
         environment = {**os.environ, "ANSIBLE_FORCE_COLOR": "0", "ANSIBLE_NOCOLOR": "1"}
-        done = subprocess.run(
-            [*command, str(HERE.parent / "certificates.yml")],
-            check=False,
-            env=environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
+        return subprocess.run(
+            command, check=False, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
         )
-        changed = re.search(rf"^{self.variables['inventory_hostname']} .*changed=(\d+)", done.stdout, re.MULTILINE)
-        return Played(done.returncode, int(changed[1]) if changed else -1, done.stdout)
+
+
+class HostScheduling(LoadScopeScheduling):
+    """Gives all tests of a host to one worker, so that they follow each other."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return re.findall(r"ansible://(\w+)", nodeid)[0]
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: t.Any) -> HostScheduling:
+    """The hosts at the same time."""
+    return HostScheduling(config, log)
 
 
 class Played(t.NamedTuple):
@@ -146,8 +172,6 @@ def as_converged(site: Site) -> t.Iterator[None]:
 @contextlib.contextmanager
 def submissions(site: Site) -> t.Iterator[t.List[str]]:
     """Meanwhile mail is sent on 587, one after the other, each in a session of its own; yields what went wrong."""
-    import threading
-
     stop, wrong, sent = threading.Event(), [], [0]  # type: t.Any
 
     def send() -> None:

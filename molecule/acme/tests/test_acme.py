@@ -1,27 +1,293 @@
 # Copyright (c) The port587.mail contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A certificate that is issued and renewed by a real authority (Pebble), as the clients of every port see it."""
+"""A certificate that a real authority (Pebble) issues and renews, as the clients of every port see it."""
+
+import time
+
+import pytest
+from conftest import PORTS, Site, submissions
+from mailclient import Imap, Smtp
 
 testinfra_hosts = ["mail"]
 
+AUTOCONFIG = ("autoconfig", "autodiscover", "mta-sts")
+#: without the web server's
+MAIL = [port for port in PORTS if port != 443]
+FILES = "/etc/port587/tls /var/lib/port587/acme.json"
+
+# Kills the program when it has just begun to write (staging), or has replaced files and proved nothing (swapping).
+KILL = """
+import os, signal, subprocess, sys
+program = subprocess.Popen(["/usr/local/lib/port587/certificates", "--force"], stderr=subprocess.DEVNULL)
+while program.poll() is None:
+    if os.path.exists("/var/lib/port587/journal." + sys.argv[1]):
+        program.send_signal(signal.SIGKILL)
+sys.exit(program.wait() != -signal.SIGKILL)
+"""
+
 
 def test_every_port_shows_the_issued_chain(site):
-    names = site.names()
     assert site.serial()
     # the second domain has no such names in DNS, which keeps nobody else from theirs
-    assert sorted(names) == sorted(
-        f"{name}.{site.domain}" for name in ("mail", "autoconfig", "autodiscover", "mta-sts")
-    )
-    assert set(site.state()["missing"]) == {
-        f"{name}.second-{site.domain}" for name in ("autoconfig", "autodiscover", "mta-sts")
-    }
+    assert sorted(site.names()) == sorted(f"{name}.{site.domain}" for name in ("mail", *AUTOCONFIG))
+    assert set(site.state()["missing"]) == {f"{name}.second-{site.domain}" for name in AUTOCONFIG}
     assert site.state()["stand_in"] is False
 
 
-def test_timer(site):
+def test_nothing_is_done_when_nothing_is_due(site):
     assert site.host.service("port587-certificates.timer").is_running
     assert site.host.service("port587-certificates.timer").is_enabled
-    # nothing is due: nobody is asked, nothing is touched
-    before = site.do("ls -l --time-style=full-iso /etc/port587/tls /var/lib/port587/acme.json")
+    serial = site.serial()
+    # asked all the same, twice a day: certbot finds that it is too early
+    assert site.renew()[0] == 0
+    assert site.serial() == serial
+    before = site.do(f"ls -l --time-style=full-iso {FILES}")
     site.do("systemctl start port587-certificates.service")
-    assert site.do("ls -l --time-style=full-iso /etc/port587/tls /var/lib/port587/acme.json") == before
+    assert site.do(f"ls -l --time-style=full-iso {FILES}") == before
+
+
+@pytest.mark.usefixtures("as_converged")
+def test_renewal_while_mail_goes_on(site):
+    """Certificates that end after minutes; the one of this authority is another lineage, and comes from a play."""
+    played = site.play(certificates_acme_directory=f"https://acme-{site.inventory_name}.test:14001/dir")
+    assert (played.code, played.changed) == (0, 1), played.output
+    before = site.serial()
+    with submissions(site) as wrong, Imap(site.server) as imap, Smtp(site.server, 587) as smtp:
+        imap.log_in(site.alice)
+        assert smtp.authenticate(site.alice).code == 235
+        end = time.monotonic() + 120
+        while site.handshake(993)["serialNumber"] == before:
+            assert time.monotonic() < end, "not renewed"
+            assert site.renew()[0] == 0
+            time.sleep(5)
+        assert site.serial() != before
+        installed = float(site.do("stat -c %Z /etc/port587/tls/combined.pem"))
+        assert time.time() - installed < 10
+        # sessions from before go on
+        assert imap.select()[0] == "OK"
+        assert smtp.ask(site.alice.address, site.alice.address).code == 250
+    assert wrong == []
+
+
+def test_authority_is_down(site):
+    before = site.serial()
+    # nobody listens there
+    site.lead(f"acme-{site.inventory_name}.test", site.server.address)
+    try:
+        code, said = site.force()
+        assert code == 1
+        assert "NOT RENEWED, the certificate from before is served on: " in said
+        assert "Connection refused" in said
+        assert site.serial() == before
+        found = site.verify()
+        assert "Connection refused" in found["renewal-failed"]["seen"]
+        assert found["renewal-failed"]["verdict"] == "warn"
+    finally:
+        site.lead(f"acme-{site.inventory_name}.test", site.client_address)
+    assert site.renew()[0] == 0
+    assert site.state()["error"] == ""
+    assert site.verify() == {}
+
+
+def test_name_leads_elsewhere(site):
+    before = site.serial()
+    site.lead(site.name, site.client_address)
+    try:
+        code, said = site.force()
+        assert code == 1
+        assert f"{site.name}: " in said
+        assert site.client_address in said
+        assert site.serial() == before
+    finally:
+        site.lead(site.name, site.server.address)
+    assert site.force()[0] == 0
+    assert site.serial() != before
+
+
+def test_port_80(site):
+    before = site.serial()
+    site.do(
+        "systemctl stop nginx; systemd-run --quiet --unit=other python3 -m http.server 80 --directory /srv;"
+        " until ss -ltn | grep -q ':80 '; do sleep 0.1; done"
+    )
+    try:
+        code, said = site.force()
+        assert code == 1
+        assert "port 80, on which the authority asks, is taken by python3" in said
+        assert site.handshake(993)["serialNumber"] == before
+        # and if nobody has it, certbot answers by itself
+        site.do("systemctl stop other")
+        assert site.force()[0] == 0
+        assert site.handshake(993)["serialNumber"] != before
+    finally:
+        site.do("systemctl stop other 2>/dev/null; systemctl start nginx")
+
+
+@pytest.mark.parametrize("phase", ["staging", "swapping"])
+def test_killed_while_it_installs(site, phase):
+    before = site.serial()
+    site.host.run("python3 -c %s " + phase, KILL)
+    # whichever it is, key and chain are of one certificate, on all ports that were not reloaded and on those that were
+    for port in PORTS:
+        site.handshake(port)
+    # nobody is asked again: what certbot has is not what is served, and that is enough
+    site.do("systemctl start port587-certificates.service")
+    assert site.serial() != before
+    assert site.do("find /etc/port587 -name '.port587-*'; ls /var/lib/port587 | grep journal; true") == ""
+
+
+def test_key_of_another_certificate(site):
+    before = site.serial()
+    key = "$(echo /var/lib/port587/acme/*_14000_*/live/ecdsa/privkey.pem)"
+    site.do(f"openssl ecparam -name prime256v1 -genkey -noout > {key}")
+    site.lead(f"acme-{site.inventory_name}.test", site.server.address)
+    try:
+        assert site.renew()[0] != 0
+        assert site.serial() == before
+    finally:
+        site.lead(f"acme-{site.inventory_name}.test", site.client_address)
+    assert site.renew()[0] == 0
+    assert site.serial() != before
+    assert site.state()["error"] == ""
+
+
+def test_names_come_and_go_with_dns(site):
+    later = [f"{name}.second-{site.domain}" for name in AUTOCONFIG]
+    for name in later:
+        site.lead(name, site.server.address)
+    code, said = site.renew()
+    assert code == 0, said
+    assert set(later) < set(site.names())
+    assert site.state()["missing"] == {}
+    for name in later:
+        site.lead(name)
+    # a moment without DNS takes nothing away
+    assert site.renew()[0] == 0
+    assert set(later) < set(site.names())
+
+
+@pytest.mark.usefixtures("as_converged")
+def test_names_come_and_go_with_the_play(site):
+    """A name that leads elsewhere does not keep the others from theirs."""
+    values = {"certificates_names": [f"imap.{site.domain}", f"elsewhere.{site.domain}"]}
+    site.lead(f"elsewhere.{site.domain}", site.client_address)
+    predicted = site.play("--check", **values)
+    assert (predicted.code, predicted.changed) == (0, 1), predicted.output
+    played = site.play(**values)
+    assert (played.code, played.changed) == (0, 1), played.output
+    # the web server knows neither yet, as the role that tells it comes later in a site; the timer will find them
+    assert (
+        f"The certificate lacks imap.{site.domain}: the web server on port 80 does not answer for it" in played.said()
+    )
+    site.do("systemctl stop nginx")
+    try:
+        site.do("systemctl start port587-certificates.service")
+    finally:
+        site.do("systemctl start nginx")
+    assert site.client_address in site.state()["missing"][f"elsewhere.{site.domain}"]
+    assert set(site.names()) == {site.name, f"imap.{site.domain}"}
+
+
+@pytest.mark.usefixtures("as_converged")
+def test_records_in_dns_instead(site, tmp_path):
+    """By an update, and by a program of the user's; both can have wildcards."""
+    wanted = {"certificates_names": [f"*.{site.domain}"], "certificates_key_type": "rsa"}
+    update = {"server": site.client_address, "wait": 1, **site.key}
+    played = site.play("-vvv", certificates_acme_challenge="nsupdate", certificates_acme_nsupdate=update, **wanted)
+    assert played.code == 0, played.output
+    assert set(site.names()) == {f"*.{site.domain}", site.name}
+    assert (
+        "RSA"
+        in site.do("openssl x509 -noout -text -in /etc/port587/tls/fullchain.pem | grep 'Public Key Algorithm'").upper()
+    )
+    assert site.key["key_secret"] not in played.output
+
+    hook = tmp_path / "hook"
+    hook.write_text(HOOK % {"server": site.client_address, **site.key})
+    wanted["certificates_names"] = [f"*.{site.domain}", f"*.second-{site.domain}"]
+    played = site.play(certificates_acme_challenge="hook", certificates_acme_hook=str(hook), **wanted)
+    assert played.code == 0, played.output
+    assert site.state()["error"] == ""
+    assert f"*.second-{site.domain}" in site.names()
+    # what the other way needed is gone
+    assert not site.host.file("/etc/port587/acme/nsupdate.ini").exists
+
+
+HOOK = """#!/usr/bin/python3
+import os, sys
+import dns.query, dns.tsigkeyring, dns.update
+key = dns.tsigkeyring.from_text({"%(key_name)s": "%(key_secret)s"})
+update = dns.update.Update("test", keyring=key, keyalgorithm="hmac-sha256")
+name = "_acme-challenge." + os.environ["CERTBOT_DOMAIN"] + "."
+if sys.argv[1] == "auth":
+    update.add(name, 1, "TXT", '"' + os.environ["CERTBOT_VALIDATION"] + '"')
+else:
+    update.delete(name, "TXT")
+sys.exit(dns.query.tcp(update, "%(server)s").rcode())
+"""
+
+
+@pytest.mark.usefixtures("as_converged")
+def test_without_a_certificate_another_one_stands_in(site):
+    """The name is not in DNS yet; when it is, the server gets its certificate without a play."""
+    later, ca = f"mx.{site.domain}", site.variables["certificates_ca_file"]
+    values = {"certificates_hostname": later, "certificates_names": []}
+    # the web server was told of that name by nobody
+    site.do("systemctl stop nginx")
+    try:
+        played = site.play(**values)
+        assert played.code == 0, played.output
+        assert "another one stands in" in played.said()
+        assert later in played.said().split("another one stands in")[1]
+        waiting = Site(site.host, later)
+        assert waiting.serial(*MAIL, ca=ca)
+        found = site.verify()
+        assert later in found["certificate-not-issued"]["seen"]
+        assert site.renew()[0] == 1
+
+        site.lead(later, site.server.address)
+        # as the timer does: nothing has to be told that it is time
+        site.do("systemctl start port587-certificates.service")
+        assert waiting.serial(*MAIL)
+        assert site.state()["stand_in"] is False
+    finally:
+        site.lead(later)
+        site.do("systemctl start nginx")
+
+
+def test_no_timer(site):
+    site.do("systemctl stop port587-certificates.timer")
+    assert site.verify()["renewal-off"]["verdict"] == "warn"
+    played = site.play()
+    assert (played.code, played.changed) == (0, 1), played.output
+    assert site.verify() == {}
+
+
+def test_from_files_and_back(site, tmp_path):
+    before = site.serial()
+    site.do(
+        "cd /root; openssl req -x509 -newkey rsa:2048 -nodes -days 90 -keyout files.key -out files.pem"
+        f" -subj /CN={site.name} -addext subjectAltName=DNS:{site.name}"
+    )
+    for name in ("files.key", "files.pem"):
+        (tmp_path / name).write_text(site.do(f"cat /root/{name}"))
+    files = {
+        "certificates_files_key": str(tmp_path / "files.key"),
+        "certificates_files_chain": str(tmp_path / "files.pem"),
+    }
+    values = {"certificates_source": "files", "certificates_acme_ca": "", "certificates_names": [], **files}
+    predicted = site.play("--check", **values)
+    played = site.play(**values)
+    assert (played.code, played.changed) == (0, 1), played.output
+    assert (predicted.code, predicted.changed) == (0, 1), predicted.output
+    assert site.serial(ca=str(tmp_path / "files.pem"))
+    left = "/usr/local/lib/port587 /etc/port587/acme /etc/systemd/system/*port587* /etc/systemd/system/*/*port587*"
+    assert site.do(f"find {left} -type f -o -type l 2>/dev/null; true") == ""
+    assert not site.host.service("port587-certificates.timer").is_running
+    assert "not-found" in site.do("systemctl show -p LoadState port587-certificates.timer")
+    assert site.play(**values).changed == 0
+
+    # the certificate of before is still good: the authority is not troubled
+    played = site.play()
+    assert played.code == 0, played.output
+    assert site.serial() == before

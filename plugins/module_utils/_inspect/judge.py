@@ -100,6 +100,21 @@ class _Judge:
             elif one["other"] is not None:
                 self.ok(step, one["file"])
 
+    def renewal(self) -> None:
+        state = self.facts.get("renewal")
+        if state is None:
+            return
+        trouble = state.get("not_installed") or state.get("error")
+        if state.get("stand_in"):
+            self.warn("renewal", "certificate-not-issued", "another certificate stands in: %s" % trouble)
+        elif trouble:
+            self.warn("renewal", "renewal-failed", trouble)
+        if not state["timer"]:
+            self.warn("renewal", "renewal-off", "port587-certificates.timer is not active")
+        elif not trouble:
+            lacks = ", ".join("%s: %s" % pair for pair in sorted(state.get("missing", {}).items()))
+            self.ok("renewal", "the certificate lacks %s" % lacks if lacks else "")
+
     def queue(self) -> None:
         queue = self.facts.get("queue")
         if queue is None:
@@ -187,6 +202,7 @@ def judge(facts: t.Dict[str, t.Any], controller: t.Optional[float] = None) -> t.
     judging.sockets()
     judging.tables()
     judging.certificates()
+    judging.renewal()
     judging.queue()
     judging.resolver()
     judging.disks()

@@ -14,9 +14,15 @@ import re
 import time
 import typing as t
 
-from ansible_collections.port587.mail.plugins.module_utils import _preflight
-from ansible_collections.port587.mail.plugins.module_utils._daemons import Dovecot, Postfix, SystemdDaemon
+from ansible_collections.port587.mail.plugins.module_utils import _acme, _preflight
+from ansible_collections.port587.mail.plugins.module_utils._daemons import (
+    Dovecot,
+    Postfix,
+    RenewalTimer,
+    SystemdDaemon,
+)
 from ansible_collections.port587.mail.plugins.module_utils._prove import Proof, prove
+from ansible_collections.port587.mail.plugins.module_utils._state import load_json
 from ansible_collections.port587.mail.plugins.module_utils._tree import ProofError, has_command, run_command
 
 #: How far back the log is read for what went wrong, in seconds.
@@ -73,6 +79,8 @@ def look() -> Facts:
             facts["mailboxes"] = {"path": store, "foreign": foreign(store)}
         if facts["daemons"]["dovecot"]["running"]:
             tls["imaps"] = dovecot_certificate(configuration)
+    if os.path.exists(_acme.SETTINGS):
+        facts["renewal"] = dict(load_json(_acme.STATE), timer=RenewalTimer().running())
     facts["disks"] = {path: disk(path) for path in disks if os.path.isdir(path)}
     facts["certificates"] = {service: served(service, path) for service, path in tls.items() if path}
     return facts

@@ -178,13 +178,29 @@ DIAGNOSES: t.Dict[str, Diagnosis] = {
     ),
     "certificate-expires-soon": Diagnosis(
         "",
-        "the certificate expires in less than two weeks and has not been renewed",
+        "the certificate expires in less than three weeks and has not been renewed",
         "look why the automatic renewal does not run, or renew it by hand",
     ),
     "certificate-not-loaded": Diagnosis(
         "",
         "the certificate was exchanged, but the daemon still serves the old one",
         "systemctl reload postfix dovecot, and let what renews the certificate do that from now on",
+    ),
+    "certificate-not-issued": Diagnosis(
+        "MSA",
+        "the certificate's authority (ACME) has not issued any yet, so another certificate stands in",
+        "mend what the authority complains of; the server asks again every hour, or now: "
+        "systemctl start port587-certificates",
+    ),
+    "renewal-failed": Diagnosis(
+        "MSA",
+        "the last attempt to renew the certificate failed; the present one is served as long as it is valid",
+        "mend what is complained of; the server asks again twice a day, or now: systemctl start port587-certificates",
+    ),
+    "renewal-off": Diagnosis(
+        "MSA",
+        "nothing renews the certificate: the timer does not run",
+        "run site.yml, or: systemctl enable --now port587-certificates.timer",
     ),
     "key-weak": Diagnosis(
         "",

@@ -22,7 +22,7 @@ from ansible_collections.port587.mail.plugins.module_utils._probe.wire import (
 )
 
 #: A certificate that nobody has renewed this long before its end will not renew itself any more.
-RENEWAL_IS_LATE = 14 * 86400
+RENEWAL_IS_LATE = 21 * 86400
 
 #: Seconds for the answer to a login. Dovecot delays a refusal, more so after earlier ones: 8 s were seen after two.
 LOGIN_PATIENCE = 30.0
