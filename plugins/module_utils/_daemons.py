@@ -26,6 +26,7 @@ import typing as t
 from ansible_collections.port587.mail.plugins.module_utils._prove import Proof, prove
 from ansible_collections.port587.mail.plugins.module_utils._state import remembered_proofs
 from ansible_collections.port587.mail.plugins.module_utils._tree import (
+    DEADLINE,
     Activation,
     Daemon,
     File,
@@ -89,8 +90,8 @@ class SystemdDaemon(Daemon):
     def stop(self) -> None:
         self._systemctl("stop")
 
-    def prove(self, remembered: t.Dict[str, t.Any]) -> None:
-        prove([Proof(**p) for p in remembered.get("proofs", [])], remembered.get("certificate"))
+    def prove(self, remembered: t.Dict[str, t.Any], patience: float = DEADLINE) -> None:
+        prove([Proof(**p) for p in remembered.get("proofs", [])], remembered.get("certificate"), patience)
 
     @staticmethod
     def _log(moment: float) -> t.List[str]:
@@ -810,7 +811,7 @@ class RenewalTimer(SystemdDaemon):
         run_command(["systemctl", "daemon-reload"])
         super().restart()
 
-    def prove(self, remembered: t.Dict[str, t.Any]) -> None:
+    def prove(self, remembered: t.Dict[str, t.Any], patience: float = DEADLINE) -> None:
         if not self.running():
             raise ProofError("%s is not active" % self.name)
 

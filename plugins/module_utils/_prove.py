@@ -20,13 +20,10 @@ import time
 import typing as t
 
 from ansible_collections.port587.mail.plugins.module_utils._milter import Message, scan
-from ansible_collections.port587.mail.plugins.module_utils._tree import ProofError
+from ansible_collections.port587.mail.plugins.module_utils._tree import DEADLINE, ProofError
 
 #: Seconds for one answer. A healthy daemon on the same machine takes milliseconds.
 ANSWER_TIMEOUT = 5.0
-
-#: Seconds until a daemon that was just started or reloaded has to be up. The old processes may still answer at first.
-DEADLINE = 20.0
 
 
 class Proof(t.NamedTuple):

@@ -332,10 +332,21 @@ class _Change:
             if not was.running:
                 plan[daemon.name] = "started"
             elif self.changed_files or self.removed:
-                plan[daemon.name] = "restarted" if daemon.needs_restart(self.view) else "reloaded"
+                # a reload would not revive an smtpd that died of what somebody has changed by hand
+                restart = daemon.needs_restart(self.view) or not self._serves(daemon)
+                plan[daemon.name] = "restarted" if restart else "reloaded"
             elif not was.enabled:
                 plan[daemon.name] = "enabled"
         return plan
+
+    def _serves(self, daemon: Daemon) -> bool:
+        """Whether it answers as it did when it was last proved, with whatever certificate."""
+        proved = dict(remembered_proofs(self.state_directory).get(daemon.name, {}), certificate=None)
+        try:
+            daemon.prove(proved, patience=0)
+        except (ProofError, OSError):
+            return False
+        return True
 
     # -- the change ---------------------------------------------------------------------------------------------
 

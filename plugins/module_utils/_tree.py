@@ -18,6 +18,9 @@ import tempfile
 import time
 import typing as t
 
+#: Seconds until a daemon that was just started or reloaded has to be up. The old processes may still answer at first.
+DEADLINE = 20.0
+
 #: Where a new file waits, and where the old one is kept until the change is proved: beside the file's own place, since
 #: only within a file system is a rename atomic, and needs no space.
 STAGED_PREFIX = ".port587-staged."
@@ -147,8 +150,8 @@ class Daemon:
     def stop(self) -> None:
         raise NotImplementedError
 
-    def prove(self, remembered: t.Dict[str, t.Any]) -> None:
-        """Prove what an activation remembered, see there. Raises ProofError."""
+    def prove(self, remembered: t.Dict[str, t.Any], patience: float = DEADLINE) -> None:
+        """Prove what an activation remembered, see there, within so many seconds. Raises ProofError."""
         raise NotImplementedError
 
     def complaints_since(self, moment: float) -> t.List[str]:

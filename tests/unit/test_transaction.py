@@ -70,6 +70,17 @@ def test_second_run_changes_nothing(server: Server) -> None:
     assert server.snapshot("state") == state
 
 
+def test_what_does_not_serve_is_restarted(server: Server) -> None:
+    """A reload does not revive an smtpd that died of what somebody wrote into its files by hand."""
+    server.run(tree(server, 1))
+    server.put("etc/main.conf", "1 bad\n")
+    server.daemon.load()
+    server.daemon.calls = []
+    result = server.run(tree(server, 1))
+    assert result.activated == {"fake": "restarted"}
+    assert server.daemon.calls == ["restart", "prove it"]
+
+
 def test_a_change_reloads(server: Server) -> None:
     server.run(tree(server, 1))
     server.daemon.calls = []
@@ -193,9 +204,10 @@ def test_hard_link_count_of_a_replaced_file_is_zero(server: Server) -> None:
     server.run(tree(server, 1))
     counts = []
     with open(server.path("etc/below/table")) as handle:
-        server.daemon.prove = lambda _remembered: counts.append(os.fstat(handle.fileno()).st_nlink)  # type: ignore[assignment]
+        server.daemon.prove = lambda *_, **__: counts.append(os.fstat(handle.fileno()).st_nlink)  # type: ignore[assignment]
         server.run(tree(server, 2))
-    assert counts == [0]
+    # before the change, and after it
+    assert counts == [1, 0]
 
 
 # -- what is refused ----------------------------------------------------------------------------------------------
@@ -316,7 +328,7 @@ def test_an_exception_that_nobody_expects_is_rolled_back(server: Server, monkeyp
     server.run(tree(server, 1))
     before = server.snapshot()
 
-    def surprise(_self: t.Any, _remembered: t.Any) -> None:
+    def surprise(_self: t.Any, _remembered: t.Any, **_patience: float) -> None:
         if "2" in server.read("etc/main.conf"):  # type: ignore[operator]
             raise UnicodeDecodeError("ascii", b"\xff", 0, 1, "surprise")
 

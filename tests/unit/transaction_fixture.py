@@ -112,8 +112,9 @@ class FakeDaemon(Daemon):
         self.calls.append("stop")
         self._set("loaded", None)
 
-    def prove(self, remembered: t.Dict[str, t.Any]) -> None:
-        self.calls.append("prove %s" % remembered.get("asked", ""))
+    def prove(self, remembered: t.Dict[str, t.Any], patience: float = _tree.DEADLINE) -> None:
+        if patience:
+            self.calls.append("prove %s" % remembered.get("asked", ""))
         if not self.running() or b"bad" in (self.loaded() or b""):
             raise ProofError("port 587 (smtp): no answer")
 

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Bad changes: each is refused or rolled back, the message names the cause, and mail flows as before."""
 
+import smtplib
 import typing as t
 
 import pytest
@@ -213,4 +214,15 @@ def test_bad_change(vps: Vps, bad: Bad) -> None:
     for word in bad.words:
         assert word in message
     assert vps.snapshot() == before
+    vps.serves()
+
+
+def test_what_somebody_broke_by_hand_is_mended(vps: Vps) -> None:
+    vps.run("postconf", "smtpd_sasl_path=private/nowhere")
+    vps.run("systemctl", "restart", "postfix")
+    # the first who connects makes smtpd die, and Postfix waits a minute before it tries another one
+    with pytest.raises((OSError, smtplib.SMTPException)):
+        vps.serves()
+    outcome = vps.play("parts.yml", parts=["postfix"])
+    assert outcome.code == 0, outcome.output
     vps.serves()
