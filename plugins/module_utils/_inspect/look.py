@@ -208,7 +208,7 @@ def _socket_trouble(protocol: str, path: str) -> str:
     if not os.path.exists(path):
         return "does not exist"
     try:
-        prove([Proof(protocol, path=path, user="postfix")], deadline=0)
+        prove([Proof(protocol, path=path, user="postfix", recipient="postmaster@localhost")], deadline=0)
     except ProofError as exc:
         return str(exc).partition(": ")[2]
     return ""

@@ -34,6 +34,16 @@ DIAGNOSES: t.Dict[str, Diagnosis] = {
         "the name leads to another machine than this server",
         "point its A and AAAA records at this server, or wait until the old ones have expired",
     ),
+    "dns-record-missing": Diagnosis(
+        "DNS",
+        "not all that other servers and mail clients look for is published",
+        "publish what `ansible-playbook playbooks/dns.yml` shows as missing",
+    ),
+    "dns-record-different": Diagnosis(
+        "DNS",
+        "something else is published than this server needs",
+        "change what `ansible-playbook playbooks/dns.yml` shows as different",
+    ),
     "ipv6-silent": Diagnosis(
         "DNS",
         "an IPv6 address is published, but nothing answers there: clients wait, or fail where they prefer IPv6",

@@ -1,0 +1,109 @@
+# Copyright (c) The port587.mail contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+import typing as t
+
+from ansible.errors import AnsibleFilterError
+from ansible_collections.port587.mail.plugins.module_utils import _dns_records
+
+DOCUMENTATION = r"""
+name: dns_records
+short_description: What DNS has to say of a mail server
+version_added: 1.0.0
+author: The port587.mail contributors (@port587)
+description:
+  - Turns what is known of a site into the records to publish, as data. Asks nobody.
+  - "A and AAAA of the host; for each domain MX, SPF (RFC 7208), DMARC (RFC 7489), SRV for mail clients (RFC 6186, RFC
+    8314), names of autoconfig pages, MTA-STS (RFC 8461) and TLS reports (RFC 8460); DKIM keys (RFC 6376, RFC 8463),
+    TLSA (RFC 7672), CAA (RFC 8659), and PTR for the provider to set."
+options:
+  _input:
+    description: The site.
+    type: dict
+    required: true
+    suboptions:
+      hostname:
+        description: The mail server's name.
+        type: str
+        required: true
+      domains:
+        description: The mail domains.
+        type: list
+        elements: str
+        required: true
+      addresses:
+        description: The mail server's public IP addresses.
+        type: list
+        elements: str
+        required: true
+      spf:
+        description: >-
+          The SPF record of all domains, or a dictionary by domain of those that differ from C(v=spf1 mx -all).
+        type: raw
+        required: true
+      dmarc:
+        description: The DMARC record of all domains.
+        type: str
+        required: true
+      dkim:
+        description: TXT records of DKIM keys, by their names, as M(port587.mail.dns_info) returns them.
+        type: dict
+      spki:
+        description: SHA-256 of the server's public key in hexadecimal digits. Without it, there is no TLSA record.
+        type: str
+      caa:
+        description: The certificate authority, such as C(letsencrypt.org). Without it, there is no CAA record.
+        type: str
+      pop3:
+        description: Whether POP3 is offered.
+        type: bool
+      autoconfig:
+        description: Whether the server has a page for mail clients, as role autoconfig makes it.
+        type: bool
+      mta_sts:
+        description: The mode of the MTA-STS policy, V(enforce), V(testing) or V(none).
+        type: str
+      ttl:
+        description: Seconds for which others may remember a record.
+        type: int
+        default: 3600
+"""
+
+EXAMPLES = r"""
+- name: Say what to publish
+  ansible.builtin.debug:
+    msg: "{{ site | port587.mail.dns_records | port587.mail.dns_text }}"
+  vars:
+    site:
+      hostname: mail.example.com
+      domains: [example.com]
+      addresses: [192.0.2.7]
+      spf: v=spf1 mx -all
+      dmarc: v=DMARC1; p=quarantine
+"""
+
+RETURN = r"""
+_value:
+  description: >-
+    The records. Each has C(zone) (empty for PTR, which the provider of the server sets), C(name) without the dot at the
+    end, C(type), C(value) as in a zone file (TXT in one piece and without quotes), C(ttl), and C(purpose) in words.
+  type: list
+  elements: dict
+"""
+
+
+def dns_records(site: t.Any) -> list[dict[str, t.Any]]:
+    if not isinstance(site, dict):
+        raise AnsibleFilterError(f"dns_records needs a dictionary, not {type(site).__name__}")
+    try:
+        return _dns_records.records(site)
+    except (KeyError, ValueError) as error:
+        raise AnsibleFilterError(f"dns_records: {error}") from error
+
+
+class FilterModule:
+    def filters(self) -> dict[str, t.Callable[..., t.Any]]:
+        return {"dns_records": dns_records}

@@ -1,0 +1,51 @@
+# Copyright (c) The port587.mail contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+import typing as t
+
+from ansible_collections.port587.mail.plugins.module_utils import _dns_records
+
+DOCUMENTATION = r"""
+name: dns_text
+short_description: DNS records to copy and paste, or as a zone file
+version_added: 1.0.0
+author: The port587.mail contributors (@port587)
+description:
+  - Writes records as text. For people, a table for each zone, with names as the forms of DNS providers want them. For
+    name servers, the records of one zone (RFC 1035), with long texts in pieces of at most 255 bytes.
+options:
+  _input:
+    description: Records, as P(port587.mail.dns_records#filter) or M(port587.mail.dns_seen) returns them.
+    type: list
+    elements: dict
+    required: true
+  zone:
+    description: The zone to write as a zone file. By default a table of all is written.
+    type: str
+"""
+
+EXAMPLES = r"""
+- name: Write the zone to be included by the one with SOA and NS records
+  ansible.builtin.copy:
+    content: "{{ records | port587.mail.dns_text(zone='example.com') }}"
+    dest: example.com.zone
+    mode: "0644"
+"""
+
+RETURN = r"""
+_value:
+  description: The text.
+  type: str
+"""
+
+
+def dns_text(records: list[dict[str, t.Any]], zone: str = "") -> str:
+    return _dns_records.zone_file(zone, records) if zone else _dns_records.table(records)
+
+
+class FilterModule:
+    def filters(self) -> dict[str, t.Callable[..., t.Any]]:
+        return {"dns_text": dns_text}

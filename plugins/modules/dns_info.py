@@ -1,0 +1,136 @@
+#!/usr/bin/python
+# Copyright (c) The port587.mail contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+DOCUMENTATION = r"""
+module: dns_info
+short_description: Ask a mail server for what only it can tell of its DNS records
+version_added: 1.0.0
+author: The port587.mail contributors (@port587)
+description:
+  - Derives from the private keys on the server what is published of them. The keys themselves stay there.
+  - Changes nothing.
+options:
+  domains:
+    description: Names that DKIM keys are for, the mail domains and the host's name.
+    type: list
+    elements: str
+    required: true
+  dkim_directory:
+    description: Directory with keys C(<domain>.<selector>.key). There need not be one.
+    type: path
+    default: /var/lib/rspamd/dkim
+  certificate:
+    description: PEM file with the certificate that is served on port 25 first. There need not be one.
+    type: path
+    default: /etc/port587/tls/fullchain.pem
+attributes:
+  check_mode:
+    description: Can run in check mode and then does the same.
+    support: full
+  diff_mode:
+    description: There is never a difference to show.
+    support: none
+seealso:
+  - plugin: port587.mail.dns_records
+    plugin_type: filter
+"""
+
+EXAMPLES = r"""
+- name: Ask for the public halves of the keys
+  port587.mail.dns_info:
+    domains: [example.com, mail.example.com]
+  become: true
+  register: server
+"""
+
+RETURN = r"""
+addresses:
+  description: >-
+    The server's public addresses, from which its mail leaves. Those of private networks are left out: behind NAT the
+    server does not know the one that the world sees.
+  returned: always
+  type: list
+  elements: str
+dkim:
+  description: TXT records (RFC 6376, RFC 8463) by their names.
+  returned: always
+  type: dict
+  sample: {"rsa1._domainkey.example.com": "v=DKIM1; k=rsa; p=MIIBIjANBg..."}
+spki:
+  description: >-
+    SHA-256 of the certificate's public key in hexadecimal digits, for TLSA 3 1 1 (RFC 7671). Empty without a
+    certificate.
+  returned: always
+  type: str
+"""
+
+import base64
+import hashlib
+import ipaddress
+import os
+import re
+import socket
+import typing as t
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.port587.mail.plugins.module_utils import _dkim
+from ansible_collections.port587.mail.plugins.module_utils._preflight_net import source_address
+from ansible_collections.port587.mail.plugins.module_utils._tree import read_file, run_command
+
+
+def public_addresses() -> t.List[str]:
+    found = []
+    for family in (socket.AF_INET, socket.AF_INET6):
+        try:
+            address = source_address(family)
+        except OSError:  # a kernel without this family
+            continue
+        if address and ipaddress.ip_address(address).is_global:
+            found.append(address)
+    return found
+
+
+def dkim_records(module: AnsibleModule, directory: str, domains: t.Sequence[str]) -> t.Dict[str, str]:
+    records = {}
+    for file in sorted(os.listdir(directory)) if os.path.isdir(directory) else ():
+        # a domain can end as another one does
+        for domain in sorted((one.lower() for one in domains), key=len, reverse=True):
+            found = re.match(r"%s\.([a-z0-9.-]+)\.key\Z" % re.escape(domain), file)
+            if not found:
+                continue
+            try:
+                key = _dkim.public_key(read_file(os.path.join(directory, file)) or b"")
+            except ValueError as error:
+                module.warn("%s is left out: %s" % (os.path.join(directory, file), error))
+                break
+            records["%s._domainkey.%s" % (found.group(1), domain)] = key.record()
+            break
+    return records
+
+
+def spki(path: str) -> str:
+    _code, out, _err = run_command(["openssl", "x509", "-noout", "-pubkey"], read_file(path) or b"")
+    found = re.search("-----BEGIN PUBLIC KEY-----(.*?)-----END PUBLIC KEY-----", out, re.DOTALL)
+    return hashlib.sha256(base64.b64decode("".join(found.group(1).split()))).hexdigest() if found else ""
+
+
+def main() -> None:
+    module = AnsibleModule(
+        argument_spec={
+            "domains": {"type": "list", "elements": "str", "required": True},
+            "dkim_directory": {"type": "path", "default": "/var/lib/rspamd/dkim"},
+            "certificate": {"type": "path", "default": "/etc/port587/tls/fullchain.pem"},
+        },
+        supports_check_mode=True,
+    )
+    module.exit_json(
+        addresses=public_addresses(),
+        dkim=dkim_records(module, module.params["dkim_directory"], module.params["domains"]),
+        spki=spki(module.params["certificate"]),
+    )
+
+
+if __name__ == "__main__":
+    main()

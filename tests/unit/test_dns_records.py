@@ -1,0 +1,168 @@
+# Copyright (c) The port587.mail contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""From a site to what DNS has to say of it."""
+
+import re
+import typing as t
+
+import pytest
+from ansible_collections.port587.mail.plugins.module_utils import _dns_records
+
+KEY = "v=DKIM1; k=rsa; p=" + "A" * 392
+SITE = {
+    "hostname": "mail.example.com",
+    "domains": ["example.com", "example.org"],
+    "addresses": ["192.0.2.7", "2001:db8::7"],
+    "spf": "v=spf1 mx -all",
+    "dmarc": "v=DMARC1; p=quarantine",
+    "dkim": {"rsa1._domainkey.example.com": KEY},
+    "spki": "ab" * 32,
+    "caa": "letsencrypt.org",
+    "pop3": True,
+    "autoconfig": True,
+    "mta_sts": "testing",
+    "ttl": 300,
+}  # type: t.Dict[str, t.Any]
+
+
+def lines(**changes: t.Any) -> t.List[str]:
+    found = _dns_records.records(dict(SITE, **changes))
+    return ["%(name)s %(type)s %(value)s" % record for record in found]
+
+
+def test_everything() -> None:
+    known = re.sub("id=[0-9a-f]{20}", "id=?", "\n".join(lines())).split("\n")
+    per_domain = [
+        "{0} MX 10 mail.example.com.",
+        "{0} TXT v=spf1 mx -all",
+        "_dmarc.{0} TXT v=DMARC1; p=quarantine",
+        "_submission._tcp.{0} SRV 0 1 587 mail.example.com.",
+        "_submissions._tcp.{0} SRV 0 1 465 mail.example.com.",
+        "_imaps._tcp.{0} SRV 0 1 993 mail.example.com.",
+        "_pop3s._tcp.{0} SRV 10 1 995 mail.example.com.",
+        "autoconfig.{0} CNAME mail.example.com.",
+        "autodiscover.{0} CNAME mail.example.com.",
+        "mta-sts.{0} CNAME mail.example.com.",
+        "_mta-sts.{0} TXT v=STSv1; id=?",
+        "_smtp._tls.{0} TXT v=TLSRPTv1; rua=mailto:postmaster@{0}",
+    ]
+    assert known == [
+        "mail.example.com A 192.0.2.7",
+        "mail.example.com AAAA 2001:db8::7",
+        "mail.example.com TXT v=spf1 a -all",
+        "_25._tcp.mail.example.com TLSA 3 1 1 " + "ab" * 32,
+        'mail.example.com CAA 0 issue "letsencrypt.org"',
+        *(line.format("example.com") for line in per_domain),
+        *(line.format("example.org") for line in per_domain),
+        "rsa1._domainkey.example.com TXT " + KEY,
+        "7.2.0.192.in-addr.arpa PTR mail.example.com.",
+        "7.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.8.b.d.0.1.0.0.2.ip6.arpa PTR mail.example.com.",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("changes", "gone"),
+    [
+        ({"pop3": False}, "_pop3s"),
+        ({"autoconfig": False}, "autoconfig|autodiscover|mta-sts|_smtp._tls"),
+        ({"mta_sts": "none"}, "mta-sts|_smtp._tls"),
+        ({"spki": ""}, "TLSA"),
+        ({"caa": ""}, "CAA"),
+        ({"dkim": {}}, "_domainkey"),
+        ({"addresses": ["192.0.2.7"]}, " AAAA 2|ip6.arpa"),
+    ],
+)
+def test_what_is_switched_off(changes: t.Dict[str, t.Any], gone: str) -> None:
+    before, after = lines(), lines(**changes)
+    assert [line for line in before if line not in after and not re.search(gone, line)] == []
+    assert not [line for line in after if re.search(gone, line)]
+    assert any(re.search(gone, line) for line in before)
+
+
+def test_a_policy_has_another_id_when_it_changes() -> None:
+    ids = {line for mode in ("testing", "enforce") for line in lines(mta_sts=mode) if "_mta-sts.example.com" in line}
+    assert len(ids) == 2
+
+
+def test_spf_by_domain() -> None:
+    known = lines(spf={"example.org": "v=spf1 include:_spf.relay.example -all"})
+    assert "example.com TXT v=spf1 mx -all" in known
+    assert "example.org TXT v=spf1 include:_spf.relay.example -all" in known
+
+
+@pytest.mark.parametrize(
+    ("hostname", "domains", "zone"),
+    [
+        ("mail.example.com", ["example.com"], "example.com"),
+        ("mx.eu.example.com", ["example.com", "eu.example.com"], "eu.example.com"),
+        ("mail.provider.example", ["example.com"], "provider.example"),
+    ],
+)
+def test_zone_of_the_host(hostname: str, domains: t.List[str], zone: str) -> None:
+    found = _dns_records.records(dict(SITE, hostname=hostname, domains=domains, dkim={}))
+    assert {record["zone"] for record in found if record["name"] == hostname} == {zone}
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"domains": ["example.com", "exa mple.org"]}, "mail_domains: 'exa mple.org' is not a domain"),
+        ({"domains": ["a" * 64 + ".example"]}, "mail_domains"),
+        ({"domains": [".".join(["abcdefghi"] * 26)]}, "mail_domains"),
+        ({"hostname": "mail"}, "mail_hostname: 'mail' is not a domain"),
+        ({"addresses": ["192.0.2.300"]}, "dns_addresses: '192.0.2.300' is not an IP address"),
+        ({"addresses": []}, "dns_addresses: it is empty"),
+        ({"spf": "v=spf2 mx -all"}, "dns_spf: 'v=spf2 mx -all': an SPF record begins with v=spf1"),
+        ({"spf": "v=spf1 mx"}, "it has to end with"),
+        ({"spf": "v=spf1 -all mx"}, "it has to end with"),
+        ({"spf": "v=spf1 mx +all"}, "lets everybody send"),
+        ({"spf": 'v=spf1 "mx" -all'}, "characters that do not belong there"),
+        (
+            {"spf": "v=spf1 a mx " + "".join("include:%d.example " % n for n in range(9)) + "-all"},
+            "it causes 11 look-ups",
+        ),
+        ({"spf": {"example.net": "v=spf1 mx -all"}}, "dns_spf: 'example.net' is none of mail_domains"),
+        ({"dmarc": "p=reject"}, "a DMARC record begins with v=DMARC1"),
+        ({"dmarc": "v=DMARC1; p=refuse"}, "p has to be none, quarantine or reject"),
+        ({"dkim": {"no_good._domainkey.example.com": KEY}}, "no_good._domainkey.example.com: no such name"),
+        ({"dkim": {"old._domainkey.example.com": "v=DKIM1; k=rsa; p=" + "A" * 216}}, "the key has 1024 bits"),
+    ],
+)
+def test_problems(changes: t.Dict[str, t.Any], words: str) -> None:
+    found = _dns_records.problems(dict(SITE, **changes))
+    assert len(found) == 1
+    assert words in found[0]
+
+
+def test_no_problems() -> None:
+    assert _dns_records.problems(SITE) == []
+    ten = "v=spf1 ip4:192.0.2.0/24 a mx " + "".join("include:%d.example " % n for n in range(7)) + "redirect=x.example"
+    assert _dns_records.spf_lookups(ten) == 10
+    assert _dns_records.problems(dict(SITE, spf=ten)) == []
+    assert _dns_records.problems(dict(SITE, domains=["example.com", "xn--bcher-kva.example"])) == []
+
+
+def test_zone_file() -> None:
+    found = _dns_records.records(SITE)
+    text = _dns_records.zone_file("example.com", found)
+    assert "\nexample.com. 300 IN MX 10 mail.example.com.\n" in text
+    assert '\nmail.example.com. 300 IN CAA 0 issue "letsencrypt.org"\n' in text
+    (key,) = re.findall(r"^rsa1\._domainkey\.example\.com\. 300 IN TXT (.*)$", text, re.MULTILINE)
+    pieces = re.findall('"([^"]*)"', key)
+    assert [len(piece) for piece in pieces] == [255, len(KEY) - 255]
+    assert "".join(pieces) == KEY
+    assert "example.org" not in text
+    assert "PTR" not in text
+
+
+def test_table() -> None:
+    found = [dict(record, state="different", seen="what is there") for record in _dns_records.records(SITE)]
+    text = _dns_records.table(found)
+    assert re.search(r"^in the zone example\.com$", text, re.MULTILINE)
+    assert re.search(r"^  different  @ +MX +10 mail\.example\.com\.   # where mail", text, re.MULTILINE)
+    assert re.search(r"^ +\^ what is there$", text, re.MULTILINE)
+    # in one piece, to be pasted
+    assert KEY in text
+    assert re.search(r"^  different  7\.2\.0\.192\.in-addr\.arpa +PTR", text, re.MULTILINE)
+    assert _dns_records.table(_dns_records.records(SITE)).count("different") == 0
