@@ -268,6 +268,7 @@ FAULTS = [
     ),
     Fault("queue and resolver", f"{OUTSIDE}; {QUEUED % 'Name service'}", "MTA", "resolver-in-chroot"),
     Fault("outgoing 25 blocked", f"{BLOCKED}; {QUEUED % 'timed out'}", "network", "outgoing-25-blocked"),
+    Fault("rspamd stopped", "systemctl stop rspamd", "MTA", "milter-socket"),
     Fault("clock wrong", CLOCK, "MRA", "clock-wrong"),
     Fault(
         "filter",

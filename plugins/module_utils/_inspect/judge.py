@@ -21,7 +21,7 @@ SCARCE = 0.05
 #: The part behind each port that is not the MRA's.
 _COMPONENTS = {25: "MTA", 465: "MSA", 587: "MSA", 4190: "MDA"}
 
-_SOCKETS = {"sasl": "login-socket", "lmtp": "delivery-socket", "policy": "policy-socket"}
+_SOCKETS = {"sasl": "login-socket", "lmtp": "delivery-socket", "policy": "policy-socket", "milter": "milter-socket"}
 
 
 class _Judge:

@@ -34,6 +34,7 @@ QUEUE_MESSAGES = 2000
 _COMPILED = {"hash": ".db", "btree": ".db", "lmdb": ".lmdb", "cdb": ".cdb", "dbm": ".pag"}
 _TABLE = re.compile(r"(?<![\w$}-])(?:proxy:)?(hash|btree|lmdb|cdb|dbm):(/[^\s,;{}]+)")
 _POLICY = re.compile(r"check_policy_service\s+(?:\{\s*)?unix:([^\s,;{}]+)")
+_STAGES = ("client", "helo", "sender", "relay", "recipient", "data", "end_of_data")
 _DELIVERY = ("virtual_transport", "mailbox_transport", "local_transport", "default_transport")
 
 Facts = t.Dict[str, t.Any]
@@ -165,14 +166,6 @@ def postfix_settings() -> t.Tuple[t.Dict[str, str], t.List[Service]]:
     return main, parse_services(run_command(["postconf", "-M"])[1], run_command(["postconf", "-Px"])[1], chroot)
 
 
-def _set_values(main: t.Mapping[str, str], services: t.Sequence[Service]) -> t.Iterator[t.Tuple[str, str, Service]]:
-    """Every value that a service that listens for mail works with, and where it stands."""
-    for service in services:
-        if service.program == "smtpd":
-            for name, value in dict(main, **service.settings).items():
-                yield name, value, service
-
-
 def socket_path(written: str, queue_directory: str, chroot: bool) -> str:
     """Where a socket is that Postfix is told of: below its queue directory, wherever Postfix is shut in there."""
     path = os.path.join(queue_directory, written)
@@ -183,14 +176,23 @@ def sockets(main: t.Mapping[str, str], services: t.Sequence[Service]) -> t.List[
     """The sockets of other programs that Postfix needs, and whether the user postfix gets an answer there."""
     directory = main["queue_directory"]
     wanted: t.Dict[t.Tuple[str, str], str] = {}
-    for name, value, service in _set_values(main, services):
+    for service in services:
+        if service.program != "smtpd":
+            continue
         settings = dict(main, **service.settings)
+
+        def needs(protocol: str, path: str, setting: str, chroot: bool = service.chroot) -> None:
+            wanted[protocol, socket_path(path, directory, chroot)] = setting
+
+        sasl = settings["smtpd_sasl_path"]
         asks_dovecot = settings["smtpd_sasl_auth_enable"] == "yes" and settings["smtpd_sasl_type"] == "dovecot"
-        if name == "smtpd_sasl_path" and asks_dovecot and not value.startswith("inet:"):
-            path = value[5:] if value.startswith("unix:") else value
-            wanted["sasl", socket_path(path, directory, service.chroot)] = "%s = %s" % (name, value)
-        for path in _POLICY.findall(value) if re.match(r"smtpd_\w+_restrictions$", name) else ():
-            wanted["policy", socket_path(path, directory, service.chroot)] = "check_policy_service unix:" + path
+        if asks_dovecot and not sasl.startswith("inet:"):
+            needs("sasl", sasl[5:] if sasl.startswith("unix:") else sasl, "smtpd_sasl_path = " + sasl)
+        for path in re.findall(r"unix:([^\s,;{}]+)", settings["smtpd_milters"]):
+            needs("milter", path, "smtpd_milters = " + settings["smtpd_milters"])
+        for stage in _STAGES:
+            for path in _POLICY.findall(settings.get("smtpd_%s_restrictions" % stage, "")):
+                needs("policy", path, "check_policy_service unix:" + path)
     delivers = [service for service in services if service.program == "lmtp"]
     for name in _DELIVERY:
         found = re.match(r"(\S+?):unix:(\S+)", main.get(name, ""))

@@ -311,6 +311,11 @@ DIAGNOSES: t.Dict[str, Diagnosis] = {
         "a table was changed but not compiled, so that Postfix still works with the old one",
         "run postmap on it (postalias for aliases)",
     ),
+    "milter-socket": Diagnosis(
+        "MTA",
+        "Postfix can't show mail to the milter that signs and checks it, and puts it off until it can",
+        "start the milter (systemctl restart rspamd); its socket has to let the user postfix in",
+    ),
     "policy-socket": Diagnosis(
         "MTA",
         "Postfix can't ask a policy service that it was told to ask, and puts mail off",

@@ -29,6 +29,7 @@ _WORDS = {
     "not-delivered": r"lmtp|sieve",
     "delivery-socket": r"lmtp",
     "policy-socket": r"policy|access table|connect to",
+    "milter-socket": r"[Mm]ilter",
     "mailbox-unreadable": r"[Pp]ermission denied|chdir|Initialization failed|mkdir",
     "mail-refused": r"warning|error",
 }

@@ -149,6 +149,8 @@ _CONSEQUENCES = {
     "renewal-off": ["certificate-expired", "certificate-expires-soon"],
     "table-stale": _REFUSED,
     "policy-socket": _REFUSED,
+    # smtpd then says "try again later" to STARTTLS, AUTH and RCPT alike
+    "milter-socket": [*_REFUSED, "tls-broken", "login-socket", "relay-unclear", "lookup-failed"],
     "disk-full": [*_REFUSED, "not-delivered"],
     "delivery-socket": ["not-delivered"],
     "resolver-in-chroot": ["queue-stuck"],
