@@ -2,8 +2,6 @@
 """The certificate as a client sees it: it trusts the one file that the play saved, and nothing else."""
 
 import datetime
-import json
-import os
 import pathlib
 import re
 import socket
@@ -11,6 +9,7 @@ import ssl
 import subprocess
 import time
 
+import controller
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -18,7 +17,6 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import NameOID
 
 HERE = pathlib.Path(__file__).parent
-SHARED_INVENTORY = HERE.parent.parent / "shared" / "inventory"
 TLS, CA = "/etc/port587/tls", "/etc/port587/ca"
 PORT = 4433
 HOUR = datetime.timedelta(hours=1)
@@ -45,21 +43,8 @@ def play(variables):
     """Run the play again, with other values; returns (exit code, all output, number of changed tasks)."""
 
     def run(*options, **values):
-        command = [
-            "ansible-playbook",
-            "--diff",
-            "--inventory",
-            SHARED_INVENTORY,
-            "--limit",
-            variables["inventory_hostname"],
-        ]
-        command += ["--extra-vars", json.dumps(values), *options, HERE.parent / "converge.yml"]
-        environment = {**os.environ, "ANSIBLE_FORCE_COLOR": "0", "ANSIBLE_NOCOLOR": "1"}
-        done = subprocess.run(
-            command, check=False, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-        )
-        changed = re.search(r"changed=(\d+)", done.stdout)
-        return done.returncode, done.stdout, int(changed.group(1)) if changed else None
+        done = controller.play(HERE.parent / "converge.yml", variables["inventory_hostname"], *options, **values)
+        return done.code, done.output, done.changed
 
     return run
 

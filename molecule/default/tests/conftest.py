@@ -2,18 +2,15 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What all tests start from: a mail host as its clients know it, and the people that converge.yml put on it."""
 
-import json
-import os
 import pathlib
-import re
-import subprocess
 import typing as t
 
+import controller
 import jinja2
 import pytest
 import yaml
+from by_host import pytest_xdist_make_scheduler as pytest_xdist_make_scheduler
 from mailclient import Account, Server
-from xdist.scheduler import LoadScopeScheduling
 
 CONVERGE = pathlib.Path(__file__).parent.parent / "converge.yml"
 
@@ -38,18 +35,6 @@ class Site(t.NamedTuple):
         return self.server._replace(address=self.ipv6)
 
 
-class HostScheduling(LoadScopeScheduling):
-    """Gives all tests of a host to one worker, so that they follow each other."""
-
-    def _split_scope(self, nodeid: str) -> str:
-        return re.findall(r"ansible://(\w+)", nodeid)[0]
-
-
-def pytest_xdist_make_scheduler(config: pytest.Config, log: t.Any) -> HostScheduling:
-    """The hosts at the same time."""
-    return HostScheduling(config, log)
-
-
 def pytest_collection_modifyitems(items: t.List[pytest.Item]) -> None:
     """A host's journal is read when all else is done."""
     items.sort(key=lambda item: item.path.name == "test_journal.py")
@@ -71,15 +56,6 @@ def site(host: t.Any) -> Site:
     )
 
 
-def play(site: Site, variables: t.Dict[str, t.Any], *arguments: str) -> "subprocess.CompletedProcess[str]":
+def play(site: Site, variables: t.Dict[str, t.Any], *arguments: str) -> controller.Played:
     """Run the play again on one host, with some variables set otherwise."""
-    command = [
-        "ansible-playbook",
-        f"--inventory={os.environ['MOLECULE_PROJECT_DIRECTORY']}/molecule/shared/inventory",
-        f"--limit={site.inventory['inventory_hostname']}",
-        f"--extra-vars={json.dumps(variables)}",
-        *arguments,
-        str(CONVERGE),
-    ]
-    environment = {**os.environ, "ANSIBLE_FORCE_COLOR": "false"}
-    return subprocess.run(command, env=environment, check=False, capture_output=True, text=True)
+    return controller.play(CONVERGE, site.inventory["inventory_hostname"], *arguments, **variables)

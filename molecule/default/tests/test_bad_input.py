@@ -189,7 +189,7 @@ def attempts(site: Site, host: t.Any, tmp_path_factory: pytest.TempPathFactory) 
 
     def attempt(case: Case) -> Attempt:
         done = play(site, {**case.variables, "folder": str(folder)})
-        return Attempt(done.returncode, done.stdout + done.stderr)
+        return Attempt(done.code, done.output)
 
     with concurrent.futures.ThreadPoolExecutor(2) as pool:
         found = dict(zip(CASES, pool.map(attempt, CASES.values())))
@@ -215,7 +215,7 @@ def test_good_values_are_not_refused(site: Site, tmp_path: pathlib.Path) -> None
     make_certificates(tmp_path, site.server.name)
     variables = {**accounts(bob()), **with_files("good.pem", "good.key"), "folder": str(tmp_path)}
     done = play(site, variables, "--check")
-    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.code == 0, done.output
 
 
 def make_certificates(folder: pathlib.Path, hostname: str) -> None:

@@ -54,13 +54,13 @@ class Server:
         }
         done = play(ROOT / "playbooks" / "verify.yml", self.name, **values)
         report = self.reports / f"{self.hostname}.json"
-        assert report.exists(), done.stdout
+        assert report.exists(), done.output
         result = json.loads(report.read_text(encoding="utf-8"))
         report.unlink()
         # the exit code is for scripts, and must say the same
-        assert (done.returncode != 0) == (result["verdict"] == "fail"), done.stdout
-        assert password not in done.stdout
-        return dict(result, output=done.stdout)
+        assert (done.code != 0) == (result["verdict"] == "fail"), done.output
+        assert password not in done.output
+        return dict(result, output=done.output)
 
 
 @pytest.fixture(scope="module")

@@ -6,21 +6,19 @@ import base64
 import contextlib
 import email
 import imaplib
-import json
 import os
 import pathlib
 import poplib
 import re
 import socket
 import ssl
-import subprocess
 import typing as t
 
 import pytest
+from controller import play
 from testinfra.host import Host
 
 SCENARIO = pathlib.Path(os.environ["MOLECULE_SCENARIO_DIRECTORY"])
-INVENTORY = SCENARIO.parent / "shared/inventory"
 EVE, BOB, PASSWORD = "eve@example.com", "bob@example.com", "correct horse battery"
 FOLDERS = {"Drafts", "Sent", "Junk", "Trash", "Archive"}
 TIMEOUT = 20
@@ -225,16 +223,9 @@ def test_nothing_for_postfix(host: Host) -> None:
 def test_what_dovecot_does_not_know_changes_nothing(host: Host, server: Server) -> None:
     before = host.file("/etc/dovecot/dovecot.conf").content
     name = host.ansible.get_variables()["inventory_hostname"]
-    done = subprocess.run(
-        ["ansible-playbook", f"--inventory={INVENTORY}", f"--limit={name}"]
-        + [f"--extra-vars={json.dumps({'dovecot_extra': 'no_such_thing = yes'})}", str(SCENARIO / "converge.yml")],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        check=False,
-    )
-    assert done.returncode != 0
-    assert "Unknown setting: no_such_thing" in done.stdout
+    done = play(SCENARIO / "converge.yml", name, dovecot_extra="no_such_thing = yes")
+    assert done.code != 0
+    assert "Unknown setting: no_such_thing" in done.output
     assert host.file("/etc/dovecot/dovecot.conf").content == before
     with mailbox(server, EVE):
         pass

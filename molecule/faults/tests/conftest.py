@@ -2,18 +2,17 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What all tests of the scenario start from: a mail host, playbooks that change it, and whether mail still flows."""
 
-import json
-import os
 import pathlib
-import re
 import subprocess
 import typing as t
 
 import mailclient
 import pytest
 import yaml
+from by_host import host_of
+from by_host import pytest_xdist_make_scheduler as pytest_xdist_make_scheduler
+from controller import Played, begin
 from mailclient import Account, Server
-from xdist.scheduler import LoadScopeScheduling
 
 SCENARIO = pathlib.Path(__file__).parent.parent
 PEOPLE = yaml.safe_load((SCENARIO / "converge.yml").read_text(encoding="utf-8"))[0]["vars"]["mail_accounts"]
@@ -37,22 +36,6 @@ for top in ("/etc/postfix", "/etc/dovecot", "/etc/port587", "/var/lib/port587", 
 for unit in ("postfix", "dovecot"):
     print(unit, os.popen("systemctl is-active %s; systemctl is-enabled %s" % (unit, unit)).read().split())
 """
-
-
-class Outcome(t.NamedTuple):
-    """What became of a playbook."""
-
-    code: int
-    output: str
-
-    def changes(self) -> t.Dict[str, str]:
-        """What each task that changed something showed of it."""
-        found = {}
-        for block in re.split(r"^(?=TASK \[|PLAY )", self.output, flags=re.MULTILINE):
-            name = re.match(r"TASK \[(.*?)\]", block)
-            if name and re.search(r"^changed: ", block, re.MULTILINE):
-                found[name[1]] = block.partition("\n")[2].strip()
-        return found
 
 
 class Vps:
@@ -89,35 +72,16 @@ class Vps:
 
     def start(self, playbook: str, *options: str, **variables: t.Any) -> "subprocess.Popen[str]":
         """A playbook of this scenario, begun."""
-        command = [
-            "ansible-playbook",
-            f"--inventory={SCENARIO.parent}/shared/inventory",
-            f"--limit={self.name}",
-            "--diff",
-        ]
-        command += [
-            f"--extra-vars={json.dumps({'mail_accounts': PEOPLE, **variables})}",
-            *options,
-            str(SCENARIO / playbook),
-        ]
-        environment = {**os.environ, "ANSIBLE_NOCOLOR": "1", "ANSIBLE_FORCE_COLOR": "0", "NO_COLOR": "1"}
-        return subprocess.Popen(
-            command,
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
+        return begin(SCENARIO / playbook, self.name, *options, **{"mail_accounts": PEOPLE, **variables})
 
-    def play(self, playbook: str, *options: str, **variables: t.Any) -> Outcome:
+    def play(self, playbook: str, *options: str, **variables: t.Any) -> Played:
         """A playbook of this scenario, to its end."""
         process = self.start(playbook, *options, **variables)
         output = process.communicate()[0]
         print(output)
-        return Outcome(process.returncode, output)
+        return Played(process.returncode, output)
 
-    def apply(self, *parts: str, **variables: t.Any) -> Outcome:
+    def apply(self, *parts: str, **variables: t.Any) -> Played:
         """Roles alone, which have to succeed."""
         outcome = self.play("parts.yml", parts=parts, **variables)
         assert outcome.code == 0
@@ -130,23 +94,6 @@ class Vps:
             self.server, self.alice, self.bob.address, mailclient.mail(self.alice.address, self.bob.address, word)
         )
         assert len(mailclient.received(self.server, self.bob, word)) == 1
-
-
-def host_of(nodeid: str) -> str:
-    """test_killed.py::test_killed[ansible://debian11-postfix-3-12] -> ansible://debian11."""
-    return nodeid.partition("[")[2].partition("-")[0].rstrip("]")
-
-
-class HostScheduling(LoadScopeScheduling):
-    """One worker per host, so that the tests of one host follow each other."""
-
-    def _split_scope(self, nodeid: str) -> str:
-        return host_of(nodeid)
-
-
-def pytest_xdist_make_scheduler(config: pytest.Config, log: t.Any) -> HostScheduling:
-    """The hosts at the same time."""
-    return HostScheduling(config, log)
 
 
 def pytest_collection_modifyitems(items: t.List[pytest.Item]) -> None:

@@ -7,7 +7,6 @@ import os
 import pathlib
 import socket
 import ssl
-import subprocess
 import time
 import typing as t
 
@@ -15,10 +14,10 @@ import pytest
 import trustme
 from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import SMTP, AuthResult, Envelope, LoginPassword, Session
+from controller import play
 from testinfra.host import Host
 
 SCENARIO = pathlib.Path(os.environ["MOLECULE_SCENARIO_DIRECTORY"])
-INVENTORY = SCENARIO.parent / "shared/inventory"
 RELAY, PORT, USER, PASSWORD = "smtp.example.net", 2525, "web", "k7#Wq pL: 0x=Zr$9"
 TIMEOUT = 20
 
@@ -121,17 +120,6 @@ def queued(host: Host) -> t.List[t.Dict[str, t.Any]]:
     return [json.loads(line) for line in host.check_output("postqueue -j").splitlines()]
 
 
-def play(name: str, *options: str, **values: t.Any) -> "subprocess.CompletedProcess[str]":
-    return subprocess.run(
-        ["ansible-playbook", f"--inventory={INVENTORY}", f"--limit={name}", "--diff", *options]
-        + [f"--extra-vars={json.dumps(values)}", str(SCENARIO / "converge.yml")],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        check=False,
-    )
-
-
 def test_nothing_is_wrong_in_the_log(host: Host) -> None:
     """The first test, since others provoke warnings."""
     log = host.check_output("journalctl --quiet --output=cat SYSLOG_FACILITY=2").splitlines()
@@ -209,10 +197,10 @@ def test_another_password_and_more_relays(host: Host, name: str, relay: Relay) -
         {"host": "tls.example.info", "port": 465, "domains": ["example.info"], "username": "me", "password": "x"},
         {"host": "mx.example.edu", "domains": ["example.edu"], "tls": "encrypt"},
     ]
-    done = play(name, "-vvv", postfix_relays=relays, postfix_send_ipv6=False)
+    done = play(SCENARIO / "converge.yml", name, "-vvv", postfix_relays=relays, postfix_send_ipv6=False)
     host.run_expect([0], "systemctl stop watch")
-    assert done.returncode == 0, done.stdout
-    assert password not in done.stdout
+    assert done.code == 0, done.output
+    assert password not in done.output
     assert "sleep" in host.file("/root/processes").content_string
     assert exposed(host, password) == ""
     assert host.run("grep -lF -f /root/needle /etc/postfix/*").stdout.split() == [
