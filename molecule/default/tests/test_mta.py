@@ -62,7 +62,8 @@ def test_delivers_to_people_here(site: Site, family: str, sender: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "recipient", ["nobody@{domain}", "nobody+shop@{domain}", "printer@{domain}", "nosuch@{hostname}"]
+    "recipient",
+    ["nobody@{domain}", "nobody+shop@{domain}", "printer@{domain}", "nosuch@{hostname}", "www-data@{hostname}"],
 )
 def test_unknown_recipient(site: Site, recipient: str) -> None:
     with Smtp(site.server, 25) as smtp:
