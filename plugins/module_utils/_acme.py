@@ -155,14 +155,14 @@ def _pair(directory: str) -> t.Optional[Pair]:
 def to_ask_for(settings: Settings, present: t.Optional[Pair]) -> t.Tuple[t.List[str], t.Dict[str, str]]:
     """(names, those left out): one that is not in DNS yet must not keep the mail host from its certificate."""
     names, missing = settings.names[:1], {}  # type: t.List[str], t.Dict[str, str]
-    web_server = settings.challenge == "http" and _port_80() is not None
+    web_server = _on_port_80() if settings.challenge == "http" else None
     for name in settings.names[1:]:
         # one that the certificate has already may be out of DNS for a moment
         if settings.challenge != "http" or (present and name in present.facts.names):
             names.append(name)
         elif not _is_in_dns(name):
             missing[name] = "it is not in DNS"
-        elif web_server and not _web_server_answers(name):
+        elif web_server and not _web_server_answers(web_server, name):
             missing[name] = NOT_ANSWERED
         else:
             names.append(name)
@@ -319,30 +319,50 @@ def _challenge(settings: Settings) -> t.List[str]:
         hooks = ["--manual-auth-hook", HOOK + " auth", "--manual-cleanup-hook", HOOK + " cleanup"]
         return ["--manual", "--preferred-challenges", "dns", *hooks]
     # decided anew each time: a web server comes and goes
-    holder = _port_80()
-    if holder is None:
+    listener = _on_port_80()
+    if listener is None:
         return ["--standalone", "--preferred-challenges", "http"]
-    if _web_server_answers(settings.names[0]):
+    if _web_server_answers(listener, settings.names[0]):
         return ["--webroot", "--webroot-path", WEBROOT]
     raise AcmeError(
         "port 80, on which the authority asks, is taken by %s, which does not serve %s/.well-known/acme-challenge/. "
-        "Stop it, let it serve that, or set certificates_acme_challenge to another value" % (holder, WEBROOT)
+        "Stop it, let it serve that, or set certificates_acme_challenge to another value"
+        % (_program(listener), WEBROOT)
     )
 
 
-def _port_80() -> t.Optional[str]:
-    """Who listens on it, in words."""
+class Listener(t.NamedTuple):
+    """A socket on port 80, and the address at which this server reaches it."""
+
+    address: str
+    inode: str
+
+
+def _on_port_80() -> t.Optional[Listener]:
     for table in ("/proc/net/tcp", "/proc/net/tcp6"):
         text = (_transaction.read_file(table) or b"").decode("ascii")
-        for inode, port in _preflight.parse_listening(text).items():
-            if port == 80:
-                socket_name = "socket:[%s]" % inode
-                processes = _preflight.holders("/", [socket_name])[socket_name]
-                return " or ".join(map(str, processes)) or "a program outside this container"
+        sockets = _preflight.parse_listening(text)
+        for field in (line.split() for line in text.splitlines()[1:]):
+            if sockets.get(field[9]) == 80:
+                return Listener(local_address(field[1].partition(":")[0]), field[9])
     return None
 
 
-def _web_server_answers(host: str) -> bool:
+def local_address(digits: str) -> str:
+    """An address of /proc/net/tcp, in words of 32 bit of this machine's order; loopback where it is all of them."""
+    words_of_it = (bytes.fromhex(digits[start : start + 8]) for start in range(0, len(digits), 8))
+    packed = b"".join(word[::-1] if sys.byteorder == "little" else word for word in words_of_it)
+    if not any(packed):
+        return "127.0.0.1" if len(packed) == 4 else "::1"
+    return socket.inet_ntop(socket.AF_INET if len(packed) == 4 else socket.AF_INET6, packed)
+
+
+def _program(listener: Listener) -> str:
+    name = "socket:[%s]" % listener.inode
+    return " or ".join(map(str, _preflight.holders("/", [name])[name])) or "a program outside this container"
+
+
+def _web_server_answers(listener: Listener, host: str) -> bool:
     """Whether the one on port 80 gives out what certbot would put there."""
     token = secrets.token_hex(16)
     directory = os.path.join(WEBROOT, ".well-known", "acme-challenge")
@@ -356,7 +376,7 @@ def _web_server_answers(host: str) -> bool:
     except OSError:
         return False
     try:
-        connection = http.client.HTTPConnection("127.0.0.1", 80, timeout=10)
+        connection = http.client.HTTPConnection(listener.address, 80, timeout=10)
         connection.request("GET", "/.well-known/acme-challenge/" + token, headers={"Host": host})
         return connection.getresponse().read(100).decode("ascii", "replace") == token
     except (OSError, http.client.HTTPException):

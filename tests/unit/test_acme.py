@@ -96,7 +96,24 @@ def test_words_without_talk(said, words):
     assert _acme.words(said) == words
 
 
+@pytest.mark.parametrize(
+    ("digits", "address"),
+    [
+        ("00000000", "127.0.0.1"),
+        ("0100007F", "127.0.0.1"),
+        ("0202000A", "10.0.2.2"),
+        ("0" * 32, "::1"),
+        ("000080FE00000000FF565002BD69B1FE", "fe80::250:56ff:feb1:69bd"),
+    ],
+)
+def test_where_a_web_server_listens(monkeypatch, digits, address):
+    monkeypatch.setattr(_acme.sys, "byteorder", "little")
+    assert _acme.local_address(digits) == address
+
+
 def test_a_name_that_is_not_in_dns_is_left_out(monkeypatch):
+    monkeypatch.setattr(_acme, "_on_port_80", lambda: None)
+
     def only_mail(name: str, port: int) -> t.List[t.Any]:
         if name == "mail.example.com":
             return [name]
@@ -109,6 +126,14 @@ def test_a_name_that_is_not_in_dns_is_left_out(monkeypatch):
     assert _acme.to_ask_for(SETTINGS, pair()) == (SETTINGS.names, {})
     # nobody has to come to where the name leads
     assert _acme.to_ask_for(SETTINGS._replace(challenge="nsupdate"), None) == (SETTINGS.names, {})
+
+
+def test_a_name_that_the_web_server_does_not_know_is_left_out(monkeypatch):
+    monkeypatch.setattr(_acme, "_is_in_dns", lambda name: True)
+    monkeypatch.setattr(_acme, "_on_port_80", lambda: _acme.Listener("127.0.0.1", "7"))
+    monkeypatch.setattr(_acme, "_web_server_answers", lambda listener, name: name == "mail.example.com")
+    missing = {"autoconfig.example.com": "the web server on port 80 does not answer for it"}
+    assert _acme.to_ask_for(SETTINGS, None) == (["mail.example.com"], missing)
 
 
 @pytest.mark.parametrize(
@@ -142,7 +167,7 @@ def commands(monkeypatch, answers: t.Sequence[t.Tuple[int, str]]) -> t.List[t.Li
         return code, "", said
 
     monkeypatch.setattr(_acme._transaction, "run_command", run)
-    monkeypatch.setattr(_acme, "_port_80", lambda: None)
+    monkeypatch.setattr(_acme, "_on_port_80", lambda: None)
     return asked
 
 
@@ -180,6 +205,45 @@ def test_an_authority_that_forgot_the_account_gets_a_new_one(monkeypatch, tmp_pa
     commands(monkeypatch, [(1, "urn:ietf:params:acme:error:accountDoesNotExist"), (0, "")])
     assert _acme.obtain(SETTINGS, SETTINGS.names) == ("", {})
     assert not accounts.exists()
+
+
+def asked_when(monkeypatch, present: t.Optional[Pair], patient: bool) -> bool:
+    """Whether the authority is asked, when certbot has this."""
+    asked = []
+
+    def obtain(settings: Settings, names: t.List[str], force: bool) -> _acme.Report:
+        asked.append(names)
+        return _acme.Report("", {"imap.example.com": "refused"} if "imap.example.com" in names else {})
+
+    monkeypatch.setattr(_acme, "_on_port_80", lambda: None)
+    monkeypatch.setattr(_acme, "_is_in_dns", lambda name: True)
+    monkeypatch.setattr(_acme, "obtain", obtain)
+    monkeypatch.setattr(_acme, "obtained", lambda settings: present)
+    _acme.ask(SETTINGS, patient=patient)
+    return bool(asked)
+
+
+def test_the_timer_asks_twice_a_day_and_at_once_for_what_is_new(monkeypatch):
+    # never asked; just now; without any certificate; half a day ago
+    assert asked_when(monkeypatch, pair(), patient=True)
+    assert not asked_when(monkeypatch, pair(), patient=True)
+    assert asked_when(monkeypatch, None, patient=True)
+    assert not asked_when(monkeypatch, pair(), patient=True)
+    _acme.note(SETTINGS, asked=_acme.time.time() - 12 * 3600)
+    assert asked_when(monkeypatch, pair(), patient=True)
+    # a name that could not be asked for before; and one that was refused already
+    assert asked_when(monkeypatch, pair(["mail.example.com"]), patient=True)
+    _acme.note(SETTINGS, refused=["autoconfig.example.com"])
+    assert not asked_when(monkeypatch, pair(["mail.example.com"]), patient=True)
+    # a person who runs a play has perhaps mended that
+    assert asked_when(monkeypatch, pair(["mail.example.com"]), patient=False)
+    assert not asked_when(monkeypatch, pair(), patient=False)
+
+
+def test_what_was_said_of_other_names_is_forgotten():
+    _acme.note(SETTINGS, error="NXDOMAIN")
+    assert _acme.last(SETTINGS)["error"] == "NXDOMAIN"
+    assert _acme.last(SETTINGS._replace(names=["mx.example.com"])) == {}
 
 
 def test_the_program_is_the_same_each_time_and_runs_without_ansible(tmp_path):

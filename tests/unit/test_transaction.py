@@ -141,6 +141,19 @@ def test_file_dropped_by_a_later_version_is_removed_and_the_diff_says_so(server:
     assert not server.run(tree(server, 1)[:2]).changed
 
 
+def test_some_files_of_many_leave_the_others_alone(server: Server) -> None:
+    server.run(tree(server, 1))
+    before = server.snapshot()
+    assert not server.run(tree(server, 1)[:1], keep_others=True).changed
+    assert server.snapshot() == before
+    result = server.run([*tree(server, 1)[:1], server.file("etc/more", "x")], keep_others=True)
+    assert [e["after_header"].split(" ")[0] for e in result.diff] == [server.path("etc/more")]
+    # and all of them are known to the next run that names all it wants
+    server.run(tree(server, 1)[:2])
+    assert server.read("etc/more") is None
+    assert server.read("etc/below/table") is None
+
+
 def test_file_that_another_part_took_over_is_not_removed(server: Server) -> None:
     server.run(tree(server, 1))
     server.run([server.file("etc/below/table", "mine now\n")], name="other", daemon=False)

@@ -117,9 +117,9 @@ class Site:
         assert (done.returncode != 0) == (result["verdict"] == "fail"), done.stdout
         return {found["diagnosis"]: found for found in result["findings"]}
 
-    def play(self, *options: str, **values: t.Any) -> "Played":
-        """Run the role again, with other values."""
-        done = self._playbook(HERE.parent / "certificates.yml", *options, **values)
+    def play(self, *options: str, playbook: str = "certificates.yml", **values: t.Any) -> "Played":
+        """Run the role again, or the site, with other values."""
+        done = self._playbook(HERE.parent / playbook, *options, **values)
         changed = re.search(rf"^{self.variables['inventory_hostname']} .*changed=(\d+)", done.stdout, re.MULTILINE)
         return Played(done.returncode, int(changed[1]) if changed else -1, done.stdout)
 
@@ -150,6 +150,9 @@ class Played(t.NamedTuple):
     code: int
     changed: int
     output: str
+
+    def diff(self) -> t.List[str]:
+        return [line for line in self.output.splitlines() if line.startswith(("+", "-", "@"))]
 
     def said(self) -> str:
         """Without the line ends that a terminal would have."""
