@@ -107,6 +107,7 @@ class Settings(t.NamedTuple):
     directory: str  # a URL
     email: str
     challenge: str  # http, nsupdate or hook
+    own_ca: bool = False  # whether something else vouches for the directory than what the server trusts anyway
     wait: int = 0  # nsupdate: seconds until all name servers know a new record
 
 
@@ -235,21 +236,21 @@ def note(settings: Settings, **changes: t.Any) -> None:
 
 def obtain(settings: Settings, names: t.List[str], force: bool = False) -> Report:
     """Have certbot get a certificate for these names, or renew it if it is time to. Nothing is installed by that."""
-    with _alone():
-        if os.path.exists(lineage(settings)) and _pair(lineage(settings)) is None:
-            # certbot looks only at the dates
-            force = True
-        try:
+    try:
+        with _alone():
+            if os.path.exists(lineage(settings)) and _pair(lineage(settings)) is None:
+                # certbot looks only at the dates
+                force = True
             how = _challenge(settings)
-        except AcmeError as exc:
-            return Report(str(exc), {})
-        error, refused = _ask(settings, names, how, force)
-        left = [name for name in names if name not in refused]
-        if refused and left and left[0] == names[0]:
-            # the mail host's own name is not among those that failed
-            error, _refused = _ask(settings, left, how, force)
-            return Report(error, {} if error else refused)
-        return Report(error, {})
+            error, refused = _ask(settings, names, how, force)
+            left = [name for name in names if name not in refused]
+            if refused and left and left[0] == names[0]:
+                # the mail host's own name is not among those that failed
+                error, _refused = _ask(settings, left, how, force)
+                return Report(error, {} if error else refused)
+            return Report(error, {})
+    except (AcmeError, OSError) as exc:
+        return Report(str(exc), {})
 
 
 @contextlib.contextmanager
@@ -276,11 +277,14 @@ def _ask(
             _forget_account(settings)
         elif not re.search(r"badNonce|anti-replay nonce", said):
             break
-    return words(said), refusals(said)
+    told = words(said)
+    # an order can be refused as a whole, for a name that stands in the words
+    named = {name: told for name in names if re.search(r"(?<![\w.-])%s(?![\w-]|\.\w)" % re.escape(name), told)}
+    return told, refusals(said) or named
 
 
 def _command(settings: Settings, names: t.Sequence[str], how: t.Sequence[str], force: bool) -> t.List[str]:
-    trust = ["REQUESTS_CA_BUNDLE=" + AUTHORITY] if os.path.exists(AUTHORITY) else []
+    trust = ["REQUESTS_CA_BUNDLE=" + AUTHORITY] if settings.own_ca else []
     argv = ["env", *trust, "timeout", str(CERTBOT_LIMIT), "certbot", "certonly", "--non-interactive", "--agree-tos"]
     argv += ["--email", settings.email, "--no-eff-email", "--server", settings.directory]
     argv += ["--config-dir", _configuration(settings), "--work-dir", CERTBOT + "/work"]
@@ -307,7 +311,8 @@ def _version() -> t.Tuple[int, ...]:
 
 def _forget_account(settings: Settings) -> None:
     accounts = os.path.join(_configuration(settings), "accounts")
-    os.rename(accounts, "%s.%d" % (accounts, time.time()))
+    with contextlib.suppress(FileNotFoundError):
+        os.rename(accounts, "%s.%d" % (accounts, time.time()))
 
 
 def _challenge(settings: Settings) -> t.List[str]:
@@ -501,11 +506,7 @@ def main() -> None:
     # a program, not a module: pylint: disable=ansible-bad-function
     settings = Settings(**load_json(SETTINGS))
     before = last(settings)
-    try:
-        report = ask(settings, force=sys.argv[1:] == ["--force"], patient=True)
-    except (AcmeError, OSError) as exc:
-        report = Report(str(exc), before.get("missing", {}))
-        note(settings, error=report.error)
+    report = ask(settings, force=sys.argv[1:] == ["--force"], patient=True)
     trouble = ""
     pair = obtained(settings)
     if pair:

@@ -357,6 +357,7 @@ def acme_settings(params: t.Dict[str, t.Any], names: t.List[str]) -> _acme.Setti
         directory=_acme.DIRECTORIES.get(given["directory"], given["directory"]),
         email=given["email"],
         challenge=given["challenge"],
+        own_ca=bool(given["ca"]),
         wait=given["nsupdate"]["wait"] if given["challenge"] == "nsupdate" else 0,
     )
 
@@ -547,8 +548,6 @@ def main() -> None:
     )
     try:
         outcome, report, answer = make_it_so(module.params, module.check_mode)
-    except _acme.AcmeError as error:
-        module.fail_json(msg=str(error))
     except _certificate.CertificateError as error:
         module.fail_json(msg=str(error))
     except _transaction.TransactionError as error:

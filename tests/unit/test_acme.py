@@ -186,6 +186,18 @@ def test_a_refused_name_does_not_keep_the_others(monkeypatch):
     assert sorted(report.missing) == ["autoconfig.example.com", "imap.example.com"]
 
 
+def test_an_order_that_is_refused_as_a_whole_for_one_name(monkeypatch):
+    said = (
+        "An unexpected error occurred:\nError creating new order :: Cannot issue for "
+        '"autoconfig.example.com": Domain name does not end with a valid public suffix (TLD)\n'
+    )
+    asked = commands(monkeypatch, [(1, said), (0, "")])
+    report = _acme.obtain(SETTINGS, SETTINGS.names)
+    assert asked == [SETTINGS.names, ["mail.example.com"]]
+    assert report.error == ""
+    assert "valid public suffix" in report.missing["autoconfig.example.com"]
+
+
 def test_without_the_mail_host_there_is_nothing_to_try_again(monkeypatch):
     asked = commands(monkeypatch, [(1, REFUSED_1)])
     report = _acme.obtain(SETTINGS, SETTINGS.names)
@@ -238,6 +250,14 @@ def test_the_timer_asks_twice_a_day_and_at_once_for_what_is_new(monkeypatch):
     # a person who runs a play has perhaps mended that
     assert asked_when(monkeypatch, pair(["mail.example.com"]), patient=False)
     assert not asked_when(monkeypatch, pair(), patient=False)
+
+
+def test_a_disk_without_room_is_an_answer_too(monkeypatch):
+    def full(*_arguments: t.Any, **_more: t.Any) -> None:
+        raise OSError(28, "No space left on device", "/var/lib/port587/acme")
+
+    monkeypatch.setattr(_acme.os, "makedirs", full)
+    assert "No space left on device" in _acme.obtain(SETTINGS, SETTINGS.names).error
 
 
 def test_what_was_said_of_other_names_is_forgotten():
