@@ -6,22 +6,20 @@ import contextlib
 import json
 import os
 import pathlib
-import re
 import smtplib
 import socket
 import ssl
-import subprocess
 import threading
 import time
 import typing as t
 
+import controller
 import pytest
 import yaml
+from by_host import pytest_xdist_make_scheduler as pytest_xdist_make_scheduler
 from mailclient import Account, Imap, Pop3, Server, Sieve, Smtp
-from xdist.scheduler import LoadScopeScheduling
 
 HERE = pathlib.Path(__file__).parent
-SHARED_INVENTORY = HERE.parent.parent / "shared" / "inventory"
 ROOT = HERE.parent.parent.parent
 SERVICE = "port587-certificates.service"
 PORTS = (25, 587, 465, 993, 995, 143, 110, 4190, 443)
@@ -114,49 +112,16 @@ class Site:
         report = self.ephemeral / "verify" / f"{self.name}.json"
         done = self._playbook(ROOT / "playbooks" / "verify.yml", verify_report_dir=str(report.parent))
         result = json.loads(report.read_text(encoding="utf-8"))
-        assert (done.returncode != 0) == (result["verdict"] == "fail"), done.stdout
+        assert (done.code != 0) == (result["verdict"] == "fail"), done.output
         return {found["diagnosis"]: found for found in result["findings"]}
 
-    def play(self, *options: str, playbook: str = "certificates.yml", **values: t.Any) -> "Played":
+    def play(self, *options: str, playbook: str = "certificates.yml", **values: t.Any) -> controller.Played:
         """Run the role again, or the site, with other values."""
-        done = self._playbook(HERE.parent / playbook, *options, **values)
-        changed = re.search(rf"^{self.variables['inventory_hostname']} .*changed=(\d+)", done.stdout, re.MULTILINE)
-        return Played(done.returncode, int(changed[1]) if changed else -1, done.stdout)
+        return self._playbook(HERE.parent / playbook, *options, **values)
 
-    def _playbook(self, path: pathlib.Path, *options: str, **values: t.Any) -> "subprocess.CompletedProcess[str]":
+    def _playbook(self, path: pathlib.Path, *options: str, **values: t.Any) -> controller.Played:
         converged = yaml.safe_load((HERE.parent / "converge.yml").read_text(encoding="utf-8"))[0]["vars"]
-        command = ["ansible-playbook", "--diff", "--inventory", str(SHARED_INVENTORY), *options]
-        command += ["--limit", self.variables["inventory_hostname"]]
-        command += ["--extra-vars", json.dumps({**converged, **values}), str(path)]
-        environment = {**os.environ, "ANSIBLE_FORCE_COLOR": "0", "ANSIBLE_NOCOLOR": "1"}
-        return subprocess.run(
-            command, check=False, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-        )
-
-
-class HostScheduling(LoadScopeScheduling):
-    """Gives all tests of a host to one worker, so that they follow each other."""
-
-    def _split_scope(self, nodeid: str) -> str:
-        return re.findall(r"ansible://(\w+)", nodeid)[0]
-
-
-def pytest_xdist_make_scheduler(config: pytest.Config, log: t.Any) -> HostScheduling:
-    """The hosts at the same time."""
-    return HostScheduling(config, log)
-
-
-class Played(t.NamedTuple):
-    code: int
-    changed: int
-    output: str
-
-    def diff(self) -> t.List[str]:
-        return [line for line in self.output.splitlines() if line.startswith(("+", "-", "@"))]
-
-    def said(self) -> str:
-        """Without the line ends that a terminal would have."""
-        return " ".join(self.output.split())
+        return controller.play(path, self.inventory_name, *options, **{**converged, **values})
 
 
 @pytest.fixture(scope="module")
