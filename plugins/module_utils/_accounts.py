@@ -11,6 +11,8 @@ would be right. What may be a password is never repeated in a message.
 """
 
 import difflib
+import functools
+import itertools
 import re
 import typing as t
 
@@ -27,11 +29,15 @@ ACCOUNT_KEYS = (
     "quota",
     "enabled",
     "send_only",
+    "update_password",
 )
 ALIAS_KEYS = ("address", "to", "senders")
 
 # crypt(3) takes no more (CRYPT_MAX_PASSPHRASE_SIZE, with the terminating NUL).
 LONGEST_PASSWORD = 511
+
+# RFC 5321, 4.5.3.1.1.
+_LONGEST_LOCAL = 64
 
 # An account's local part is a login, a directory and a mailbox: just what Dovecot lets into a user name.
 _LOGIN = re.compile(r"[a-z0-9_][a-z0-9._-]*\Z", re.IGNORECASE)
@@ -40,6 +46,8 @@ _KEY = re.compile(r"[a-z0-9_][a-z0-9._+='&~-]*\Z", re.IGNORECASE)
 # Addresses elsewhere: RFC 5321's dot-string.
 _ATEXT = re.compile(r"[a-z0-9!#$%&'*+/=?^_`{|}~.-]+\Z", re.IGNORECASE)
 _LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\Z", re.IGNORECASE)
+# What nearly all look like: nothing more than the domain is left to be looked at.
+_PLAIN = re.compile(r"[a-z0-9_]+(?:[.-][a-z0-9_]+)*@([a-z0-9.-]+)\Z", re.IGNORECASE | re.ASCII)
 # A newline would begin another line, a blank or a colon another field.
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 _QUOTA = re.compile(r"[1-9][0-9]{0,5}[KMGT]\Z", re.IGNORECASE)
@@ -61,10 +69,17 @@ HASH_FORMATS = {
 #: What keeps the password readable. Given as ``password`` it is hashed, and nothing else is different.
 CLEAR_SCHEMES = ("CLEAR", "CLEARTEXT", "PLAIN", "PLAIN-TRUNC")
 
+#: More mistakes than this help nobody: a file of a hundred thousand lines may have one in each.
+SHOWN_PROBLEMS = 50
+
+UPDATE_PASSWORD = ("always", "on_create")
+
 _WORDS = {"true": True, "yes": True, "false": False, "no": False}
 
 
 Say = t.Callable[[str, str], None]
+#: What a person wrote, with the place where it stands.
+Entries = t.Iterable[t.Tuple[str, t.Any]]
 
 
 # -- reading ------------------------------------------------------------------------------------------------------
@@ -76,26 +91,42 @@ def problems(domains: t.Any, accounts: t.Any, aliases: t.Any, hostname: t.Any, p
 
 
 def read(
-    domains: t.Any, accounts: t.Any, aliases: t.Any, hostname: t.Any, postmaster: t.Any
+    domains: t.Any,
+    accounts: t.Any,
+    aliases: t.Any,
+    hostname: t.Any,
+    postmaster: t.Any,
+    more: Entries = (),
+    update_password: str = "always",
 ) -> t.Tuple[Site, t.List[str]]:
-    """The site, and everything that is wrong with it. A site with problems lacks the entries that have them."""
-    found = []  # type: t.List[str]
+    """The site, and everything that is wrong with it. A site with problems lacks the entries that have them.
+
+    ``more`` are accounts besides those of the variable, each with its place; ``update_password`` is that of accounts
+    which don't say.
+    """
+    # a dict for its order: the same postmaster would be wrong for each domain
+    found = {}  # type: t.Dict[str, None]
 
     def say(where: str, what: str) -> None:
-        message = "%s: %s" % (where, what)
-        # the same postmaster would be wrong for each domain
-        if message not in found:
-            found.append(message)
+        found["%s: %s" % (where, what)] = None
 
     own = _read_domains(domains, hostname, say)
-    read_accounts = _read_accounts(accounts, own, say)
-    read_aliases = _read_aliases(aliases, own, say)
+    listed = _list("mail_accounts", accounts, "[{address: eve@example.com, password: ...}]", say)
+    entries = (("mail_accounts[%d]" % number, entry) for number, entry in enumerate(listed))
+    read_accounts = _read_accounts(itertools.chain(entries, more), set(own), update_password, say)
+    read_aliases = _read_aliases(aliases, set(own), say)
     people = [account for _index, account in read_accounts]
     site = Site(own, people, [alias for _index, alias in read_aliases], _read_postmaster(postmaster, people, say))
     _check_owners(read_accounts, read_aliases, say)
     _check_logins(read_accounts, read_aliases, say)
     _check_routes(site, read_aliases, say)
-    return site, found
+    return site, list(found)
+
+
+def told(found: t.Sequence[str]) -> str:
+    """The problems in one message."""
+    more = len(found) - SHOWN_PROBLEMS
+    return "\n".join(found[:SHOWN_PROBLEMS]) + ("\nand %d more" % more if more > 0 else "")
 
 
 def _read_domains(domains: t.Any, hostname: t.Any, say: Say) -> t.List[str]:
@@ -121,12 +152,11 @@ def _read_domains(domains: t.Any, hostname: t.Any, say: Say) -> t.List[str]:
     return own
 
 
-def _read_accounts(accounts: t.Any, own: t.List[str], say: Say) -> t.List[t.Tuple[str, Account]]:
+def _read_accounts(
+    entries: Entries, own: t.Container[str], update_password: str, say: Say
+) -> t.List[t.Tuple[str, Account]]:
     found = []
-    for number, entry in enumerate(
-        _list("mail_accounts", accounts, "[{address: eve@example.com, password: ...}]", say)
-    ):
-        where = "mail_accounts[%d]" % number
+    for where, entry in entries:
         if not _is_entry(where, entry, ACCOUNT_KEYS, "{address: eve@example.com, password: ...}", say):
             continue
         address = _own_address(where + ".address", entry.get("address"), own, _login_fault, say)
@@ -141,6 +171,7 @@ def _read_accounts(accounts: t.Any, own: t.List[str], say: Say) -> t.List[t.Tupl
             _read_quota(where + ".quota", entry.get("quota"), say),
             _read_flag(where + ".enabled", entry.get("enabled"), True, say),
             _read_flag(where + ".send_only", entry.get("send_only"), False, say),
+            _read_update(where + ".update_password", entry.get("update_password"), update_password, say),
         )
         if account.send_only and account.aliases:
             say(
@@ -154,7 +185,7 @@ def _read_accounts(accounts: t.Any, own: t.List[str], say: Say) -> t.List[t.Tupl
     return found
 
 
-def _read_account_aliases(where: str, value: t.Any, own: t.List[str], say: Say) -> t.List[str]:
+def _read_account_aliases(where: str, value: t.Any, own: t.Container[str], say: Say) -> t.List[str]:
     found = []
     for number, entry in enumerate(_list(where, value, "[info@example.com]", say)):
         place = "%s[%d]" % (where, number)
@@ -167,7 +198,7 @@ def _read_account_aliases(where: str, value: t.Any, own: t.List[str], say: Say) 
     return found
 
 
-def _read_aliases(aliases: t.Any, own: t.List[str], say: Say) -> t.List[t.Tuple[str, Alias]]:
+def _read_aliases(aliases: t.Any, own: t.Container[str], say: Say) -> t.List[t.Tuple[str, Alias]]:
     found = []
     example = "{address: info@example.com, to: [eve@example.com]}"
     for number, entry in enumerate(_list("mail_aliases", aliases, "[%s]" % example, say)):
@@ -253,12 +284,27 @@ def _read_flag(where: str, value: t.Any, default: bool, say: Say) -> bool:
     return default
 
 
+def _read_update(where: str, value: t.Any, default: str, say: Say) -> str:
+    if value is None:
+        return default
+    if value in UPDATE_PASSWORD:
+        return str(value)
+    say(where, "%s is not one of %s" % (_show(value), ", ".join(UPDATE_PASSWORD)))
+    return default
+
+
 # -- what is wrong with one value: the rest of a sentence that began with the value, or None ------------------------
 
 
 def _domain_fault(domain: t.Any) -> t.Optional[str]:
     if not isinstance(domain, str) or not domain:
         return "is not a domain; write its name, as in example.com"
+    return _name_fault(domain)
+
+
+# thousands of addresses share a few domains
+@functools.lru_cache(maxsize=1000)
+def _name_fault(domain: str) -> t.Optional[str]:
     if _CONTROL.search(domain) or re.search(r"\s", domain):
         return "holds a blank, a newline or a control character; a domain has none"
     if any(ord(letter) > 126 for letter in domain):
@@ -276,6 +322,9 @@ def _domain_fault(domain: t.Any) -> t.Optional[str]:
 def _address_fault(address: t.Any) -> t.Optional[str]:
     if not isinstance(address, str) or not address:
         return "is not an e-mail address; write local-part@domain"
+    plain = _PLAIN.match(address)
+    if plain and plain.start(1) <= _LONGEST_LOCAL + 1 and not _name_fault(plain.group(1)):
+        return None
     if _CONTROL.search(address) or re.search(r"\s", address):
         return "holds a blank, a newline or a control character; write the address without it"
     if address.count("@") != 1 or address.startswith("@"):
@@ -287,7 +336,7 @@ def _address_fault(address: t.Any) -> t.Optional[str]:
         )
     if '"' in local or "\\" in local:
         return "has a quoted local part; write one without quotes"
-    if len(local) > 64:
+    if len(local) > _LONGEST_LOCAL:
         return "has more than 64 characters before the @; SMTP allows no more"
     wrong = _domain_fault(domain)
     if wrong:
@@ -307,6 +356,10 @@ def _login_fault(address: t.Any) -> t.Optional[str]:
     if not _LOGIN.match(local):
         return "can't be a login: before the @ use letters, digits and . _ - only, and begin with none of . and -"
     return None
+
+
+def is_login(address: str) -> bool:
+    return _login_fault(address) is None
 
 
 def _key_fault(address: t.Any) -> t.Optional[str]:
@@ -413,7 +466,7 @@ def _is_entry(where: str, entry: t.Any, keys: t.Sequence[str], example: str, say
 def _own_address(
     where: str,
     value: t.Any,
-    own: t.List[str],
+    own: t.Container[str],
     fault: t.Callable[[t.Any], t.Optional[str]],
     say: Say,
     whole_domain: bool = False,
@@ -487,10 +540,11 @@ def _check_routes(site: Site, aliases: t.List[t.Tuple[str, Alias]], say: Say) ->
     """Every target in a domain of this server's ends in a mailbox, and none comes back to where it began."""
     table = files.routes(site)
     mailboxes = files.receiving(site)
+    domains = set(site.domains)
     places = {alias.address: where + ".to" for where, alias in aliases}
     for address in sorted(table):
         for target in table[address]:
-            if files.ends_nowhere(table, mailboxes, site.domains, target):
+            if files.ends_nowhere(table, mailboxes, domains, target):
                 only_sends = any(target == account.address for account in site.accounts)
                 say(
                     places.get(address, "mail_postmaster"),

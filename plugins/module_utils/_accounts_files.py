@@ -8,6 +8,8 @@
 
 import typing as t
 
+from ansible_collections.port587.mail.plugins.module_utils._transaction import shortened
+
 MADE_BY = "# Made by the role port587.mail.accounts: what is changed here by hand is lost at its next run.\n"
 
 # What every domain has to answer (RFC 2142).
@@ -24,6 +26,7 @@ class Account(t.NamedTuple):
     quota: t.Optional[str]
     enabled: bool
     send_only: bool
+    update_password: str
 
 
 class Alias(t.NamedTuple):
@@ -100,7 +103,7 @@ def route(table: t.Dict[str, t.List[str]], mailboxes: t.Set[str], address: str) 
     return None
 
 
-def ends_nowhere(table: t.Dict[str, t.List[str]], mailboxes: t.Set[str], domains: t.List[str], address: str) -> bool:
+def ends_nowhere(table: t.Dict[str, t.List[str]], mailboxes: t.Set[str], domains: t.Container[str], address: str) -> bool:
     here = address.rpartition("@")[2] in domains
     return here and without_extension(address) not in mailboxes and route(table, mailboxes, address) is None
 
@@ -186,4 +189,5 @@ def masked(before: t.Dict[str, t.Tuple[str, str]], after: t.Dict[str, t.Tuple[st
 
         return "".join("%s:%s:%s\n" % (login, hidden(login), lines[login][1]) for login in sorted(lines))
 
-    return {"before": text(before, after, "{masked}"), "after": text(after, before, "{masked, changed}")}
+    shown = shortened(text(before, after, "{masked}"), text(after, before, "{masked, changed}"))
+    return {"before": shown[0], "after": shown[1]}

@@ -10,16 +10,23 @@ Dovecot's own tool is not used for it: `doveadm pw -t` wants the hash as an argu
 can read it, and can't be told how much memory ARGON2ID may take. Both schemes come from the library that Dovecot itself
 uses.
 
-Whether a password is still the same is asked of its hash, which costs what a login costs. A fingerprint kept beside it
-would be faster, for us and for whoever finds it in a backup: of all forms in which a password lies somewhere, the
-weakest is the one that gets attacked. Accounts whose hash is given (`password_hash`) cost nothing.
+Whether a password is still the same is asked of its hash, which costs what a login costs. So that it need not be asked
+at each run, the server remembers an HMAC of each password with its hash. The key is a secret of the controller's, which
+the server gets at each run and does not keep: without it, what lies on the server says nothing of a password, not even
+to whoever tries them all. Who has the controller has the passwords anyway. If the key is another one, or lost, the
+hashes are asked.
 """
 
 import base64
 import concurrent.futures
 import ctypes
+import hashlib
+import hmac
 import os
+import time
 import typing as t
+
+from ansible_collections.port587.mail.plugins.module_utils._tree import File, private_directory, read_file, write
 
 
 class HashError(Exception):
@@ -139,9 +146,50 @@ def choose(wanted: str, known: t.Iterable[str]) -> t.Optional[Scheme]:
     return None
 
 
-def hashes(scheme: Scheme, passwords: t.Dict[str, str], existing: t.Dict[str, str]) -> t.Dict[str, str]:
+class Recognised:
+    """Which passwords were found to be those of their hashes, in a file on the server that may be lost at any time."""
+
+    def __init__(self, path: str, key: t.Optional[str]) -> None:
+        self._path = path
+        self._key = (key or "").encode("utf-8")
+        content = (read_file(path) or b"") if key else b""
+        self._before = set(content.decode("ascii", "replace").splitlines())
+        self._now = set()  # type: t.Set[str]
+
+    def _fingerprint(self, password: bytes, stored: str) -> str:
+        return hmac.new(self._key, stored.encode("utf-8") + b"\0" + password, hashlib.sha256).hexdigest()
+
+    def knows(self, password: bytes, stored: str) -> bool:
+        fingerprint = self._fingerprint(password, stored)
+        if not self._key or fingerprint not in self._before:
+            return False
+        self._now.add(fingerprint)
+        return True
+
+    def remember(self, password: bytes, stored: str) -> None:
+        self._now.add(self._fingerprint(password, stored))
+
+    def save(self) -> None:
+        if self._key and self._now != self._before:
+            private_directory(os.path.dirname(self._path))
+            content = "".join("%s\n" % fingerprint for fingerprint in sorted(self._now)).encode("ascii")
+            write(self._path + ".new", File(self._path, content, 0o600), time.time())
+            os.rename(self._path + ".new", self._path)
+
+
+def hashes(
+    scheme: Scheme, passwords: t.Dict[str, str], existing: t.Dict[str, str], recognised: Recognised
+) -> t.Dict[str, str]:
     """``{SCHEME}data`` for each login: the existing one where its scheme is this and the password is still the same."""
     prefix = "{%s}" % scheme.name
+    found = {}  # type: t.Dict[str, str]
+    asked = []  # type: t.List[str]
+    for login in passwords:
+        old = existing.get(login, "")
+        if old.startswith(prefix) and recognised.knows(passwords[login].encode("utf-8"), old):
+            found[login] = old
+        else:
+            asked.append(login)
 
     def one(login: str) -> str:
         password = passwords[login].encode("utf-8")
@@ -152,4 +200,7 @@ def hashes(scheme: Scheme, passwords: t.Dict[str, str], existing: t.Dict[str, st
 
     # more at a time than there are processors would only take memory
     with concurrent.futures.ThreadPoolExecutor(max_workers=os.cpu_count() or 1) as pool:
-        return dict(zip(passwords, pool.map(one, passwords)))
+        for login, stored in zip(asked, pool.map(one, asked)):
+            recognised.remember(passwords[login].encode("utf-8"), stored)
+            found[login] = stored
+    return found

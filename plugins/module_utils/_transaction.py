@@ -75,6 +75,7 @@ __all__ = [
     "read_file",
     "run",
     "run_command",
+    "shortened",
 ]
 
 MASKED = "(contents hidden: this file holds secrets)\n"
@@ -488,9 +489,9 @@ class _Change:
         where = self._where(wanted.path)
         if where is None or wanted.path in hidden or not os.path.lexists(where):
             text = MASKED if wanted.secret else wanted.content.decode("utf-8", "replace")
-            return _entry(wanted.path, "", _shortened("", text)[1] or "(empty)\n", after_header=_header(wanted))
+            return _entry(wanted.path, "", shortened("", text)[1] or "(empty)\n", after_header=_header(wanted))
         before = read_file(where) or b""
-        shown = _shortened(before.decode("utf-8", "replace"), wanted.content.decode("utf-8", "replace"))
+        shown = shortened(before.decode("utf-8", "replace"), wanted.content.decode("utf-8", "replace"))
         if before == wanted.content:
             shown = ("(attributes)\n", "(attributes, see the header)\n")
         elif wanted.secret:
@@ -524,7 +525,8 @@ def _directory_diff(wanted: Directory, hidden: bool) -> t.Dict[str, str]:
     return _entry(wanted.path, before, "directory %04o %s:%s\n" % (wanted.mode, wanted.owner, wanted.group))
 
 
-def _shortened(before: str, after: str) -> t.Tuple[str, str]:
+def shortened(before: str, after: str) -> t.Tuple[str, str]:
+    """The two sides of a diff; of long ones only the lines that differ."""
     sides = before.splitlines(True), after.splitlines(True)
     if max(len(side) for side in sides) <= SHOWN_LINES:
         return before, after

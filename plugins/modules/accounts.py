@@ -14,7 +14,7 @@ description:
   - Passwords are hashed on the server. A password that has not changed keeps its hash, so the second run changes
     nothing. Dovecot and Postfix see the new files without a reload.
   - All mistakes in the data are reported at once, before anything is written.
-  - The mail of an account that is removed stays where it is.
+  - The mail of an account that is removed stays where it is, unless O(purge) says otherwise.
 options:
   domains:
     description: The domains whose mail this server takes.
@@ -60,10 +60,23 @@ options:
           still receives mail.
         type: bool
         default: true
+      update_password:
+        description: As O(update_password), for this account.
+        type: str
+        choices: [always, on_create]
       send_only:
         description: Whether it only sends. Such an account can't read mail and has no mailbox; mail to it is refused.
         type: bool
         default: false
+  accounts_file:
+    description:
+      - A file on the controller with more accounts, which is read entry by entry, and may be encrypted with
+        C(ansible-vault) as a whole. Its ending says what it is.
+      - A CSV file (C(.csv)) has commas between its cells. The first line names the columns, which are the keys of
+        O(accounts), in any order; C(address) is one of them. A cell of C(aliases) or C(senders) holds addresses with blanks
+        between them. An empty cell is as good as none.
+      - A YAML file (C(.yml), C(.yaml)) is a list of mappings as in O(accounts).
+    type: path
   aliases:
     description: Addresses that forward, to accounts here or to elsewhere.
     type: list
@@ -99,6 +112,28 @@ options:
     type: str
     choices: [auto, ARGON2ID, SHA512-CRYPT]
     default: auto
+  update_password:
+    description: V(always) sets the password that is given. V(on_create) does so for new accounts only, so that those that
+      were changed on the server stay; what is given for the others is not even looked at.
+    type: str
+    choices: [always, on_create]
+    default: always
+  purge:
+    description: Whether the mail of accounts that this run removes is deleted.
+    type: bool
+    default: false
+  mail_root:
+    description: Where the mail of all lies, as DOMAIN/USER below it.
+    type: path
+    default: /var/vmail
+  only_check:
+    description: Only look at the data, on the controller, and fail if something is wrong with it.
+    type: bool
+    default: false
+  fingerprint_key:
+    description: A secret of the controller's, with which it recognises passwords that have not changed. It makes and
+      remembers one by itself, and no server keeps it.
+    type: str
 attributes:
   check_mode:
     description: Predicts what it would do. RV(not_validated) says what could not be seen.
@@ -111,6 +146,12 @@ notes:
 """
 
 EXAMPLES = r"""
+- name: Give a school its mailboxes, and let everybody change their password afterwards
+  port587.mail.accounts:
+    domains: [example.org]
+    accounts_file: "{{ inventory_dir }}/pupils.csv"
+    update_password: on_create
+
 - name: Give Eve a mailbox
   port587.mail.accounts:
     domains: [example.com]
@@ -137,6 +178,12 @@ removed:
   returned: success
   type: list
   elements: str
+mail:
+  description: Where the mail of removed accounts lies, or lay, if O(purge) was set. Only what is there.
+  returned: success
+  type: list
+  elements: str
+  sample: [/var/vmail/example.com/eve]
 not_validated:
   description: What could not be checked, in check mode on a server where the programs are not installed yet.
   returned: success
@@ -144,6 +191,9 @@ not_validated:
   elements: str
 """
 
+import json
+import os
+import shutil
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
@@ -152,6 +202,7 @@ from ansible_collections.port587.mail.plugins.module_utils._accounts_files impor
 
 DIRECTORY = "/etc/port587/accounts"
 PASSWD = DIRECTORY + "/passwd"
+RECOGNISED = "/var/lib/port587/accounts/fingerprints"
 
 ARGUMENTS = {
     "domains": {"type": "list", "elements": "str", "required": True},
@@ -170,8 +221,10 @@ ARGUMENTS = {
             "quota": {"type": "raw"},
             "enabled": {"type": "bool", "default": True},
             "send_only": {"type": "bool", "default": False},
+            "update_password": {"type": "str", "choices": list(_accounts.UPDATE_PASSWORD), "no_log": False},
         },
     },
+    "accounts_file": {"type": "path"},
     "aliases": {
         "type": "list",
         "elements": "dict",
@@ -185,6 +238,16 @@ ARGUMENTS = {
     "hostname": {"type": "str", "default": ""},
     "postmaster": {"type": "str", "default": ""},
     "password_scheme": {"type": "str", "choices": ["auto"] + _passwords.NAMES, "default": "auto", "no_log": False},
+    "update_password": {
+        "type": "str",
+        "choices": list(_accounts.UPDATE_PASSWORD),
+        "default": "always",
+        "no_log": False,
+    },
+    "purge": {"type": "bool", "default": False},
+    "mail_root": {"type": "path", "default": "/var/vmail"},
+    "only_check": {"type": "bool", "default": False},
+    "fingerprint_key": {"type": "str", "no_log": True},
 }  # type: t.Dict[str, t.Dict[str, t.Any]]
 
 
@@ -203,31 +266,60 @@ def known_schemes(module: AnsibleModule) -> t.Set[str]:
     return listed - _passwords.WEAK if refused else listed
 
 
-def hash_all(site: Site, wanted: str, known: t.Set[str], existing: t.Dict[str, str]) -> t.Dict[str, str]:
+def sent(path: t.Optional[str]) -> t.Iterator[t.Tuple[str, t.Any]]:
+    """The accounts that the controller has sent as a file, each with the place where a person wrote it."""
+    if path:
+        with open(path, encoding="ascii") as handle:
+            # passwords in clear lie on no disk longer than they have to
+            os.unlink(path)
+            for line in handle:
+                where, entry = json.loads(line)
+                yield where, entry
+
+
+def hash_all(
+    site: Site, wanted: str, known: t.Set[str], existing: t.Dict[str, str], recognised: _passwords.Recognised
+) -> t.Dict[str, str]:
     """The hash of each account: given, kept or made."""
     unknown = _accounts.unknown_schemes(site, known)
     if unknown:
-        raise Refused("\n".join(unknown))
+        raise Refused(_accounts.told(unknown))
     scheme = _passwords.choose(wanted, known)
     if scheme is None:
         raise Refused("password_scheme: this server can't hash with %s; it has %s" % (wanted, ", ".join(sorted(known))))
+    kept = {
+        a.address: existing[a.address]
+        for a in site.accounts
+        if a.update_password == "on_create" and a.address in existing
+    }
     given = {a.address: a.password_hash for a in site.accounts if a.password_hash is not None}
-    passwords = {a.address: a.password for a in site.accounts if a.password is not None}
-    return dict(_passwords.hashes(scheme, passwords, existing), **given)
+    passwords = {a.address: a.password for a in site.accounts if a.password is not None and a.address not in kept}
+    return dict(_passwords.hashes(scheme, passwords, existing, recognised), **dict(given, **kept))
+
+
+def mail_of(removed: t.Iterable[str], root: str) -> t.List[str]:
+    """Where the mail of removed accounts lies."""
+    # the names come out of a file that a person may have written to
+    paths = [os.path.join(root, *address.split("@")[::-1]) for address in removed if _accounts.is_login(address)]
+    return [path for path in paths if os.path.isdir(path)]
 
 
 def run(module: AnsibleModule) -> t.Dict[str, t.Any]:
     p = module.params
-    site, problems = _accounts.read(p["domains"], p["accounts"], p["aliases"], p["hostname"], p["postmaster"])
+    entries = sent(p["accounts_file"])
+    site, problems = _accounts.read(
+        p["domains"], p["accounts"], p["aliases"], p["hostname"], p["postmaster"], entries, p["update_password"]
+    )
     if problems:
-        raise Refused("\n".join(problems))
+        raise Refused(_accounts.told(problems))
 
     before = _accounts_files.read_passwd((_transaction.read_file(PASSWD) or b"").decode("utf-8", "replace"))
     not_validated = []  # type: t.List[str]
     known = known_schemes(module)
+    recognised = _passwords.Recognised(RECOGNISED, p["fingerprint_key"])
     if known:
         existing = {login: line[0] for login, line in before.items()}
-        hashes = hash_all(site, p["password_scheme"], known, existing)
+        hashes = hash_all(site, p["password_scheme"], known, existing, recognised)
     elif module.check_mode:
         not_validated.append("passwords: Dovecot is not installed yet, so nobody can say which hashes it knows")
         hashes = {account.address: "{not hashed yet}" for account in site.accounts}
@@ -243,13 +335,22 @@ def run(module: AnsibleModule) -> t.Dict[str, t.Any]:
     ]
     # no daemon has to be told: Dovecot and Postfix look whether these files have changed
     result = _transaction.run("accounts", files, [_transaction.Directory(DIRECTORY)], check_mode=module.check_mode)
-    shown = _accounts_files.masked(before, after)
+    removed = sorted(set(before) - set(after))
+    mail = mail_of(removed, p["mail_root"])
+    if not module.check_mode:
+        recognised.save()
+        for path in mail if p["purge"] else []:
+            shutil.rmtree(path)
     return {
         "changed": result.changed,
-        "diff": [dict(d, **shown) if d["after_header"].startswith(PASSWD + " ") else d for d in result.diff],
+        "diff": [
+            dict(d, **_accounts_files.masked(before, after)) if d["after_header"].startswith(PASSWD + " ") else d
+            for d in result.diff
+        ],
         "added": sorted(set(after) - set(before)),
         "changed_accounts": sorted(login for login in after if login in before and before[login] != after[login]),
-        "removed": sorted(set(before) - set(after)),
+        "removed": removed,
+        "mail": mail,
         "not_validated": not_validated + result.not_validated,
     }
 
@@ -260,7 +361,7 @@ def main() -> None:
         result = run(module)
     except _transaction.TransactionError as error:
         module.fail_json(msg=str(error), **error.details)
-    except (Refused, _passwords.HashError) as error:
+    except (Refused, _passwords.HashError, OSError) as error:
         module.fail_json(msg=str(error))
     module.exit_json(**result)
 

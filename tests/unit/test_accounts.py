@@ -407,6 +407,48 @@ def test_all_problems_at_once() -> None:
     ]
 
 
+# -- entries of a file --------------------------------------------------------------------------------------------
+
+
+def test_entries_of_a_file_are_named_by_their_line() -> None:
+    more = [
+        ("a.csv line 2", {"address": "Eve@example.com", "password": SECRET}),
+        ("a.csv line 3", {"address": "müller@example.com", "password": SECRET}),
+        ("a.csv line 4", {"address": "BOB@example.com", "password": SECRET, "update_password": "never"}),
+    ]
+    site, found = _accounts.read(["example.com"], [EVE, BOB], [], "", "", more)
+    assert found == [
+        "a.csv line 3.address: 'müller@example.com' has letters beyond ASCII before the @; this server doesn't offer "
+        "SMTPUTF8, so write it with ASCII letters",
+        "a.csv line 4.update_password: 'never' is not one of always, on_create",
+        "a.csv line 2.address: 'eve@example.com' is already that of mail_accounts[0].address; "
+        "an address is one account's",
+        "a.csv line 4.address: 'bob@example.com' is already that of mail_accounts[1].address; "
+        "an address is one account's",
+    ]
+    assert site.postmaster == "eve@example.com"
+
+
+def test_what_an_account_does_not_say_of_its_password() -> None:
+    entries = [EVE, dict(BOB, update_password="always")]
+    site, _ = _accounts.read(["example.com"], entries, [], "", "", (), "on_create")
+    assert [account.update_password for account in site.accounts] == ["on_create", "always"]
+
+
+def test_many_mistakes_are_not_all_told() -> None:
+    found = problems([EVE] + [account(address="nobody%d" % number) for number in range(1000)])
+    assert len(found) == 1000
+    text = _accounts.told(found)
+    assert len(text.splitlines()) == _accounts.SHOWN_PROBLEMS + 1
+    assert text.endswith("and 950 more")
+
+
+def test_a_login_that_leads_elsewhere_is_none() -> None:
+    assert _accounts.is_login("eve@example.com")
+    for name in ("../../etc@example.com", "eve@../../etc", "eve@", "@example.com", "/@example.com", ".@example.com"):
+        assert not _accounts.is_login(name)
+
+
 # -- schemes, which only the server can judge ---------------------------------------------------------------------
 
 

@@ -3,11 +3,13 @@
 
 """Hashing with the machine's real libraries; that Dovecot takes the hashes is shown by the scenario `accounts`."""
 
+import pathlib
 import typing as t
 
 import pytest
 from ansible_collections.port587.mail.plugins.module_utils import _accounts, _passwords
 
+NOBODY = _passwords.Recognised("/nonexistent", None)
 PASSWORDS = ["a", " blanks ", '%d " : \\ $', "Grüße ☃", "x" * 72 + "A", "x" * 511]
 
 
@@ -47,17 +49,74 @@ def test_a_broken_hash_verifies_nothing(scheme: _passwords.Scheme, data: str) ->
 
 def test_unchanged_passwords_keep_their_hash(scheme: _passwords.Scheme) -> None:
     passwords = {"eve": "secret", "bob": "other"}
-    first = _passwords.hashes(scheme, passwords, {})
-    assert _passwords.hashes(scheme, passwords, first) == first
-    second = _passwords.hashes(scheme, dict(passwords, eve="changed", kim="new"), first)
+    first = _passwords.hashes(scheme, passwords, {}, NOBODY)
+    assert _passwords.hashes(scheme, passwords, first, NOBODY) == first
+    second = _passwords.hashes(scheme, dict(passwords, eve="changed", kim="new"), first, NOBODY)
     assert second["bob"] == first["bob"]
     assert second["eve"] != first["eve"]
     assert sorted(second) == ["bob", "eve", "kim"]
 
 
 def test_a_hash_of_another_scheme_is_made_anew(scheme: _passwords.Scheme) -> None:
-    made = _passwords.hashes(scheme, {"eve": "secret"}, {"eve": "{OTHER}secret"})["eve"]
+    made = _passwords.hashes(scheme, {"eve": "secret"}, {"eve": "{OTHER}secret"}, NOBODY)["eve"]
     assert made.startswith("{%s}$" % scheme.name)
+
+
+class Counting(_passwords.Scheme):
+    """Takes note of what it is asked."""
+
+    name = "COUNTING"
+
+    def __init__(self) -> None:
+        self.verified = []  # type: t.List[bytes]
+        self.made = 0
+
+    def hash(self, password: bytes) -> bytes:
+        self.made += 1
+        return b"%d/%s" % (self.made, password[::-1])
+
+    def verify(self, password: bytes, data: bytes) -> bool:
+        self.verified.append(password)
+        return data.endswith(b"/" + password[::-1])
+
+
+def test_a_recognised_password_is_not_asked_of_its_hash(tmp_path: pathlib.Path) -> None:
+    file = tmp_path / "state" / "fingerprints"
+
+    def run(passwords: t.Dict[str, str], existing: t.Dict[str, str], key: t.Optional[str]) -> t.Tuple[t.Any, Counting]:
+        scheme, recognised = Counting(), _passwords.Recognised(str(file), key)
+        found = _passwords.hashes(scheme, passwords, existing, recognised)
+        recognised.save()
+        return found, scheme
+
+    people = {"eve": "secret", "bob": "other", "kim": "secret"}
+    first, scheme = run(people, {}, "key")
+    assert (len(scheme.verified), scheme.made) == (0, 3)
+    second, scheme = run(people, first, "key")
+    assert (second, scheme.verified, scheme.made) == (first, [], 0)
+    # only those of whom something is new
+    third, scheme = run(dict(people, eve="changed", new="new"), first, "key")
+    assert (scheme.verified, scheme.made) == ([b"changed"], 2)
+    # changed on the server, so what is remembered is of another hash
+    _, scheme = run(dict(people, eve="changed", new="new"), dict(third, bob="{COUNTING}9/x"), "key")
+    assert (scheme.verified, scheme.made) == ([b"other"], 1)
+
+    # who has another key, or none, learns nothing and has to ask
+    for key in ("another", None):
+        found, scheme = run(people, first, key)
+        assert (found, sorted(scheme.verified)) == (first, [b"other", b"secret", b"secret"])
+
+
+def test_what_is_remembered_says_nothing(tmp_path: pathlib.Path) -> None:
+    recognised = _passwords.Recognised(str(tmp_path / "fingerprints"), "key")
+    for stored in ("{X}1", "{X}2"):
+        recognised.remember(b"secret", stored)
+    recognised.save()
+    lines = (tmp_path / "fingerprints").read_text().splitlines()
+    # the same password twice is not to be seen
+    assert len(set(lines)) == 2
+    assert all(len(line) == 64 and "secret" not in line for line in lines)
+    assert (tmp_path / "fingerprints").stat().st_mode & 0o777 == 0o600
 
 
 def test_choice() -> None:

@@ -1,0 +1,119 @@
+# Copyright (c) The port587.mail contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Controller half of port587.mail.accounts: check the data, and send many accounts as a file, entry by entry."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import json
+import os
+import pathlib
+import secrets
+import tempfile
+import typing as t
+
+from ansible import constants
+from ansible.errors import AnsibleActionFail, AnsibleError
+from ansible.module_utils.parsing.convert_bool import boolean
+from ansible.plugins.action import ActionBase
+from ansible_collections.port587.mail.plugins.module_utils import _accounts
+from ansible_collections.port587.mail.plugins.plugin_utils import _accounts_source
+
+#: More accounts than these go in a file: Ansible looks at each value of a module's arguments several times.
+MANY = 200
+
+FINGERPRINT_KEY = pathlib.Path("port587", "fingerprint.key")
+
+
+def plain(value: t.Any) -> t.Any:
+    """The same as YAML has it: a value that is encrypted by itself (`!vault`) is text to everybody but Python."""
+    if isinstance(value, dict):
+        return {plain(key): plain(entry) for key, entry in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(entry) for entry in value]
+    return str(value) if type(value).__name__ in ("AnsibleVaultEncryptedUnicode", "EncryptedString") else value
+
+
+class ActionModule(ActionBase):
+    """Sends the data to the module in one run."""
+
+    TRANSFERS_FILES = False
+    _requires_connection = True
+
+    def run(self, tmp: t.Any = None, task_vars: dict[str, t.Any] | None = None) -> dict[str, t.Any]:
+        super().run(tmp, task_vars)
+        arguments = dict(self._task.args)
+        only_check = boolean(arguments.pop("only_check", False))
+        self._file = self._find(arguments.pop("accounts_file", None))
+        if only_check:
+            return self._check(arguments)
+        accounts = plain(arguments.get("accounts"))
+        arguments["fingerprint_key"] = fingerprint_key()
+        if self._file or (isinstance(accounts, list) and len(accounts) > MANY):
+            arguments["accounts_file"] = self._send(accounts)
+            arguments["accounts"] = []
+        return t.cast("dict[str, t.Any]", self._execute_module(module_args=arguments, task_vars=task_vars))
+
+    def _find(self, name: t.Any) -> tuple[str, str] | None:
+        """The file to read, and what to call it. Decrypted, if it comes out of a vault."""
+        if not name:
+            return None
+        problem = _accounts_source.problem_of_name(str(name))
+        if problem:
+            raise AnsibleActionFail(problem)
+        try:
+            path = self._find_needle("files", str(name))
+            return self._loader.get_real_file(path), os.path.basename(path)
+        except AnsibleError as error:
+            raise AnsibleActionFail(f"accounts_file: {error}") from error
+
+    def _entries(self, say: _accounts.Say) -> t.Iterator[_accounts_source.Entry]:
+        return _accounts_source.entries(*self._file, say) if self._file else iter(())
+
+    def _check(self, arguments: dict[str, t.Any]) -> dict[str, t.Any]:
+        broken: list[str] = []
+        entries = self._entries(lambda where, what: broken.append(f"{where}: {what}"))
+        names = ("domains", "accounts", "aliases", "hostname", "postmaster")
+        update_password = str(arguments.get("update_password", "always"))
+        found = _accounts.read(*(plain(arguments.get(name)) for name in names), entries, update_password)[1]
+        # what is missing because its line can't be read is no mistake of its own
+        return {"changed": False, "failed": bool(broken or found), "msg": _accounts.told(broken or found)}
+
+    def _send(self, accounts: t.Any) -> str:
+        """Put the accounts on the server, as lines of JSON: the place where each stands, and what stands there."""
+        broken: list[str] = []
+        listed = ((f"mail_accounts[{number}]", entry) for number, entry in enumerate(accounts or []))
+        entries = self._entries(lambda where, what: broken.append(f"{where}: {what}"))
+        # for the owner alone to read, and gone when the run ends
+        with tempfile.NamedTemporaryFile("w", encoding="ascii", dir=constants.DEFAULT_LOCAL_TMP) as file:
+            for entry in itertools.chain(listed, entries):
+                file.write(json.dumps(entry, separators=(",", ":")) + "\n")
+            file.flush()
+            if broken:
+                raise AnsibleActionFail(_accounts.told(broken))
+            # made by Ansible for this task, and removed by it afterwards
+            directory = self._connection._shell.tmpdir or self._make_tmp_path()
+            remote = self._connection._shell.join_path(directory, "accounts")
+            self._transfer_file(file.name, remote)
+            self._fixup_perms2((directory, remote), execute=False)
+        return str(remote)
+
+
+def fingerprint_key() -> str | None:
+    """A secret of this controller's, which no server keeps; the first who asks makes it."""
+    path = pathlib.Path(constants.ANSIBLE_HOME) / FINGERPRINT_KEY
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with contextlib.suppress(FileExistsError):
+            # complete before it has its name: several hosts' tasks run at once
+            with tempfile.NamedTemporaryFile("w", encoding="ascii", dir=path.parent) as file:
+                file.write(secrets.token_hex(32))
+                file.flush()
+                if not path.exists():
+                    os.link(file.name, path)
+        return path.read_text(encoding="ascii")
+    except OSError:
+        # a controller that can't keep anything: passwords are asked of their hashes
+        return None

@@ -1,0 +1,193 @@
+# Copyright (c) The port587.mail contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Note that this plugin util is **PRIVATE** to the collection. It can have breaking changes at any time.
+
+"""A file of accounts, CSV or YAML, read entry by entry: a hundred thousand are never all in memory at once.
+
+Each entry comes with its place, the file's name and a line number. What can't be read is said with its place, and
+reading goes on where that makes sense. What may be a password is never repeated.
+"""
+
+from __future__ import annotations
+
+import codecs
+import csv
+import os
+import typing as t
+
+import yaml
+from ansible_collections.port587.mail.plugins.module_utils._accounts import ACCOUNT_KEYS, Say
+
+#: A cell of these columns holds several addresses, with blanks between them.
+LISTS = ("aliases", "senders")
+SCALARS = tuple(f"tag:yaml.org,2002:{kind}" for kind in ("str", "null", "bool", "int", "float"))
+ENDINGS = {".csv": "_csv", ".yml": "_yaml", ".yaml": "_yaml"}
+
+Entry = t.Tuple[str, t.Any]
+
+
+def problem_of_name(path: str) -> str | None:
+    if os.path.splitext(path)[1].lower() in ENDINGS:
+        return None
+    return (
+        f"accounts_file: {os.path.basename(path)!r} ends with neither {', '.join(ENDINGS)}, which says how to read it"
+    )
+
+
+def entries(path: str, name: str, say: Say) -> t.Iterator[Entry]:
+    """The accounts in a file, with their places; ``name`` is what the person calls the file."""
+    try:
+        yield from _read(path, name, say)
+    except _Unreadable as error:
+        # the next lines would be just as wrong, and one left out would move the others
+        say(*error.args)
+
+
+class _Unreadable(Exception):
+    """There is no sense in reading on: the place, and what is wrong there."""
+
+
+def _read(path: str, name: str, say: Say) -> t.Iterator[Entry]:
+    reader = {"_csv": _csv, "_yaml": _yaml}[ENDINGS[os.path.splitext(name)[1].lower()]]
+    with open(path, "rb") as handle:
+        yield from reader(_lines(handle, name), name, say)
+
+
+def _lines(handle: t.BinaryIO, name: str) -> t.Iterator[str]:
+    for number, raw in enumerate(handle, 1):
+        # Excel writes the mark when it is asked for UTF-8
+        line = raw[len(codecs.BOM_UTF8) :] if number == 1 and raw.startswith(codecs.BOM_UTF8) else raw
+        try:
+            yield line.decode("utf-8")
+        except UnicodeDecodeError as error:
+            wrong = f"the byte 0x{line[error.start]:02x} is no part of any letter"
+            raise _Unreadable(f"{name} line {number}", f"is not UTF-8: {wrong}; save the file as UTF-8") from error
+
+
+# -- CSV ----------------------------------------------------------------------------------------------------------
+
+
+def _csv(lines: t.Iterator[str], name: str, say: Say) -> t.Iterator[Entry]:
+    columns: list[str] = []
+    for number, line in enumerate(lines, 1):
+        where = f"{name} line {number}"
+        # line by line, so that a quotation mark that is never closed does not swallow the rest of the file
+        try:
+            cells = next(csv.reader([line.rstrip("\r\n")], strict=True), [])
+        except csv.Error as error:
+            say(
+                where,
+                f"is not CSV ({error}); a cell with a comma stands in quotation marks, and those in it are doubled",
+            )
+            continue
+        if not columns:
+            columns = [cell.strip().lower() for cell in cells]
+            wrong = _wrong_columns(columns)
+            if wrong:
+                say(where, wrong)
+                return
+        elif len(cells) == len(columns):
+            yield where, {column: _cell(column, cell) for column, cell in zip(columns, cells) if cell}
+        elif cells:
+            say(
+                where,
+                f"has {_count(len(cells))}, and line 1 names {len(columns)}; a cell with a comma stands in quotation marks",
+            )
+    if not columns:
+        say(name, "is empty; its first line has to name the columns, as in address,password")
+
+
+def _cell(column: str, cell: str) -> t.Any:
+    return cell.split() if column in LISTS else cell
+
+
+def _count(cells: int) -> str:
+    return "1 cell" if cells == 1 else f"{cells} cells"
+
+
+def _wrong_columns(columns: list[str]) -> str | None:
+    unknown = [column for column in columns if column not in ACCOUNT_KEYS]
+    if "address" not in columns and (len(unknown) == len(columns) or ";" in columns[0]):
+        hint = "; there has to be a comma between them" if len(columns) == 1 and ";" in columns[0] else ""
+        # not shown: without a header these are somebody's data
+        return f"does not name the columns{hint}; write a first line such as address,password,name"
+    if unknown:
+        return f"names an unknown column {unknown[0][:40]!r}; there are: {', '.join(ACCOUNT_KEYS)}"
+    if len(set(columns)) < len(columns):
+        return "names a column twice"
+    return None if "address" in columns else "has no column address"
+
+
+# -- YAML ---------------------------------------------------------------------------------------------------------
+
+
+class _Text:
+    """Lines as a file, since that is what the parser reads."""
+
+    def __init__(self, lines: t.Iterator[str]) -> None:
+        self._lines = lines
+
+    def read(self, _size: int) -> bytes:
+        return next(self._lines, "").encode("utf-8")
+
+
+class _Broken(Exception):
+    """What can't be read as YAML for a reason that is ours."""
+
+    def __init__(self, mark: t.Any, what: str) -> None:
+        super().__init__(what)
+        self.mark = mark
+
+
+def _yaml(lines: t.Iterator[str], name: str, say: Say) -> t.Iterator[Entry]:
+    """A list of mappings. From the parser's events, as its loader would keep them all."""
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)(_Text(lines))
+    try:
+        for kind in (yaml.StreamStartEvent, yaml.DocumentStartEvent, yaml.SequenceStartEvent):
+            event = loader.get_event()
+            if not isinstance(event, kind):
+                raise _Broken(
+                    event.start_mark, "is no list of accounts; write - {address: eve@example.com, password: ...}"
+                )
+        while not loader.check_event(yaml.SequenceEndEvent):
+            mark = loader.peek_event().start_mark
+            node = _node(loader)
+            yield f"{name} line {mark.line + 1}", loader.construct_document(node)
+    except _Broken as error:
+        say(f"{name} line {error.mark.line + 1}", str(error))
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        place = f" line {mark.line + 1}" if mark else ""
+        say(name + place, f"is not YAML: {error.problem or error.context}")
+    except (yaml.YAMLError, ValueError):
+        say(name, "is not YAML: it holds a character or a number that YAML does not allow")
+    finally:
+        loader.dispose()
+
+
+def _node(loader: t.Any) -> yaml.Node:
+    event = loader.get_event()
+    if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None):
+        raise _Broken(event.start_mark, "has an anchor or a reference to one; write the value itself")
+    if getattr(event, "tag", None):
+        raise _Broken(event.start_mark, f"has the tag {event.tag}; a file can only be encrypted as a whole")
+    if isinstance(event, yaml.ScalarEvent):
+        tag = loader.resolve(yaml.ScalarNode, event.value, event.implicit)
+        # a date, say: nothing in an account is one, and a password may look like it
+        tag = tag if tag in SCALARS else "tag:yaml.org,2002:str"
+        return yaml.ScalarNode(tag, event.value, event.start_mark, event.end_mark)
+    if isinstance(event, yaml.SequenceStartEvent):
+        items = []
+        while not loader.check_event(yaml.SequenceEndEvent):
+            items.append(_node(loader))
+        loader.get_event()
+        return yaml.SequenceNode("tag:yaml.org,2002:seq", items, event.start_mark, event.end_mark)
+    pairs: dict[str, tuple[yaml.Node, yaml.Node]] = {}
+    while not loader.check_event(yaml.MappingEndEvent):
+        key = _node(loader)
+        if key.value in pairs if isinstance(key.value, str) else True:
+            raise _Broken(key.start_mark, "has a key twice, or one that is no text")
+        pairs[key.value] = (key, _node(loader))
+    loader.get_event()
+    return yaml.MappingNode("tag:yaml.org,2002:map", list(pairs.values()), event.start_mark, event.end_mark)
