@@ -76,8 +76,8 @@ class ActionModule(ActionBase):
         broken: list[str] = []
         entries = self._entries(lambda where, what: broken.append(f"{where}: {what}"))
         names = ("domains", "accounts", "aliases", "hostname", "postmaster")
-        update_password = str(arguments.get("update_password", "always"))
-        found = _accounts.read(*(plain(arguments.get(name)) for name in names), entries, update_password)[1]
+        data = {name: plain(arguments.get(name)) for name in names}
+        found = _accounts.read(**data, more=entries)[1]
         # what is missing because its line can't be read is no mistake of its own
         return {"changed": False, "failed": bool(broken or found), "msg": _accounts.told(broken or found)}
 
@@ -106,13 +106,12 @@ def fingerprint_key() -> str | None:
     path = pathlib.Path(constants.ANSIBLE_HOME) / FINGERPRINT_KEY
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with contextlib.suppress(FileExistsError):
-            # complete before it has its name: several hosts' tasks run at once
-            with tempfile.NamedTemporaryFile("w", encoding="ascii", dir=path.parent) as file:
-                file.write(secrets.token_hex(32))
-                file.flush()
-                if not path.exists():
-                    os.link(file.name, path)
+        # complete before it has its name: several hosts' tasks run at once
+        with tempfile.NamedTemporaryFile("w", encoding="ascii", dir=path.parent) as file:
+            file.write(secrets.token_hex(32))
+            file.flush()
+            with contextlib.suppress(FileExistsError):
+                os.link(file.name, path)
         return path.read_text(encoding="ascii")
     except OSError:
         # a controller that can't keep anything: passwords are asked of their hashes

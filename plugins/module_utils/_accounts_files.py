@@ -103,7 +103,9 @@ def route(table: t.Dict[str, t.List[str]], mailboxes: t.Set[str], address: str) 
     return None
 
 
-def ends_nowhere(table: t.Dict[str, t.List[str]], mailboxes: t.Set[str], domains: t.Container[str], address: str) -> bool:
+def ends_nowhere(
+    table: t.Dict[str, t.List[str]], mailboxes: t.Set[str], domains: t.Container[str], address: str
+) -> bool:
     here = address.rpartition("@")[2] in domains
     return here and without_extension(address) not in mailboxes and route(table, mailboxes, address) is None
 

@@ -73,8 +73,8 @@ options:
       - A file on the controller with more accounts, which is read entry by entry, and may be encrypted with
         C(ansible-vault) as a whole. Its ending says what it is.
       - A CSV file (C(.csv)) has commas between its cells. The first line names the columns, which are the keys of
-        O(accounts), in any order; C(address) is one of them. A cell of C(aliases) or C(senders) holds addresses with blanks
-        between them. An empty cell is as good as none.
+        O(accounts), in any order; C(address) is one of them. A cell of C(aliases) or C(senders) holds addresses with
+        blanks between them. An empty cell is as good as none.
       - A YAML file (C(.yml), C(.yaml)) is a list of mappings as in O(accounts).
     type: path
   aliases:
@@ -113,8 +113,8 @@ options:
     choices: [auto, ARGON2ID, SHA512-CRYPT]
     default: auto
   update_password:
-    description: V(always) sets the password that is given. V(on_create) does so for new accounts only, so that those that
-      were changed on the server stay; what is given for the others is not even looked at.
+    description: V(always) sets the password that is given. V(on_create) does so for new accounts only, so that those
+      that were changed on the server stay; what is given for the others is not even looked at.
     type: str
     choices: [always, on_create]
     default: always

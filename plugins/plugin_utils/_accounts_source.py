@@ -92,7 +92,8 @@ def _csv(lines: t.Iterator[str], name: str, say: Say) -> t.Iterator[Entry]:
         elif cells:
             say(
                 where,
-                f"has {_count(len(cells))}, and line 1 names {len(columns)}; a cell with a comma stands in quotation marks",
+                f"has {_count(len(cells))}, and line 1 names {len(columns)}; "
+                "a cell with a comma stands in quotation marks",
             )
     if not columns:
         say(name, "is empty; its first line has to name the columns, as in address,password")
@@ -128,7 +129,7 @@ class _Text:
     def __init__(self, lines: t.Iterator[str]) -> None:
         self._lines = lines
 
-    def read(self, _size: int) -> bytes:
+    def read(self, _size: int = -1) -> bytes:
         return next(self._lines, "").encode("utf-8")
 
 
@@ -142,7 +143,8 @@ class _Broken(Exception):
 
 def _yaml(lines: t.Iterator[str], name: str, say: Say) -> t.Iterator[Entry]:
     """A list of mappings. From the parser's events, as its loader would keep them all."""
-    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)(_Text(lines))
+    kind_of_loader: t.Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    loader = kind_of_loader(_Text(lines))
     try:
         for kind in (yaml.StreamStartEvent, yaml.DocumentStartEvent, yaml.SequenceStartEvent):
             event = loader.get_event()
@@ -168,6 +170,7 @@ def _yaml(lines: t.Iterator[str], name: str, say: Say) -> t.Iterator[Entry]:
 
 def _node(loader: t.Any) -> yaml.Node:
     event = loader.get_event()
+    marks = event.start_mark, event.end_mark
     if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None):
         raise _Broken(event.start_mark, "has an anchor or a reference to one; write the value itself")
     if getattr(event, "tag", None):
@@ -176,13 +179,13 @@ def _node(loader: t.Any) -> yaml.Node:
         tag = loader.resolve(yaml.ScalarNode, event.value, event.implicit)
         # a date, say: nothing in an account is one, and a password may look like it
         tag = tag if tag in SCALARS else "tag:yaml.org,2002:str"
-        return yaml.ScalarNode(tag, event.value, event.start_mark, event.end_mark)
+        return yaml.ScalarNode(tag, event.value, *marks)
     if isinstance(event, yaml.SequenceStartEvent):
         items = []
         while not loader.check_event(yaml.SequenceEndEvent):
             items.append(_node(loader))
         loader.get_event()
-        return yaml.SequenceNode("tag:yaml.org,2002:seq", items, event.start_mark, event.end_mark)
+        return yaml.SequenceNode("tag:yaml.org,2002:seq", items, *marks)
     pairs: dict[str, tuple[yaml.Node, yaml.Node]] = {}
     while not loader.check_event(yaml.MappingEndEvent):
         key = _node(loader)
@@ -190,4 +193,4 @@ def _node(loader: t.Any) -> yaml.Node:
             raise _Broken(key.start_mark, "has a key twice, or one that is no text")
         pairs[key.value] = (key, _node(loader))
     loader.get_event()
-    return yaml.MappingNode("tag:yaml.org,2002:map", list(pairs.values()), event.start_mark, event.end_mark)
+    return yaml.MappingNode("tag:yaml.org,2002:map", list(pairs.values()), *marks)

@@ -549,6 +549,7 @@ def test_secrets_are_nowhere_to_be_seen(host: Host) -> None:
     host.run_expect([0], f"printf '{secret}\\nvvvvv\\nargon2id\\n' > /root/secrets")
     watch = "while :; do cat /proc/[0-9]*/cmdline /proc/[0-9]*/environ; done | grep -a -f /root/secrets > /root/seen"
     host.run_expect([0], f"systemd-run --quiet --unit=watch sh -c '{watch}'")
+    host.run_expect([0], "mkdir -p /var/vmail/example.com/b")
     done = play(host, "-vvv", "--diff", mail_accounts=people, mail_aliases=[])
     again = play(host, "-vvv", "--diff", mail_accounts=[account("a", password=secret + "x")], mail_aliases=[])
     host.run_expect([0], "systemctl stop watch")
@@ -575,3 +576,164 @@ def test_what_people_put_there_by_hand_stays(host: Host) -> None:
     assert set_accounts(host, **DATA)["changed"]
     assert host.file(f"{DIRECTORY}/passwd").mode == 0o640
     assert lookup(host, "senders", "eve@example.com") == "eve@example.com"
+
+
+# -- many ---------------------------------------------------------------------------------------------------------
+
+
+def numbered(count: int) -> t.List[str]:
+    given = "{SHA512-CRYPT}$6$aThousandSalts$" + "x" * 86
+    return [f"user{n}@example.com,,{given},a{n}@example.com b{n}@example.com" for n in range(count)]
+
+
+HEADER = "address,password,password_hash,aliases"
+
+
+def from_file(
+    host: Host, tmp_path: pathlib.Path, lines: t.Sequence[str], *arguments: str, **variables: t.Any
+) -> "subprocess.CompletedProcess[str]":
+    """The role, with a CSV file beside the accounts of converge.yml."""
+    file = tmp_path / "people.csv"
+    file.write_text("\n".join([HEADER, *lines]), encoding="utf-8")
+    return play(host, *arguments, mail_accounts_file=str(file), **variables)
+
+
+def outcome(done: "subprocess.CompletedProcess[str]") -> str:
+    found = re.search(r"changed=(\d+).*failed=(\d+)", done.stdout)
+    assert found, done.stdout
+    return "failed" if found.group(2) != "0" else "changed" if found.group(1) != "0" else "ok"
+
+
+@pytest.mark.usefixtures("daemons")
+def test_ten_thousand(host: Host, tmp_path: pathlib.Path) -> None:
+    people = [*numbered(10_000), "kim@example.com,correct horse,,k@example.com"]
+    assert outcome(from_file(host, tmp_path, people)) == "changed"
+    assert smtp_login(host, "kim@example.com", "correct horse")[0] == 235
+    assert lookup(host, "aliases", "b9999@example.com") == "user9999@example.com"
+    assert lookup(host, "aliases", "info@example.com") == "eve@example.com"
+    before = state(host)
+    assert outcome(from_file(host, tmp_path, people)) == "ok"
+    assert state(host) == before
+
+    # one more, and one whose password is another; the diff is of these two
+    people[-1] = "kim@example.com,staple battery,,k@example.com"
+    more = [*people, "new@example.com,secret,,"]
+    predicted = from_file(host, tmp_path, more, "--check", "--diff")
+    assert state(host) == before
+    done = from_file(host, tmp_path, more, "--diff")
+    for text in (predicted.stdout, done.stdout):
+        assert "+kim@example.com:{masked, changed}" in text
+        assert "+new@example.com:{masked}" in text
+        assert "user5000@" not in text
+        assert "battery" not in text
+    assert smtp_login(host, "kim@example.com", "staple battery")[0] == 235
+    assert smtp_login(host, "kim@example.com", "correct horse")[0] == 535
+
+    # nothing in clear is left behind, neither by that run nor by one that fails
+    from_file(host, tmp_path, [*more, "x@example.com,,{ROT13}staple,"])
+    left = host.run("grep -rlE 'staple|battery' /root/.ansible /etc/port587 /var/lib/port587 /tmp")
+    assert left.stdout == ""
+    assert set_accounts(host, **DATA)["changed"]
+
+
+@pytest.mark.usefixtures("daemons")
+def test_many_in_the_inventory_go_the_same_way(host: Host) -> None:
+    people = [account(f"user{n}", password="secret" if n == 250 else "other") for n in range(251)]
+    for person in people[:250]:
+        person["password_hash"] = "{SHA512-CRYPT}$6$aThousandSalts$" + "x" * 86
+        del person["password"]
+    assert set_accounts(host, **{**DATA, "accounts": people, "aliases": []})["changed"]
+    assert smtp_login(host, "user250@example.com", "secret")[0] == 235
+    wrong = set_accounts(host, **{**DATA, "accounts": [*people, account("bad:name")], "aliases": []})
+    assert "mail_accounts[251].address: 'bad:name@example.com' can't be a login" in wrong["msg"]
+    assert set_accounts(host, **DATA)["changed"]
+
+
+def test_a_broken_line_of_many_changes_nothing(host: Host, tmp_path: pathlib.Path) -> None:
+    before = state(host)
+    people = numbered(3_000)
+    people[1_500] = "USER7@example.com,geheimnis,,"
+    people[2_000] = "grün@example.com,geheimnis,,"
+    done = from_file(host, tmp_path, people)
+    assert outcome(done) == "failed"
+    assert "people.csv line 1502.address: 'user7@example.com' is already that of people.csv line 9" in done.stdout
+    assert "people.csv line 2002.address: 'grün@example.com' has letters beyond ASCII before the @" in done.stdout
+    people[1_000] = 'x@example.com,"geheimnis,,'
+    done = from_file(host, tmp_path, people)
+    assert outcome(done) == "failed"
+    assert "people.csv line 1002: is not CSV" in done.stdout
+    assert "geheimnis" not in done.stdout
+    done = play(host, mail_accounts_file="/nowhere/people.csv")
+    assert "accounts_file: Could not find or access '/nowhere/people.csv'" in done.stdout
+    assert outcome(play(host, mail_accounts_file="people.txt")) == "failed"
+    assert state(host) == before
+
+
+def test_a_file_in_a_vault_and_in_yaml(host: Host, tmp_path: pathlib.Path) -> None:
+    (tmp_path / "key").write_text("the vault's")
+    file = tmp_path / "people.yml"
+    file.write_text("- {address: vaulted@example.com, password: correct horse}\n")
+    vault = ["--vault-password-file", str(tmp_path / "key")]
+    subprocess.run(["ansible-vault", "encrypt", *vault, str(file)], check=True)
+    assert outcome(play(host, *vault, mail_accounts_file=str(file))) == "changed"
+    assert lookup(host, "mailboxes", "vaulted@example.com") == "OK"
+    assert outcome(play(host)) == "changed"
+
+
+# -- whose word it is: the inventory's, or the server's ------------------------------------------------------------
+
+
+CHANGE_PASSWORD = re.findall(
+    r"^sudo (sh -c '.*')$", (SCENARIO.parents[1] / "roles/accounts/README.md").read_text(encoding="utf-8"), re.MULTILINE
+)
+
+
+@pytest.mark.usefixtures("daemons")
+def test_passwords_changed_on_the_server(host: Host) -> None:
+    people = [account("eve", update_password="on_create"), account("bob")]
+    data = {"domains": ["example.com"], "accounts": people}
+    assert set_accounts(host, **data)["changed"]
+    mode = host.check_output(f"stat -c '%U:%G %a' {DIRECTORY}/passwd")
+    (command,) = CHANGE_PASSWORD
+    for name in ("eve", "bob"):
+        changing = command.replace("eve@", f"{name}@")
+        host.run_expect([0], f"printf 'my own\\nmy own\\n' | {changing}")
+    assert host.check_output(f"stat -c '%U:%G %a' {DIRECTORY}/passwd") == mode
+    assert smtp_login(host, "eve@example.com", "my own")[0] == 235
+    assert smtp_login(host, "bob@example.com", "my own")[0] == 235
+
+    # hers is hers, his is the inventory's
+    assert set_accounts(host, **data)["changed_accounts"] == ["bob@example.com"]
+    assert smtp_login(host, "eve@example.com", "my own")[0] == 235
+    assert smtp_login(host, "bob@example.com", "secret")[0] == 235
+    assert not set_accounts(host, **data)["changed"]
+    # for all, and the other way round for one
+    data = {**data, "accounts": [account("eve", update_password="always"), account("bob", password="new")]}
+    assert set_accounts(host, update_password="on_create", **data)["changed_accounts"] == ["eve@example.com"]
+    assert smtp_login(host, "eve@example.com", "secret")[0] == 235
+    assert smtp_login(host, "bob@example.com", "secret")[0] == 235
+    assert set_accounts(host, **DATA)["changed"]
+
+
+@pytest.mark.usefixtures("daemons")
+def test_the_mail_of_who_is_removed(host: Host) -> None:
+    people = [account(name) for name in ("eve", "kept", "purged", "empty")]
+    data = {"domains": ["example.com"], "accounts": people}
+    assert set_accounts(host, **data)["changed"]
+    for name in ("eve", "kept", "purged"):
+        host.run_expect([0], f"install -d /var/vmail/example.com/{name}/Maildir/new")
+    # what somebody has written by hand leads nowhere
+    host.run_expect(
+        [0], f"mkdir -p /var/vmail/precious && echo '../precious@example.com:x::::::' >> {DIRECTORY}/passwd"
+    )
+    result = set_accounts(host, **{**data, "accounts": [people[0], *people[2:]]})
+    assert result["mail"] == ["/var/vmail/example.com/kept"]
+    data["accounts"] = [people[0]]
+    predicted = set_accounts(host, "--check", purge=True, **data)
+    assert predicted["mail"] == ["/var/vmail/example.com/purged"]
+    assert host.file("/var/vmail/example.com/purged").exists
+    assert set_accounts(host, purge=True, **data) == predicted
+    left = host.check_output("find /var/vmail -mindepth 1 -maxdepth 2 | sort").split()
+    assert "/var/vmail/example.com/purged" not in left
+    assert {"/var/vmail/example.com/eve", "/var/vmail/example.com/kept", "/var/vmail/precious"} <= set(left)
+    assert set_accounts(host, **DATA)["changed"]
