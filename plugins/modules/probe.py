@@ -66,12 +66,22 @@ options:
         description: ManageSieve, with STARTTLS.
         type: int
         default: 4190
+      autoconfig:
+        description: HTTPS, where mail clients look for their settings.
+        type: int
+        default: 443
   checks:
     description: What to look at. Those that are left out are not even connected to.
     type: list
     elements: str
     choices: [dns, submission, submissions, smtp, imaps, pop3s, imap, pop3, sieve, wrong_settings]
     default: [dns, submission, submissions, smtp, imaps, pop3s, imap, pop3, sieve, wrong_settings]
+  autoconfig:
+    description: >-
+      Whether to look also at what mail clients ask for to configure themselves: the document of Thunderbird's, and
+      whether the name C(autoconfig.<domain of the mailbox>) leads to this server.
+    type: bool
+    default: false
   ca_file:
     description: >-
       File with the certificates of authorities to trust, on the machine that this module runs on, besides those that
@@ -152,7 +162,7 @@ records:
   elements: dict
   contains:
     service:
-      description: One of O(checks).
+      description: One of O(checks), or V(autoconfig).
       type: str
     step:
       description: What was tried.
@@ -257,6 +267,7 @@ def main() -> None:
             "address": {"type": "str"},
             "ports": {"type": "dict", "default": {}, "options": port_options},
             "checks": {"type": "list", "elements": "str", "choices": services, "default": services},
+            "autoconfig": {"type": "bool", "default": False},
             "ca_file": {"type": "path"},
             "ca_pem": {"type": "str"},
             "login": {"type": "str"},
@@ -274,7 +285,7 @@ def main() -> None:
     found = resolve(wanted, params["timeout"]).all()
     settings = _settings(module, found[0] if found else wanted)
     published = resolve(params["host"], params["timeout"])
-    records = probe(settings, params["checks"], published)
+    records = probe(settings, params["checks"] + ["autoconfig"] * params["autoconfig"], published)
     result: t.Dict[str, t.Any] = {
         "changed": False,
         "verdict": overall(records),

@@ -198,6 +198,26 @@ class Sieve(Conversation):
             self.say('"SASL" "PLAIN"\nOK "in TLS"')
 
 
+class Http(Conversation):
+    """Answers by path: what a test wants to be said is the whole answer."""
+
+    def greeting(self) -> str:
+        raise NotImplementedError
+
+    def reply(self, said: str) -> str:
+        return "HTTP/1.1 404 Not Found\n\nNot here."
+
+    def run(self) -> None:
+        first = self.file.readline().decode().split()
+        if not first:
+            return
+        said = first[1]
+        while self.file.readline().strip():
+            pass
+        self.service.heard.append(said)
+        self.say(self.service.answer(said, self.reply(said)))
+
+
 class Service(threading.Thread):
     """A listening port."""
 

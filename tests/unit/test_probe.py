@@ -11,12 +11,26 @@ import typing as t
 
 import pytest
 from ansible_collections.port587.mail.plugins.module_utils._probe import smtp
+from ansible_collections.port587.mail.plugins.module_utils._probe.autoconfig import Autoconfig
 from ansible_collections.port587.mail.plugins.module_utils._probe.diagnoses import DIAGNOSES
 from ansible_collections.port587.mail.plugins.module_utils._probe.dns import Addresses, resolve
 from ansible_collections.port587.mail.plugins.module_utils._probe.probe import WALKS, probe, trust
 from ansible_collections.port587.mail.plugins.module_utils._probe.records import Record, findings
-from ansible_collections.port587.mail.plugins.module_utils._probe.walk import Settings
-from probe_server import HANG_UP, LOGIN, PASSWORD, SILENCE, Answers, Conversation, MailServer, ssl
+from ansible_collections.port587.mail.plugins.module_utils._probe.walk import Settings, Shared
+from ansible_collections.port587.mail.plugins.module_utils._probe.wire import Wire
+from probe_server import (
+    HANG_UP,
+    LOGIN,
+    PASSWORD,
+    SILENCE,
+    Answers,
+    Conversation,
+    Http,
+    Mailbox,
+    MailServer,
+    Service,
+    ssl,
+)
 
 ROOT = pathlib.Path(__file__).parent.parent.parent
 HOST = "mail.example.test"
@@ -422,6 +436,90 @@ class TestNames:
         found_addresses = resolve("mail.example.test", 0.2, lambda name, family: time.sleep(30) or [])
         assert found_addresses == Addresses([], [])
         assert time.monotonic() - start < 2
+
+
+class TestAutoconfig:
+    """What mail clients ask for that know an address and nothing else."""
+
+    DOCUMENT = (
+        '<clientConfig version="1.1"><emailProvider id="example.test">'
+        '<incomingServer type="imap"><hostname>mail.example.test</hostname><port>993</port>'
+        "<socketType>SSL</socketType></incomingServer>"
+        '<outgoingServer type="smtp"><hostname>mail.example.test</hostname><port>587</port>'
+        "<socketType>STARTTLS</socketType></outgoingServer>"
+        '<outgoingServer type="smtp"><hostname>mail.example.test</hostname><port>465</port>'
+        "<socketType>SSL</socketType></outgoingServer></emailProvider></clientConfig>"
+    )
+    WELL = {"^/$": "HTTP/1.1 200 OK\n\nPage.", "config-v1.1.xml": f"HTTP/1.1 200 OK\n\n{DOCUMENT}"}
+
+    def ask(
+        self,
+        tls: ssl.SSLContext,
+        certificates: Certificates,
+        answers: t.Dict[str, str],
+        names: t.Sequence[str] = ("192.0.2.1",),
+        own: str = "192.0.2.1",
+    ) -> t.List[Record]:
+        server = Service(Http, "", Mailbox(), answers, tls, True)
+        settings = Settings(
+            host=HOST,
+            address="127.0.0.1",
+            ports={"autoconfig": server.port},
+            context=trust(certificates.ca, None),
+            timeout=2.0,
+            mailbox=LOGIN,
+        )
+        one = Autoconfig(settings, Shared("", b""), Addresses([own], []), lambda name, _family: list(names))
+        # the connection goes to this machine all the same
+        one.connect = lambda: Wire("127.0.0.1", server.port, 2.0)  # type: ignore[method-assign]
+        one.settings = settings._replace(address="192.0.2.1")
+        one.start()
+        one.join()
+        assert one.crash is None
+        return one.records
+
+    def test_well(self, tls: ssl.SSLContext, certificates: Certificates) -> None:
+        records = self.ask(tls, certificates, self.WELL)
+        assert [(record.step, record.verdict) for record in records] == [(step, "ok") for step in Autoconfig.STEPS]
+        assert records[3].seen == "imap 993, smtp 587, smtp 465"
+
+    @pytest.mark.parametrize(
+        "document",
+        [
+            DOCUMENT.replace("mail.example.test", "old.example.test"),
+            DOCUMENT.replace("587", "25"),
+            DOCUMENT.replace("STARTTLS", "plain"),
+            "<html>Welcome to nginx!</html>",
+            "",
+        ],
+    )
+    def test_something_else_is_said(self, tls: ssl.SSLContext, certificates: Certificates, document: str) -> None:
+        answers = {**self.WELL, "config-v1.1.xml": f"HTTP/1.1 200 OK\n\n{document}"}
+        assert found(self.ask(tls, certificates, answers)) == [("fail", "MUA", "autoconfig-wrong")]
+
+    def test_nothing_is_said(self, tls: ssl.SSLContext, certificates: Certificates) -> None:
+        assert found(self.ask(tls, certificates, {})) == [("fail", "MUA", "autoconfig-wrong")]
+
+    def test_it_is_not_http(self, tls: ssl.SSLContext, certificates: Certificates) -> None:
+        records = self.ask(tls, certificates, {"/": "220 mail ESMTP"})
+        assert found(records) == [("fail", "MUA", "service-confused")]
+
+    @pytest.mark.parametrize("names", [[], ["198.51.100.7"]])
+    def test_the_name_leads_nowhere(self, tls: ssl.SSLContext, certificates: Certificates, names: t.List[str]) -> None:
+        records = self.ask(tls, certificates, self.WELL, names)
+        assert found(records) == [("warn", "DNS", "autoconfig-name")]
+        assert "autoconfig.example.test" in records[-1].seen
+
+    def test_without_a_name_of_its_own_no_other_is_asked_for(
+        self, tls: ssl.SSLContext, certificates: Certificates
+    ) -> None:
+        records = self.ask(tls, certificates, self.WELL, [], own="198.51.100.7")
+        assert records[-1].verdict == "skip"
+
+    def test_nginx_does_not_run(self, certificates: Certificates, tls: ssl.SSLContext) -> None:
+        server = MailServer(tls, {}, closed=["autoconfig"])
+        records = walk(server, certificates, ["autoconfig"])
+        assert found(records) == [("warn", "MUA", "autoconfig-closed")]
 
 
 def test_every_diagnosis_is_explained() -> None:

@@ -119,6 +119,21 @@ DIAGNOSES: t.Dict[str, Diagnosis] = {
         "it runs now, but will not be started at the next boot",
         "systemctl enable postfix dovecot",
     ),
+    "autoconfig-closed": Diagnosis(
+        "MUA",
+        "nothing listens on port {port}, so mail clients can't ask for their settings, and people have to type them in",
+        "start nginx (journalctl -u nginx says why it stopped), or do without: mail_autoconfig: false",
+    ),
+    "autoconfig-wrong": Diagnosis(
+        "MUA",
+        "what mail clients are told of this server is not what it serves",
+        "see which site answers for the server's name (nginx -T), and run the playbook again",
+    ),
+    "autoconfig-name": Diagnosis(
+        "DNS",
+        "mail clients ask for their settings at a name that does not lead to this server",
+        "publish it as a CNAME record that names the mail host",
+    ),
     # a service that answers wrongly
     "service-dies": Diagnosis(
         "",

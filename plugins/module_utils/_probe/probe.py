@@ -11,6 +11,7 @@ import ssl
 import typing as t
 
 from ansible_collections.port587.mail.plugins.module_utils._probe import mailbox, smtp
+from ansible_collections.port587.mail.plugins.module_utils._probe.autoconfig import Autoconfig
 from ansible_collections.port587.mail.plugins.module_utils._probe.dns import Addresses, Dns
 from ansible_collections.port587.mail.plugins.module_utils._probe.message import compose
 from ansible_collections.port587.mail.plugins.module_utils._probe.records import Record
@@ -38,6 +39,7 @@ STANDARD_PORTS = {
     "imap": 143,
     "pop3": 110,
     "sieve": 4190,
+    "autoconfig": 443,
 }
 
 
@@ -60,6 +62,7 @@ def probe(settings: Settings, services: t.Sequence[str], addresses: Addresses) -
     token = secrets.token_hex(16)
     shared = Shared(token, compose(settings.mailbox, token))
     walks: t.List[Walk] = [Dns(settings, shared, addresses)] if "dns" in services else []
+    walks += [Autoconfig(settings, shared, addresses)] if "autoconfig" in services else []
     for name, kind in WALKS.items():
         walk = kind(settings, shared)
         if name in services:

@@ -9,6 +9,7 @@
 import textwrap
 import typing as t
 
+from ansible_collections.port587.mail.plugins.module_utils._probe.autoconfig import Autoconfig
 from ansible_collections.port587.mail.plugins.module_utils._probe.dns import Dns
 from ansible_collections.port587.mail.plugins.module_utils._probe.probe import WALKS
 from ansible_collections.port587.mail.plugins.module_utils._probe.records import INSIDE, ON_THE_SERVER
@@ -24,7 +25,7 @@ class Inside:
     WELL = "programs, sockets, tables, queue, disks and clock are in order"
 
 
-_SERVICES: t.Dict[str, t.Any] = dict([("dns", Dns)], **WALKS, **{INSIDE: Inside})
+_SERVICES: t.Dict[str, t.Any] = dict([("dns", Dns)], **WALKS, autoconfig=Autoconfig, **{INSIDE: Inside})
 
 
 def sentence(finding: t.Dict[str, t.Any]) -> str:

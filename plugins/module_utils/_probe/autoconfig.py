@@ -1,0 +1,114 @@
+# Copyright (c) The port587.mail contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
+# May run on any vantage host: Python 3.6 and the standard library only.
+
+"""What a mail client asks for that knows an address and nothing else."""
+
+import re
+import typing as t
+
+from ansible_collections.port587.mail.plugins.module_utils._probe.dns import (
+    Addresses,
+    Lookup,
+    is_loopback,
+    resolve,
+    system_lookup,
+)
+from ansible_collections.port587.mail.plugins.module_utils._probe.walk import Settings, Shared, Walk
+from ansible_collections.port587.mail.plugins.module_utils._probe.wire import WireError
+
+DOCUMENT = "/.well-known/autoconfig/mail/config-v1.1.xml"
+
+#: More than any document of these has.
+LONGEST_DOCUMENT = 65536
+
+#: What the document has to offer: protocol, port, and the kind of security.
+_OFFERS = (("imap", 993, "SSL"), ("smtp", 587, "STARTTLS"), ("smtp", 465, "SSL"))
+
+
+class Autoconfig(Walk):
+    """Does the web server say what is true, and can it be found?"""
+
+    SERVICE = "autoconfig"
+    COMPONENT = "MUA"
+    LABEL = "autoconfig"
+    WELL = "mail clients find the settings by an address"
+    STEPS = ("connect", "certificate", "page", "settings", "name")
+    CLOSED = ("autoconfig-closed", "warn")
+    IMPLICIT_TLS = True
+
+    def __init__(
+        self, settings: Settings, shared: Shared, addresses: Addresses, lookup: Lookup = system_lookup
+    ) -> None:
+        super().__init__(settings, shared)
+        self.addresses = addresses
+        self.lookup = lookup
+
+    def walk(self) -> None:
+        self.start_tls(self.open())
+        self.begin("page")
+        status, text = self.get("/")
+        if status != 200:
+            self.note("autoconfig-wrong", f"https://{self.settings.host}/ is answered with {status}")
+        else:
+            self.ok(f"{len(text)} characters")
+        self.begin("settings")
+        status, text = self.get(DOCUMENT)
+        found = _offers(text) if status == 200 else []
+        missing = [offer for offer in _OFFERS if (offer[0], self.settings.host, *offer[1:]) not in found]
+        if status != 200:
+            self.note("autoconfig-wrong", f"{DOCUMENT} is answered with {status}")
+        elif missing:
+            said = "; ".join(" ".join(map(str, offer)) for offer in found) or "no server"
+            self.note("autoconfig-wrong", f"it says: {said}")
+        else:
+            self.ok(", ".join(f"{offer[0]} {offer[2]}" for offer in found))
+        self.begin("name")
+        self.find()
+
+    def get(self, path: str) -> t.Tuple[int, str]:
+        """Status and text. Each request has a connection of its own, which the server closes."""
+        wire = self.connect()
+        wire.start_tls(self.settings.context(), self.settings.host)
+        wire.send(f"GET {path} HTTP/1.0\r\nHost: {self.settings.host}\r\n\r\n".encode("ascii"))
+        answer = b""
+        try:
+            while len(answer) < LONGEST_DOCUMENT:
+                answer += wire.line() + b"\n"
+        except WireError as exc:
+            if exc.kind != "closed":
+                raise
+        first = re.match(rb"HTTP/1\.\d (\d{3})", answer)
+        if first is None:
+            raise WireError("protocol", f"not an answer in HTTP: {answer[:80]!r}")
+        return int(first.group(1)), answer.partition(b"\n\n")[2].decode("utf-8", "replace")
+
+    def find(self) -> None:
+        """The step ``name``: clients ask for the settings of eve@example.com at autoconfig.example.com."""
+        domain = self.settings.mailbox.rpartition("@")[2]
+        if not domain or is_loopback(self.settings.address) or self.settings.address not in self.addresses.all():
+            # what is wrong with the server's own name is told elsewhere
+            self.skip("no name to ask for" if not domain else "the server's own name does not lead there from here")
+            return
+        name = f"autoconfig.{domain}"
+        found = resolve(name, self.settings.timeout, self.lookup).all()
+        seen = f"{name}: {', '.join(found) or 'no address'}"
+        if set(found) & set(self.addresses.all()):
+            self.ok(seen)
+        else:
+            self.warn("autoconfig-name", seen)
+
+
+def _offers(document: str) -> t.List[t.Tuple[str, str, int, str]]:
+    """Type, host, port and security of each server. The document may come from anybody: it is not parsed as XML."""
+    pattern = r'<(?:incoming|outgoing)Server type="(\w+)">(.*?)</(?:incoming|outgoing)Server>'
+    found = []
+    for kind, part in re.findall(pattern, document, re.DOTALL):
+        values = dict(re.findall(r"<(\w+)>\s*([^<]*?)\s*</", part))
+        port = values.get("port", "")
+        found.append(
+            (kind, values.get("hostname", ""), int(port) if port.isdigit() else 0, values.get("socketType", ""))
+        )
+    return found
