@@ -163,6 +163,21 @@ def test_imap(pem: str, script: Script, words: str) -> None:
         assert words in outcome(Proof("imap", port, tls="implicit"), pem)
 
 
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [
+        ("HTTP/1.1 200 OK", "proved"),
+        ("HTTP/1.1 404 Not Found", "answers GET /x HTTP/1.0 for mail.example.com with: HTTP/1.1 404 Not Found"),
+        ("220 mail ESMTP", "with: 220 mail ESMTP"),
+    ],
+)
+def test_http(pem: str, answer: str, words: str) -> None:
+    script = [("GET /x HTTP/1.0", ""), ("Host: mail.example.com", ""), ("", answer)]  # type: Script
+    with serving(script, pem, implicit=True) as port:
+        proof = Proof("http", port, tls="implicit", host="mail.example.com", uri="/x")
+        assert words in outcome(proof, pem)
+
+
 def test_pop3_and_sieve(pem: str) -> None:
     with serving([(None, "+OK"), ("STLS", "+OK"), (None, "TLS"), ("AUTH", "+ "), ("*", "-ERR no")], pem) as port:
         assert outcome(Proof("pop3", port, tls="starttls"), pem) == "proved"
