@@ -14,7 +14,7 @@ ROOT = HERE.parent.parent.parent
 
 KEEP = "etc/postfix etc/dovecot etc/port587 var/vmail"
 RESTORE = f"""
-systemctl stop postfix dovecot fault 2>/dev/null
+systemctl stop postfix dovecot rspamd fault 2>/dev/null
 umount /var/spool/postfix 2>/dev/null
 nft flush ruleset; systemctl -q enable postfix
 cd / && rm -rf {KEEP} && tar xpf /root/whole.tar
