@@ -362,3 +362,51 @@ def test_other_addresses_need_a_restart(
         old.write_bytes(before)
     view = View([File(SITE, after)], (), {SITE: str(old) if before is not None else None})
     assert Nginx().needs_restart(view) is restarts
+
+
+def test_rspamd_s_includes_lead_to_the_copy(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are named by variables that are compiled in, so a changed file would not be seen otherwise."""
+    live = tmp_path / "rspamd"
+    (live / "override.d").mkdir(parents=True)
+    (live / "rspamd.conf").write_text('.include "$CONFDIR/a.inc"\n.include "${LOCAL_CONFDIR}/override.d/b.inc"\n')
+    (live / "override.d" / "gone.inc").write_text("x")
+    monkeypatch.setattr(_daemons.Rspamd, "directory", str(live))
+    new = str(live / "override.d" / "b.inc")
+    seen = {}
+
+    def configtest(argv: t.Sequence[str]) -> t.Tuple[int, str, str]:
+        tree = pathlib.Path(argv[-1]).parent
+        seen["conf"] = pathlib.Path(argv[-1]).read_text().replace(str(tree), "TREE")
+        seen["new"] = (tree / "override.d" / "b.inc").read_text()
+        seen["gone"] = str((tree / "override.d" / "gone.inc").exists())
+        text = "symbol 'A' has its score defined, error\nucl parser error in %s/override.d/b.inc: line: 1, column: 2\n"
+        return 1, text % tree, "syntax BAD"
+
+    monkeypatch.setattr(_daemons, "run_command", configtest)
+    view = View([File(new, b"enabled = ", 0o644)], [str(live / "override.d" / "gone.inc")])
+    problems = _daemons.Rspamd().validate(view)
+    assert seen == {
+        "conf": '.include "TREE/a.inc"\n.include "TREE/override.d/b.inc"\n',
+        "new": "enabled = ",
+        "gone": "False",
+    }
+    assert len(problems) == 1
+    assert "b.inc: line: 1, column: 2" in problems[0].text
+    monkeypatch.setattr(_daemons, "run_command", lambda _argv: (0, "", "symbol 'A' has its score defined"))
+    assert _daemons.Rspamd().validate(view) == []
+
+
+def test_rspamd_starts_again_after_it_has_compiled(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    restarts = []
+
+    def restart(_daemon: t.Any) -> None:
+        restarts.append(1)
+        (tmp_path / "a.hsmp").write_text("")
+
+    monkeypatch.setattr(_daemons.Rspamd, "state", str(tmp_path))
+    monkeypatch.setattr(_daemons.Rspamd, "restart", restart)
+    monkeypatch.setattr(_daemons.Rspamd, "_workers", staticmethod(lambda: {"1"}))
+    _daemons.Rspamd().start()
+    assert len(restarts) == 2
+    _daemons.Rspamd().start()
+    assert len(restarts) == 3
