@@ -25,7 +25,10 @@ sanity: ## ansible-test sanity
 molecule: ## one scenario: make molecule SCENARIO=default
 	@scripts/molecule $(SCENARIO)
 
+bench: ## figures: what a run costs, and what the server carries; into bench/results
+	@scripts/bench
+
 clean: ## remove what the other targets made in this folder
 	rm -rf .cache .mypy_cache .pytest_cache .ruff_cache port587-mail-*.tar.gz
 
-.PHONY: help demo demo-down test lint unit sanity molecule clean
+.PHONY: help demo demo-down test lint unit sanity molecule bench clean
