@@ -5,6 +5,7 @@ import contextlib
 import json
 import os
 import pathlib
+import resource
 import subprocess
 import threading
 import time
@@ -25,6 +26,7 @@ class Play(t.NamedTuple):
 
     seconds: float
     megabytes: float  # the most that all its processes had at one time (PSS)
+    processor: float  # seconds of a processor, the controller's and the server's
     modules: int  # runs on the server; only counted in a run that was asked to
     output: str
 
@@ -127,24 +129,25 @@ class Machine:
             *(["-vvv"] if count else []),
         ]
         with open(self.folder / "ansible.log", "w+", encoding="utf-8") as log:
-            began = time.monotonic()
-            process = subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=subprocess.STDOUT, start_new_session=True)
+            began, spent = time.monotonic(), self.processor() + children()
+            process = subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=subprocess.STDOUT)
             with Watch(process.pid) as watch:
                 code = process.wait()
             seconds = time.monotonic() - began
+            processor = self.processor() + children() - spent
             log.seek(0)
             output = log.read()
         if code:
             raise RuntimeError(f"{playbook} failed on {self.role}:\n{output[-3000:]}")
-        return Play(seconds, watch.most, output.count("Using module file"), output)
+        return Play(seconds, watch.most, processor, output.count("Using module file"), output)
 
 
 class Watch:
-    """The most memory that a session's processes have at one time: looked at ten times a second."""
+    """The most memory that a process and its descendants have at one time: looked at several times a second."""
 
-    def __init__(self, session: int) -> None:
+    def __init__(self, process: int) -> None:
         self.most = 0.0
-        self._session = session
+        self._family = {str(process)}
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._look, daemon=True)
 
@@ -157,16 +160,18 @@ class Watch:
         self._thread.join()
 
     def _look(self) -> None:
-        while not self._over.wait(0.1):
-            self.most = max(
-                self.most, sum(pss(pid) for pid in os.listdir("/proc") if pid.isdigit() and self._mine(int(pid)))
-            )
+        while not self._over.wait(0.2):
+            # a child's number is nearly always the higher one
+            for pid in sorted(filter(str.isdigit, os.listdir("/proc")), key=int):
+                with contextlib.suppress(OSError), open(f"/proc/{pid}/stat", encoding="utf-8") as file:
+                    if file.read().rpartition(") ")[2].split()[1] in self._family:
+                        self._family.add(pid)
+            self.most = max(self.most, sum(map(pss, self._family)))
 
-    def _mine(self, pid: int) -> bool:
-        try:
-            return os.getsid(pid) == self._session
-        except ProcessLookupError:
-            return False
+
+def children() -> float:
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
 
 
 def pss(pid: str) -> float:
