@@ -320,7 +320,7 @@ def test_chain_without_the_intermediate(certificates: Certificates) -> None:
 def test_tls_where_starttls_belongs(tls: ssl.SSLContext, certificates: Certificates) -> None:
     server = MailServer(tls, {})
     server.services["submission"].implicit = True
-    assert found(walk(server, certificates, timeout=0.5)) == [("fail", "MSA", "tls-from-the-start")]
+    assert found(walk(server, certificates, timeout=2.0)) == [("fail", "MSA", "tls-from-the-start")]
 
 
 @pytest.mark.parametrize("service", ["submissions", "imaps", "pop3s"])
