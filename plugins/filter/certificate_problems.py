@@ -62,6 +62,23 @@ options:
         type: list
         elements: str
         required: true
+      sni:
+        description: As C(certificates_sni).
+        type: list
+        elements: str
+        required: true
+      sni_paths:
+        description: As C(certificates_files_sni).
+        type: dict
+        required: true
+      sni_chains:
+        description: What is in the files with the chains, by name in small letters.
+        type: dict
+        required: true
+      sni_keys:
+        description: What is in the files with the keys, by name in small letters.
+        type: dict
+        required: true
       days:
         description: As C(certificates_days).
         type: int
@@ -132,6 +149,10 @@ EXAMPLES = r"""
       source: files
       hostname: mail.example.com
       names: []
+      sni: []
+      sni_paths: {}
+      sni_chains: {}
+      sni_keys: {}
       days: 397
       chain_path: fullchain.pem
       chain: "{{ lookup('ansible.builtin.unvault', 'fullchain.pem') }}"
@@ -158,6 +179,8 @@ _value:
 ACME = "certificates_acme"
 CHAIN = "certificates_files_chain"
 KEY = "certificates_files_key"
+SNI = "certificates_sni"
+SNI_FILES = "certificates_files_sni"
 
 #: A private CA may be asked for more than the 398 days of public ones, but Apple's clients take no more than this.
 DAYS = range(60, 826)
@@ -180,6 +203,7 @@ def _problems(settings: dict[str, t.Any]) -> t.Iterator[str]:
         trouble = name_trouble(name, wildcard=position > 0)
         if trouble:
             yield f"{'certificates_names' if position else 'certificates_hostname'}: {name!r}: {trouble}."
+    yield from _problems_of_sni(settings)
     if settings["source"] == "files":
         yield from _problems_of_files(settings, names)
         return
@@ -197,6 +221,37 @@ def _problems(settings: dict[str, t.Any]) -> t.Iterator[str]:
                 f"{variable}: {path} would not be used, as certificates_source is {settings['source']}: "
                 "set that to files, or remove this."
             )
+
+
+def _problems_of_sni(settings: dict[str, t.Any]) -> t.Iterator[str]:
+    names: list[str] = []
+    for name in settings["sni"]:
+        trouble = name_trouble(name)
+        if name.lower() in [settings["hostname"].lower(), *names]:
+            trouble = "it has a certificate already, as the mail host's own name or by being named twice"
+        if trouble:
+            yield f"{SNI} (by default mail_sni): {name!r}: {trouble}."
+        names.append(name.lower())
+    files = settings["source"] == "files"
+    given = {name.lower(): paths for name, paths in settings["sni_paths"].items()}
+    for name in given:
+        if not files:
+            yield f"{SNI_FILES}: would not be used, as certificates_source is {settings['source']}: remove it."
+            return
+        if name not in names:
+            yield f"{SNI_FILES}: {name} would not be used: add it to mail_sni, or remove this."
+    for name in dict.fromkeys(names) if files else ():
+        paths = given.get(name)
+        if not isinstance(paths, dict) or {"chain", "key"} - set(paths):
+            yield f"{SNI_FILES}: give for {name}, which is in {SNI}, the paths of chain and key on the controller."
+            continue
+        of_one = {
+            "chain_path": paths["chain"],
+            "chain": settings["sni_chains"].get(name, ""),
+            "key_path": paths["key"],
+            "key": settings["sni_keys"].get(name, ""),
+        }
+        yield from _problems_of_files(of_one, [name], f"{SNI_FILES}: {name}: chain", f"{SNI_FILES}: {name}: key")
 
 
 def _problems_of_acme(acme: dict[str, t.Any], names: list[str]) -> t.Iterator[str]:
@@ -263,17 +318,19 @@ def _problems_of_nsupdate(given: dict[str, t.Any]) -> t.Iterator[str]:
         yield f"{variable}.key_secret: is not base64. The name server's configuration has it, as the key's secret."
 
 
-def _problems_of_files(settings: dict[str, t.Any], names: list[str]) -> t.Iterator[str]:
-    chain_is = f"{CHAIN}: {settings['chain_path']}"
-    key_is = f"{KEY}: {settings['key_path']}"
+def _problems_of_files(
+    settings: dict[str, t.Any], names: list[str], chain_variable: str = CHAIN, key_variable: str = KEY
+) -> t.Iterator[str]:
+    chain_is = f"{chain_variable}: {settings['chain_path']}"
+    key_is = f"{key_variable}: {settings['key_path']}"
     unreadable = [
         f"{variable}: {path}: there is no such file on the controller, or it can't be read. "
         "A relative path starts at the playbook."
         if path
         else f"{variable}: set it to the path of {what} on the controller, as certificates_source is files."
         for variable, path, text, what in (
-            (CHAIN, settings["chain_path"], settings["chain"], "the certificate with its chain"),
-            (KEY, settings["key_path"], settings["key"], "the private key"),
+            (chain_variable, settings["chain_path"], settings["chain"], "the certificate with its chain"),
+            (key_variable, settings["key_path"], settings["key"], "the private key"),
         )
         if not text
     ]
@@ -283,7 +340,7 @@ def _problems_of_files(settings: dict[str, t.Any], names: list[str]) -> t.Iterat
 
     pems, key_pem = certificates(settings["chain"]), private_key(settings["key"])
     if not pems and key_pem is None and private_key(settings["chain"]) and certificates(settings["key"]):
-        yield f"{chain_is} holds the private key, and {KEY}: {settings['key_path']} the certificate: swap the two."
+        yield f"{chain_is} holds the private key, and {key_is} the certificate: swap the two."
         return
     if not pems:
         yield f"{chain_is}: holds no certificate in PEM, but {_what_is_in(settings['chain'])}."

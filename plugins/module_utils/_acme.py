@@ -109,6 +109,8 @@ class Settings(t.NamedTuple):
     challenge: str  # http, nsupdate or hook
     own_ca: bool = False  # whether something else vouches for the directory than what the server trusts anyway
     wait: int = 0  # nsupdate: seconds until all name servers know a new record
+    sni: t.List[str] = []  # names with a certificate of their own
+    certificate: str = ""  # which of those this is about; empty: the mail host's
 
 
 class Pair(t.NamedTuple):
@@ -131,7 +133,11 @@ class Report(t.NamedTuple):
 
 def lineage(settings: Settings) -> str:
     """Where certbot keeps the files of a certificate."""
-    return os.path.join(_configuration(settings), "live", settings.key_type)
+    return os.path.join(_configuration(settings), "live", _lineage_name(settings))
+
+
+def _lineage_name(settings: Settings) -> str:
+    return "-".join(filter(None, (settings.certificate, settings.key_type)))
 
 
 def _configuration(settings: Settings) -> str:
@@ -156,18 +162,34 @@ def _pair(directory: str) -> t.Optional[Pair]:
 def to_ask_for(settings: Settings, present: t.Optional[Pair]) -> t.Tuple[t.List[str], t.Dict[str, str]]:
     """(names, those left out): one that is not in DNS yet must not keep the mail host from its certificate."""
     names, missing = settings.names[:1], {}  # type: t.List[str], t.Dict[str, str]
-    web_server = _on_port_80() if settings.challenge == "http" else None
     for name in settings.names[1:]:
         # one that the certificate has already may be out of DNS for a moment
-        if settings.challenge != "http" or (present and name in present.facts.names):
-            names.append(name)
-        elif not _is_in_dns(name):
-            missing[name] = "it is not in DNS"
-        elif web_server and not _web_server_answers(web_server, name):
-            missing[name] = NOT_ANSWERED
+        why = "" if present and name in present.facts.names else _in_vain(settings, name)
+        if why:
+            missing[name] = why
         else:
             names.append(name)
     return names, missing
+
+
+def _in_vain(settings: Settings, name: str) -> str:
+    """Why the authority would not find this server under the name."""
+    if settings.challenge != "http":
+        return ""
+    if not _is_in_dns(name):
+        return "it is not in DNS"
+    web_server = _on_port_80()
+    return NOT_ANSWERED if web_server and not _web_server_answers(web_server, name) else ""
+
+
+def alone(settings: Settings, name: str) -> Settings:
+    """What is wanted for a name with a certificate of its own."""
+    return settings._replace(names=[name], sni=[], certificate=name)
+
+
+def not_ready(one: Settings) -> str:
+    """Why the first certificate for such a name is not asked for."""
+    return "" if obtained(one) else _in_vain(one, one.names[0])
 
 
 def _is_in_dns(name: str) -> bool:
@@ -221,17 +243,37 @@ def ask(settings: Settings, force: bool = False, patient: bool = False) -> Repor
     return report
 
 
+def ask_for_sni(settings: Settings, force: bool = False, patient: bool = False) -> t.Dict[str, str]:
+    """The same for each name with a certificate of its own; returns those that have none, or an old one, and why."""
+    lacking = {}
+    for name in settings.sni:
+        one = alone(settings, name)
+        why = not_ready(one) or ask(one, force, patient).error
+        if why:
+            lacking[name] = why
+    return lacking
+
+
+def _state(settings: Settings) -> str:
+    return os.path.join(CERTBOT, settings.certificate + ".json") if settings.certificate else STATE
+
+
+def _of(settings: Settings) -> t.List[t.Any]:
+    # a name that is added has a state of its own
+    return list(settings._replace(sni=[]))
+
+
 def last(settings: Settings) -> t.Dict[str, t.Any]:
     """What became of earlier runs, if they were about the same."""
-    state = load_json(STATE)
-    return state if state.get("of") == list(settings) else {}
+    state = load_json(_state(settings))
+    return state if state.get("of") == _of(settings) else {}
 
 
 def note(settings: Settings, **changes: t.Any) -> None:
     """Keep what became of a run, for the next one and for those who look into the server."""
-    after = dict(last(settings), of=list(settings), **changes)
-    if after != load_json(STATE):
-        write_json(STATE, after)
+    after = dict(last(settings), of=_of(settings), **changes)
+    if after != load_json(_state(settings)):
+        write_json(_state(settings), after)
 
 
 def obtain(settings: Settings, names: t.List[str], force: bool = False) -> Report:
@@ -290,7 +332,7 @@ def _command(settings: Settings, names: t.Sequence[str], how: t.Sequence[str], f
     argv += ["--config-dir", _configuration(settings), "--work-dir", CERTBOT + "/work"]
     # apart from those of other certificates, so that two runs at the same time don't lock each other out
     argv += ["--logs-dir", "/var/log/letsencrypt/port587", "--max-log-backups", "20"]
-    argv += ["--cert-name", settings.key_type, "--renew-with-new-domains"]
+    argv += ["--cert-name", _lineage_name(settings), "--renew-with-new-domains"]
     argv += ["--force-renewal" if force else "--keep-until-expiring"]
     if _version() >= (1, 10):
         argv += ["--key-type", settings.key_type]
@@ -424,11 +466,11 @@ def words(said: str) -> str:
 # -- installing ---------------------------------------------------------------------------------------------------
 
 
-def install(pair: Pair) -> _transaction.Result:
-    """Take the daemons that run over to it, or stay with what they have."""
+def install(files: t.List[_transaction.File]) -> _transaction.Result:
+    """Take the daemons that run over to them, or stay with what they have."""
     return _transaction.run(
         "certificates",
-        _certificate.served_files(pair.key, pair.chain),
+        files,
         activations=_daemons.running_activations(),
         validate=_certificate.can_be_served,
         keep_others=True,
@@ -451,6 +493,25 @@ def tools(settings: Settings, authority: str, nsupdate: str, hook: str) -> t.Lis
     if hook:
         files.append(_transaction.File(HOOK, hook.encode(), mode=0o700, secret=True))
     return files
+
+
+def to_install(settings: Settings, pair: t.Optional[Pair]) -> t.List[_transaction.File]:
+    """What the daemons have to read. ``pair``: the mail host's, which stands in for names that have none yet."""
+    files = _certificate.served_files(pair.key, pair.chain) if pair else []
+    for name in settings.sni:
+        own = obtained(alone(settings, name)) or (None if sni_served(name) else pair)
+        if own:
+            files.append(_certificate.sni_file(name, own.key, own.chain))
+    return files
+
+
+def sni_served(name: str) -> t.Optional[Pair]:
+    """What is served for this name already, wherever it is from, if it is good for it."""
+    pem = (_transaction.read_file(_certificate.sni_path(name)) or b"").decode("utf-8", "replace")
+    found = _certificate.usable(pem)
+    if found is None or _certificate.trouble(found[2], [name], now()):
+        return None
+    return Pair(_certificate.certificates(pem), found[1], found[2])
 
 
 def retire() -> None:
@@ -507,19 +568,27 @@ def main() -> None:
     settings = Settings(**load_json(SETTINGS))
     before = last(settings)
     report = ask(settings, force=sys.argv[1:] == ["--force"], patient=True)
+    lacking = ask_for_sni(settings, force=sys.argv[1:] == ["--force"], patient=True)
     trouble = ""
     pair = obtained(settings)
-    if pair:
+    files = to_install(settings, pair)
+    if files:
         try:
             # also when nothing is new: an earlier run may have been stopped in the middle of this
-            if install(pair).changed:
-                print("All ports serve the certificate %s, valid until %s" % (pair.facts.serial, pair.facts.not_after))
+            if install(files).changed:
+                own = [obtained(alone(settings, name)) for name in settings.sni]
+                for one in filter(None, [pair, *own]):
+                    print(
+                        "All ports serve the certificate %s, valid until %s" % (one.facts.serial, one.facts.not_after)
+                    )
         except _transaction.TransactionError as exc:
             trouble = exc.message
-    note(settings, stand_in=pair is None, not_installed=trouble)
+    note(settings, stand_in=pair is None, not_installed=trouble, lacking=lacking)
     if last(settings).get("asked") != before.get("asked"):
         for name, why in sorted(report.missing.items()):
             print("The certificate lacks %s: %s" % (name, why))
+    for name, why in sorted(lacking.items()):
+        print("There is no new certificate for %s: %s" % (name, why))
     if trouble:
         sys.exit("NOT INSTALLED, the certificate from before is served on: %s" % trouble)
     if report.error:

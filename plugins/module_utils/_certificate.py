@@ -29,6 +29,7 @@ from ansible_collections.port587.mail.plugins.module_utils._transaction import (
 TLS = "/etc/port587/tls"
 COMBINED = TLS + "/combined.pem"
 FULLCHAIN = TLS + "/fullchain.pem"
+AUTHORITY_DIRECTORY = "/etc/port587/ca"
 
 #: A new certificate is made when the present one has less time left.
 RENEW_BEFORE = datetime.timedelta(days=30)
@@ -73,6 +74,8 @@ class Wanted(t.NamedTuple):
     names: t.List[str]  # the first is the mail host's
     key_type: str
     days: int
+    #: what the same CA has to sign other certificates for
+    others: t.Sequence[str] = ()
 
 
 class Authority(t.NamedTuple):
@@ -207,35 +210,70 @@ def served_files(key: str, chain: t.Iterable[str]) -> t.List[File]:
     return [File(COMBINED, (key + pem).encode(), mode=0o600, secret=True), File(FULLCHAIN, pem.encode())]
 
 
+def sni_path(name: str) -> str:
+    return "%s/%s.pem" % (TLS, name)
+
+
+def sni_file(name: str, key: str, chain: t.Iterable[str]) -> File:
+    """What the daemons read for a name with a certificate of its own."""
+    return File(sni_path(name), (key + "".join(chain)).encode(), mode=0o600, secret=True)
+
+
 def can_be_served(view: View) -> t.List[Problem]:
     """This server's OpenSSL may refuse what another takes: a signature or a key that its policy calls too weak."""
-    trouble_with_it = key_pair_trouble([COMBINED], view)
-    return [Problem(COMBINED, trouble_with_it)] if trouble_with_it else []
+    paths = [path for path in view.files if os.path.dirname(path) == TLS and path != FULLCHAIN]
+    troubles = [(path, key_pair_trouble([path], view)) for path in paths]
+    return [Problem(path, found) for path, found in troubles if found]
 
 
 # -- what has to be there -----------------------------------------------------------------------------------------
 
 
-def plan(wanted: Wanted, now: datetime.datetime, authority: t.Optional[Facts], certificate: t.Optional[Facts]) -> Plan:
-    """``certificate``: the present one, if this CA has signed it and it is valid."""
-    new_certificate = _why_new_certificate(wanted, now, certificate)
-    new_authority = _why_new_authority(wanted, now, authority, bool(new_certificate))
+def vouched_for(names: t.Sequence[str], authority: t.Optional[Facts]) -> t.Tuple[t.List[str], t.Dict[str, str]]:
+    """(names, those left out and why): only for the mail host's own, the first, is a CA replaced."""
+    if authority is None or not _vouches(authority, names[0]):
+        return list(names), {}
+    why = (
+        "the server's CA vouches for %s only. To have it, remove %s on the server: the next run makes another CA, "
+        "which clients have to import" % (", ".join(authority.permitted), AUTHORITY_DIRECTORY)
+    )
+    missing = {name: why for name in names if not _vouches(authority, name)}
+    return [name for name in names if name not in missing], missing
+
+
+def plan(
+    wanted: Wanted,
+    now: datetime.datetime,
+    authority: t.Optional[Facts],
+    certificate: t.Optional[Facts],
+    signs_others: bool = False,
+) -> Plan:
+    """``certificate``: the present one, if this CA has signed it and it is valid.
+
+    ``signs_others``: whether the CA is about to sign another one besides.
+    """
+    new_certificate = why_new_certificate(wanted, now, certificate)
+    new_authority = _why_new_authority(wanted, now, authority, bool(new_certificate) or signs_others)
     if new_authority or authority is None:
         authority = _authority_to_be(wanted, now)
         new_certificate = new_certificate or "signed by the new CA"
     if new_certificate or certificate is None:
-        certificate = Facts(
-            subject=_subject(wanted.names[0]),
-            names=wanted.names,
-            issuer=authority.subject,
-            key=_LABEL[wanted.key_type],
-            not_before=now - BACKDATED,
-            not_after=now + datetime.timedelta(days=wanted.days),
-        )
+        certificate = certificate_to_be(wanted, now, authority)
     return Plan(new_certificate, new_authority, certificate, authority)
 
 
-def _why_new_certificate(wanted: Wanted, now: datetime.datetime, present: t.Optional[Facts]) -> str:
+def certificate_to_be(wanted: Wanted, now: datetime.datetime, authority: Facts) -> Facts:
+    return Facts(
+        subject=_subject(wanted.names[0]),
+        names=wanted.names,
+        issuer=authority.subject,
+        key=_LABEL[wanted.key_type],
+        not_before=now - BACKDATED,
+        not_after=now + datetime.timedelta(days=wanted.days),
+    )
+
+
+def why_new_certificate(wanted: Wanted, now: datetime.datetime, present: t.Optional[Facts]) -> str:
     if present is None:
         return "there is no valid one of this server's CA"
     if present.subject != _subject(wanted.names[0]) or sorted(present.names) != sorted(wanted.names):
@@ -253,7 +291,7 @@ def _why_new_certificate(wanted: Wanted, now: datetime.datetime, present: t.Opti
 def _why_new_authority(wanted: Wanted, now: datetime.datetime, present: t.Optional[Facts], about_to_sign: bool) -> str:
     if present is None:
         return "there is none"
-    outside = [name for name in wanted.names if not any(_within(name, domain) for domain in present.permitted)]
+    outside = [name for name in wanted.names if not _vouches(present, name)]
     if outside:
         return "the present one vouches for %s, not for %s" % (
             ", ".join(present.permitted) or "all",
@@ -274,7 +312,7 @@ def _authority_to_be(wanted: Wanted, now: datetime.datetime) -> Facts:
         key={"ecdsa": "ECDSA 256 bit", "rsa": "RSA 3072 bit"}[wanted.key_type],
         not_before=now - BACKDATED,
         not_after=now + datetime.timedelta(days=AUTHORITY_DAYS),
-        permitted=permitted_domains(wanted.names),
+        permitted=permitted_domains([*wanted.names, *wanted.others]),
     )
 
 
@@ -292,8 +330,8 @@ def permitted_domains(names: t.Iterable[str]) -> t.List[str]:
     return domains
 
 
-def _within(name: str, domain: str) -> bool:
-    return name == domain or name.endswith("." + domain)
+def _vouches(authority: Facts, name: str) -> bool:
+    return any(name == domain or name.endswith("." + domain) for domain in authority.permitted)
 
 
 def trouble(present: Facts, names: t.Iterable[str], now: datetime.datetime) -> t.Optional[str]:

@@ -307,6 +307,13 @@ class _Values:
             trouble = key_pair_trouble(paths, self.view) if key == "smtpd_tls_chain_files" and not absent else None
             if trouble:
                 yield trouble, None
+        if key == "tls_server_sni_maps" and value.startswith("inline:"):
+            for path in re.findall(r"=\s*(/[^\s,}]+)", value):
+                trouble = key_pair_trouble([path], self.view) if self.view.exists(path) else None
+                if trouble:
+                    yield trouble, None
+                elif not self.view.exists(path):
+                    yield "%s does not exist" % path, path
         # a cache is made when it is first needed
         for kind, path in (
             () if re.search(r"_cache_(database|map)$|^address_verify_map$", key) else _TABLE.findall(value)
@@ -578,10 +585,12 @@ class Dovecot(SystemdDaemon):
                 problems.append(
                     Problem(self.configuration, "%s: %s" % (name, text), _line(view, self, name, value), absent)
                 )
-        pair = [v.lstrip("<") for names in (_KEYS, _CERTIFICATES) for n, v in values if n in names]
-        if pair and all(view.exists(path) for path in pair):
-            trouble = key_pair_trouble(list(dict.fromkeys(pair)), view)
-            problems += [Problem(self.configuration, "ssl: %s" % trouble)] if trouble else []
+        # the first pair is for all names, those of local_name blocks follow
+        keys, chains = ([v.lstrip("<") for n, v in values if n in names] for names in (_KEYS, _CERTIFICATES))
+        for pair in zip(keys, chains) if len(keys) == len(chains) else [keys[:1] + chains[:1]]:
+            if pair and all(view.exists(path) for path in pair):
+                trouble = key_pair_trouble(list(dict.fromkeys(pair)), view)
+                problems += [Problem(self.configuration, "ssl: %s" % trouble)] if trouble else []
         return problems
 
     def _wrong(

@@ -33,7 +33,8 @@ class Proof(t.NamedTuple):
     as ``user``).
     ``tls``: implicit, starttls or none. ``auth``: AUTH has to be offered (True) or must not be (False).
     ``recipient``: the address to name in RCPT; ``answer``: accepted or refused.
-    ``host`` and ``uri``: what to GET over HTTP. It has to be there.
+    ``host`` and ``uri``: what to GET over HTTP. It has to be there. Whatever the protocol, ``host`` is named in the
+    handshake (SNI). ``certificate``: the PEM file with the one to be served, where it is another than that of all.
     ``signatures``: the DKIM keys that a message of this server's has to be signed with, by their names in DNS.
     """
 
@@ -49,6 +50,7 @@ class Proof(t.NamedTuple):
     host: t.Optional[str] = None
     uri: str = "/"
     signatures: t.Sequence[str] = ()
+    certificate: t.Optional[str] = None
 
     def where(self) -> str:
         return self.path or "port %s (%s)" % (self.port, self.protocol)
@@ -56,9 +58,10 @@ class Proof(t.NamedTuple):
 
 def prove(proofs: t.Sequence[Proof], certificate: t.Optional[str] = None, deadline: float = DEADLINE) -> None:
     """Try every proof until it succeeds, all within ``deadline`` seconds. ``certificate``: the one to be served."""
-    leaf = _leaf(certificate) if certificate else None
     end = time.time() + deadline
     for proof in proofs:
+        path = proof.certificate or certificate
+        leaf = _leaf(path) if path else None
         while True:
             try:
                 _attempt(proof, leaf)

@@ -342,7 +342,9 @@ class _Change:
 
     def _serves(self, daemon: Daemon) -> bool:
         """Whether it answers as it did when it was last proved, with whatever certificate."""
-        proved = dict(remembered_proofs(self.state_directory).get(daemon.name, {}), certificate=None)
+        remembered = remembered_proofs(self.state_directory).get(daemon.name, {})
+        proofs = [dict(proof, certificate=None) for proof in remembered.get("proofs", [])]
+        proved = dict(remembered, proofs=proofs, certificate=None)
         try:
             daemon.prove(proved, patience=0)
         except (ProofError, OSError):

@@ -11,14 +11,15 @@ author: The port587.mail contributors (@port587)
 description:
   - Makes C(/etc/port587/tls/combined.pem), the private key followed by the certificate chain in one file so that a
     daemon can never read a key and a certificate that don't belong together, and C(/etc/port587/tls/fullchain.pem), the
-    chain alone.
+    chain alone. For each of O(sni) another such file, C(/etc/port587/tls/NAME.pem).
   - The certificate either comes from a small certificate authority (CA) of the server's own, or is handed in, or comes
     from an authority that speaks ACME (RFC 8555), such as Let's Encrypt.
   - The CA lies in C(/etc/port587/ca). It signs server certificates for the domains around the certificate's names, and
     nothing else. Its key never leaves the server. It stays where it is when O(source) changes, so that a way back keeps
     its clients.
   - A certificate of that CA is replaced when O(hostname), O(names), O(key_type) or O(days) change, when less than
-    30 days are left, and when it isn't valid any more. The CA is replaced only when it can't sign what is wanted.
+    30 days are left, and when it isn't valid any more. The CA is replaced only when it can't vouch for O(hostname) or
+    would end before the certificate. Other names for which it can't vouch are left out.
   - Postfix and Dovecot are reloaded where they run with this collection's configuration. Unless they then serve the new
     certificate, everything is put back as it was.
   - With O(source=acme) a program and a timer, C(port587-certificates.timer), are installed to renew the certificate.
@@ -45,6 +46,27 @@ options:
     type: list
     elements: str
     default: []
+  sni:
+    description:
+      - Names with a certificate of their own, which clients get that ask for them in the TLS handshake (SNI).
+      - Where there is none for such a name, that of O(hostname) stands in.
+    type: list
+    elements: str
+    default: []
+  sni_chains:
+    description: For each of O(sni), in small letters, what O(chain) is for O(hostname). Required for O(source=files).
+    type: dict
+    default: {}
+  sni_keys:
+    description: For each of O(sni), in small letters, what O(key) is for O(hostname). Required for O(source=files).
+    type: dict
+    default: {}
+  keep_used:
+    description:
+      - Whether the file of a name that is no longer in O(sni) stays as long as a daemon has to serve it, by what it was
+        proved with last.
+    type: bool
+    default: true
   key_type:
     description: V(ecdsa) for P-256, V(rsa) for 2048 bit. Not for O(source=files).
     type: str
@@ -212,10 +234,16 @@ error:
   type: str
   sample: "mail.example.com: DNS problem: NXDOMAIN looking up A for mail.example.com (dns)"
 missing:
-  description: The names that the certificate had to do without, and why.
-  returned: O(source=acme)
+  description: The names that had to be done without, or without a new certificate, and why.
+  returned: always
   type: dict
   sample: {"autoconfig.example.com": "it is not in DNS"}
+kept:
+  description: The files that stay for a daemon, see O(keep_used).
+  returned: always
+  type: list
+  elements: str
+  sample: [/etc/port587/tls/mail.example.org.pem]
 activated:
   description: What became of the daemons.
   returned: always
@@ -230,13 +258,24 @@ import typing as t
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.port587.mail.plugins.module_utils import _acme, _certificate, _daemons, _transaction
 from ansible_collections.port587.mail.plugins.module_utils._certificate import COMBINED, FULLCHAIN, TLS
+from ansible_collections.port587.mail.plugins.module_utils._state import remembered_proofs
 
-CA_DIRECTORY = "/etc/port587/ca"
+CA_DIRECTORY = _certificate.AUTHORITY_DIRECTORY
 CA = CA_DIRECTORY + "/ca.pem"
 CA_KEY = CA_DIRECTORY + "/ca.key"
 
 #: Stands for what check mode does not make.
 TO_BE_MADE = "(made when this is not check mode)\n"
+
+
+class Own(t.NamedTuple):
+    """A name with a certificate of its own."""
+
+    name: str
+    key: str
+    chain: t.List[str]
+    #: for the diff
+    words: str
 
 
 class Outcome(t.NamedTuple):
@@ -253,6 +292,13 @@ class Outcome(t.NamedTuple):
     own: bool = False
     #: a certificate that comes from somewhere else, in words
     words: str = ""
+    sni: t.Sequence[Own] = ()
+    #: names that were left out, and why
+    missing: t.Mapping[str, str] = {}
+
+    def instead(self, name: str) -> Own:
+        """The mail host's certificate, for a name that has none."""
+        return Own(name, self.key, self.chain, self.words or _certificate.describe(self.planned, with_key=True))
 
 
 def read(path: str) -> str:
@@ -261,26 +307,55 @@ def read(path: str) -> str:
 
 def selfsigned(params: t.Dict[str, t.Any], names: t.List[str], check_mode: bool) -> Outcome:
     now = datetime.datetime.now(datetime.timezone.utc).replace(microsecond=0)
-    wanted = _certificate.Wanted(names, params["key_type"], params["days"])
     there = read(CA), read(CA_KEY)
     trusted = _certificate.usable(there[0] + there[1])
-    served = _certificate.usable(read(COMBINED))
-    if served and not (trusted and _certificate.verifies(served[0], trusted[0])):
-        served = None
-    plan = _certificate.plan(wanted, now, trusted and trusted[2], served and served[2])
+    sni = sni_names(params)
 
-    if check_mode and plan.new_certificate:
-        authority = _certificate.Authority(*(2 * (TO_BE_MADE,) if plan.new_authority else there))
-        certificate, key = TO_BE_MADE, TO_BE_MADE
-    else:
-        authority = _certificate.Authority(*there)
-        if plan.new_authority:
-            authority = _certificate.make_authority(wanted, plan.authority)
-        if plan.new_certificate or served is None:
-            certificate, key = _certificate.make_certificate(wanted, plan.certificate, authority)
-        else:
-            certificate, key = served[:2]
-    return Outcome(
+    def wanted(missing: t.Mapping[str, str]) -> _certificate.Wanted:
+        of_one, others = ([name for name in some if name not in missing] for some in (names, sni))
+        return _certificate.Wanted(of_one, params["key_type"], params["days"], others)
+
+    def served(path: str) -> t.Optional[t.Tuple[str, str, _certificate.Facts]]:
+        found = _certificate.usable(read(path))
+        return found if found and trusted and _certificate.verifies(found[0], trusted[0]) else None
+
+    present = served(COMBINED)
+    present_of = {name: served(_certificate.sni_path(name)) for name in sni}
+    missing = _certificate.vouched_for(names + sni, trusted and trusted[2])[1]
+    new = {}  # type: t.Dict[str, str]
+
+    def planned_for(everything: _certificate.Wanted) -> _certificate.Plan:
+        new.clear()
+        for name in everything.others:
+            found = present_of[name]
+            one = everything._replace(names=[name])
+            new[name] = _certificate.why_new_certificate(one, now, found and found[2])
+        return _certificate.plan(
+            everything, now, trusted and trusted[2], present and present[2], signs_others=any(new.values())
+        )
+
+    plan = planned_for(wanted(missing))
+    if plan.new_authority and missing:
+        # since there is a new one anyway
+        missing = {}
+        plan = planned_for(wanted(missing))
+    everything = wanted(missing)
+
+    authority = _certificate.Authority(*there)
+    if plan.new_authority and check_mode:
+        authority = _certificate.Authority(TO_BE_MADE, TO_BE_MADE)
+    elif plan.new_authority:
+        authority = _certificate.make_authority(everything, plan.authority)
+
+    def pair(
+        to_be: _certificate.Facts, why: str, found: t.Optional[t.Tuple[str, str, _certificate.Facts]]
+    ) -> t.Tuple[str, str]:
+        if found and not why:
+            return found[:2]
+        return (TO_BE_MADE, TO_BE_MADE) if check_mode else _certificate.make_certificate(everything, to_be, authority)
+
+    certificate, key = pair(plan.certificate, plan.new_certificate, present)
+    outcome = Outcome(
         key=key,
         # the CA's own goes with it: a client that doesn't trust it yet can show a person what to trust
         chain=[certificate, authority.certificate],
@@ -293,30 +368,51 @@ def selfsigned(params: t.Dict[str, t.Any], names: t.List[str], check_mode: bool)
         ),
         replaced=plan.new_authority if any(there) else "",
         own=True,
+        missing=missing,
     )
+    of_their_own = {}
+    for name in everything.others:
+        found = present_of[name]
+        why = new[name] or plan.new_authority
+        to_be = _certificate.certificate_to_be(everything._replace(names=[name]), now, plan.authority)
+        to_be = to_be if why or found is None else found[2]
+        of_one, key_of_one = pair(to_be, why, found)
+        words = _certificate.describe([to_be, plan.authority], with_key=True)
+        of_their_own[name] = Own(name, key_of_one, [of_one, authority.certificate], words)
+    return outcome._replace(sni=[of_their_own.get(name) or outcome.instead(name) for name in sni])
 
 
 def files(params: t.Dict[str, t.Any], names: t.List[str], check_mode: bool) -> Outcome:
-    chain = _certificate.certificates(params["chain"])
-    key = _certificate.private_key(params["key"])
-    if not chain:
-        raise _certificate.CertificateError("chain: holds no certificate in PEM")
-    if key is None:
-        raise _certificate.CertificateError("key: holds no private key in PEM")
-    try:
-        planned = [_certificate.facts(one) for one in chain]
-        if not _certificate.belongs_to(key, planned[0]):
-            raise _certificate.CertificateError(
-                "key: does not belong to chain, which begins with %s" % planned[0].subject
-            )
-        trouble = _certificate.trouble(planned[0], names, datetime.datetime.now(datetime.timezone.utc))
-        if trouble:
-            raise _certificate.CertificateError("chain: can't use %s: %s" % (planned[0].subject, trouble))
-    except _certificate.OpensslMissing:
-        if not check_mode:
-            raise
-        planned = []
-    return Outcome(key, chain, kept_authority(), planned)
+    def handed_in(
+        chain_pem: str, key_pem: str, names: t.List[str], where: str
+    ) -> t.Tuple[str, t.List[str], t.List[_certificate.Facts]]:
+        chain, key = _certificate.certificates(chain_pem), _certificate.private_key(key_pem)
+        if not chain:
+            raise _certificate.CertificateError("%schain: holds no certificate in PEM" % where)
+        if key is None:
+            raise _certificate.CertificateError("%skey: holds no private key in PEM" % where)
+        try:
+            planned = [_certificate.facts(one) for one in chain]
+            if not _certificate.belongs_to(key, planned[0]):
+                raise _certificate.CertificateError(
+                    "%skey: does not belong to chain, which begins with %s" % (where, planned[0].subject)
+                )
+            trouble = _certificate.trouble(planned[0], names, datetime.datetime.now(datetime.timezone.utc))
+            if trouble:
+                raise _certificate.CertificateError("%schain: can't use %s: %s" % (where, planned[0].subject, trouble))
+        except _certificate.OpensslMissing:
+            if not check_mode:
+                raise
+            planned = []
+        return key, chain, planned
+
+    key, chain, planned = handed_in(params["chain"], params["key"], names, "")
+    sni = []
+    for name in sni_names(params):
+        pems = [str(params[which].get(name, "")) for which in ("sni_chains", "sni_keys")]
+        key_of_one, chain_of_one, planned_of_one = handed_in(pems[0], pems[1], [name], "sni: %s: " % name)
+        sni.append(Own(name, key_of_one, chain_of_one, _certificate.describe(planned_of_one, with_key=True)))
+    return Outcome(key, chain, kept_authority(), planned, sni=sni)
 
 
 def kept_authority() -> t.Optional[_certificate.Authority]:
@@ -327,6 +423,29 @@ def kept_authority() -> t.Optional[_certificate.Authority]:
 
 def acme(params: t.Dict[str, t.Any], names: t.List[str], check_mode: bool) -> t.Tuple[Outcome, _acme.Report]:
     """What the authority gave; else what is served already; else a certificate of the server's own."""
+    outcome, report = acme_of_host(params, names, check_mode)
+    settings = acme_settings(params, names)
+    lacking = {} if check_mode else _acme.ask_for_sni(settings)
+    sni = []
+    for name in settings.sni:
+        one = _acme.alone(settings, name)
+        pair = _acme.obtained(one)
+        why_not = _acme.not_ready(one) if check_mode else ""
+        if why_not:
+            lacking[name] = why_not
+        if check_mode and not why_not and _acme.why_ask(one.names, pair):
+            sni.append(Own(name, TO_BE_MADE, [TO_BE_MADE], _acme.describe(one, one.names)))
+            continue
+        stand_in = next((own for own in outcome.sni if own.name == name), outcome.instead(name))
+        found = pair or _acme.sni_served(name)
+        if found:
+            words = _certificate.describe([_certificate.facts(link) for link in found.chain], with_key=True)
+            stand_in = Own(name, found.key, found.chain, words)
+        sni.append(stand_in)
+    return outcome._replace(sni=sni, missing=lacking), report
+
+
+def acme_of_host(params: t.Dict[str, t.Any], names: t.List[str], check_mode: bool) -> t.Tuple[Outcome, _acme.Report]:
     settings = acme_settings(params, names)
     present = _acme.obtained(settings)
     wished, missing = _acme.to_ask_for(settings, present)
@@ -359,6 +478,7 @@ def acme_settings(params: t.Dict[str, t.Any], names: t.List[str]) -> _acme.Setti
         challenge=given["challenge"],
         own_ca=bool(given["ca"]),
         wait=given["nsupdate"]["wait"] if given["challenge"] == "nsupdate" else 0,
+        sni=sni_names(params),
     )
 
 
@@ -384,12 +504,25 @@ def acme_tools(params: t.Dict[str, t.Any], names: t.List[str]) -> t.List[_transa
 
 def transaction_files(outcome: Outcome) -> t.List[_transaction.File]:
     wanted = _certificate.served_files(outcome.key, outcome.chain)
+    wanted += [_certificate.sni_file(own.name, own.key, own.chain) for own in outcome.sni]
     if outcome.authority:
         wanted += [
             _transaction.File(CA, outcome.authority.certificate.encode()),
             _transaction.File(CA_KEY, outcome.authority.key.encode(), mode=0o600, secret=True),
         ]
     return wanted
+
+
+def used(wanted: t.List[_transaction.File]) -> t.List[_transaction.File]:
+    """What is not wanted any more, and named by a daemon that a play has not configured anew yet."""
+    proofs = [proof for one in remembered_proofs().values() for proof in one.get("proofs", [])]
+    paths = {str(proof["certificate"]) for proof in proofs if proof.get("certificate")}
+    paths -= {file.path for file in wanted}
+    return [
+        _transaction.File(path, _transaction.read_file(path) or b"", mode=0o600, secret=True)
+        for path in sorted(paths)
+        if path.startswith(TLS + "/")
+    ]
 
 
 def in_words(path: str) -> str:
@@ -414,7 +547,17 @@ def checked_names(params: t.Dict[str, t.Any]) -> t.List[str]:
             raise _certificate.CertificateError("%s: %r: %s" % ("names" if names else "hostname", name, wrong))
         if name.lower() not in names:
             names.append(name.lower())
+    taken = names[:1]
+    for name in sni_names(params):
+        wrong = _certificate.name_trouble(name) or ("it has a certificate already" if name in taken else None)
+        if wrong:
+            raise _certificate.CertificateError("sni: %r: %s" % (name, wrong))
+        taken.append(name)
     return names
+
+
+def sni_names(params: t.Dict[str, t.Any]) -> t.List[str]:
+    return [str(name).lower() for name in params["sni"]]
 
 
 class Answer(t.NamedTuple):
@@ -439,7 +582,8 @@ def make_it_so(params: t.Dict[str, t.Any], check_mode: bool) -> t.Tuple[Outcome,
             "days: %d: give at least 60, as a certificate is renewed 30 days before its end" % params["days"]
         )
     names = checked_names(params)
-    before = {path: in_words(path) for path in (COMBINED, CA)}
+    shown = [COMBINED, CA] + [_certificate.sni_path(name) for name in sni_names(params)]
+    before = {path: in_words(path) for path in shown}
     before[_acme.PROGRAM] = program_in_words(_transaction.read_file(_acme.PROGRAM))
     total = Answer(False, {}, {})
     report = _acme.Report("", {})
@@ -461,13 +605,16 @@ def make_it_so(params: t.Dict[str, t.Any], check_mode: bool) -> t.Tuple[Outcome,
         outcome = (selfsigned if params["source"] == "selfsigned" else files)(params, names, check_mode)
     after = {COMBINED: outcome.words or _certificate.describe(outcome.planned, with_key=True)}
     after.update((file.path, program_in_words(file.content)) for file in tools if file.path == _acme.PROGRAM)
+    after.update((_certificate.sni_path(own.name), own.words) for own in outcome.sni)
     if outcome.own:
         after[CA] = _certificate.describe(outcome.planned[-1:])
-    made = TO_BE_MADE not in outcome.chain
+    made = not any(TO_BE_MADE in chain for chain in [outcome.chain] + [own.chain for own in outcome.sni])
+    wanted = tools + transaction_files(outcome)
+    kept = used(wanted) if params["keep_used"] else []
     total = total.and_then(
         _transaction.run(
             "certificates",
-            tools + transaction_files(outcome),
+            wanted + kept,
             directories=[
                 _transaction.Directory(path) for path in [TLS] + ([CA_DIRECTORY] if outcome.authority else [])
             ],
@@ -480,7 +627,8 @@ def make_it_so(params: t.Dict[str, t.Any], check_mode: bool) -> t.Tuple[Outcome,
     if params["source"] == "acme" and not check_mode:
         settings = acme_settings(params, names)
         stand_in = _acme.obtained(settings) is None
-        _acme.note(settings, error=report.error, missing=report.missing, stand_in=stand_in, not_installed="")
+        words = {"error": report.error, "missing": report.missing, "lacking": dict(outcome.missing)}
+        _acme.note(settings, stand_in=stand_in, not_installed="", **words)
     elif not check_mode:
         _acme.retire()
 
@@ -494,18 +642,21 @@ def make_it_so(params: t.Dict[str, t.Any], check_mode: bool) -> t.Tuple[Outcome,
         "diff": list(total.diff.values()),
         "activated": total.activated,
         "reason": outcome.reason,
+        "missing": dict(report.missing, **outcome.missing),
+        "kept": [file.path for file in kept],
     }  # type: t.Dict[str, t.Any]
     if outcome.planned:
-        one = _certificate.facts(outcome.chain[0]) if made else outcome.planned[0]
+        exists = TO_BE_MADE not in outcome.chain
+        one = _certificate.facts(outcome.chain[0]) if exists else outcome.planned[0]
         answer.update(subject=one.subject, names=list(one.names), issuer=one.issuer)
         answer.update(not_after=one.not_after.strftime("%Y-%m-%dT%H:%M:%SZ"))
-        if made:
+        if exists:
             answer.update(serial=one.serial, fingerprint=one.fingerprint)
     if outcome.own:
         answer.update(ca_pem=outcome.chain[-1])
     if params["source"] == "acme":
         answer.update(stand_in=not outcome.words and _acme.obtained(acme_settings(params, names)) is None)
-        answer.update(error=report.error, missing=report.missing)
+        answer.update(error=report.error)
     return outcome, report, answer
 
 
@@ -515,6 +666,10 @@ def main() -> None:
             "source": {"type": "str", "choices": ["selfsigned", "files", "acme"], "default": "selfsigned"},
             "hostname": {"type": "str", "required": True},
             "names": {"type": "list", "elements": "str", "default": []},
+            "sni": {"type": "list", "elements": "str", "default": []},
+            "sni_chains": {"type": "dict", "default": {}},
+            "sni_keys": {"type": "dict", "default": {}, "no_log": True},
+            "keep_used": {"type": "bool", "default": True},
             "key_type": {"type": "str", "choices": ["ecdsa", "rsa"], "default": "ecdsa", "no_log": False},
             "days": {"type": "int", "default": 825},
             "chain": {"type": "str"},
@@ -567,6 +722,8 @@ def main() -> None:
         module.warn("The certificate was not renewed, and the present one is served on: %s" % report.error)
     for name, why in () if answer.get("stand_in") else sorted(report.missing.items()):
         module.warn("The certificate lacks %s: %s. The server goes on trying." % (name, why))
+    for name, why in sorted(outcome.missing.items()):
+        module.warn("There is no certificate for %s: %s." % (name, why))
     module.exit_json(**answer)
 
 

@@ -146,8 +146,11 @@ options:
         description: User who has to be able to connect to O(prove[].path).
         type: str
       host:
-        description: For V(http), the host to name, in TLS as well.
+        description: The host to name in the TLS handshake (SNI), and for V(http) in the request.
         type: str
+      certificate:
+        description: As O(certificate), for this one alone, such as that of the name in O(prove[].host).
+        type: path
       uri:
         description: For V(http), what to GET. The answer has to be 200.
         type: str
@@ -279,6 +282,7 @@ _PROOF: t.Dict[str, t.Dict[str, t.Any]] = {
     "path": {"type": "path"},
     "user": {"type": "str"},
     "host": {"type": "str"},
+    "certificate": {"type": "path"},
     "uri": {"type": "str", "default": "/"},
     "signatures": {"type": "list", "elements": "str", "default": []},
 }

@@ -3,6 +3,7 @@
 """When the authority is asked and for what, what certbot's words mean, and that the program runs without Ansible."""
 
 import datetime
+import os
 import socket
 import subprocess
 import sys
@@ -250,6 +251,42 @@ def test_the_timer_asks_twice_a_day_and_at_once_for_what_is_new(monkeypatch):
     # a person who runs a play has perhaps mended that
     assert asked_when(monkeypatch, pair(["mail.example.com"]), patient=False)
     assert not asked_when(monkeypatch, pair(), patient=False)
+
+
+def test_names_with_a_certificate_of_their_own(monkeypatch, tmp_path):
+    """One order for each; what keeps one of them away is no matter of the others'."""
+    monkeypatch.setattr(_acme, "_is_in_dns", lambda name: name != "mail.example.net")
+    monkeypatch.setattr(_certificate, "TLS", str(tmp_path))
+    asked = commands(monkeypatch, [(1, REFUSED_1.replace("mail.example.com", "mail.example.org")), (0, "")])
+    got: t.List[str] = []
+    monkeypatch.setattr(
+        _acme, "_pair", lambda directory: pair([os.path.basename(directory)[: -len("-ecdsa")]]) if got else None
+    )
+    settings = SETTINGS._replace(sni=["mail.example.org", "mail.example.net"])
+    lacking = _acme.ask_for_sni(settings)
+    assert asked == [["mail.example.org"]]
+    assert sorted(lacking) == ["mail.example.net", "mail.example.org"]
+    assert lacking["mail.example.net"] == "it is not in DNS"
+    assert "Connection refused" in lacking["mail.example.org"]
+    # until then the mail host's is shown
+    host = pair()._replace(key="key of the host")
+    assert [file.content for file in _acme.to_install(settings, host)[2:]] == [b"key of the host"] * 2
+    # it is there: nobody is asked, and it is what is shown
+    got.append("both")
+    assert _acme.ask_for_sni(settings) == {"mail.example.org": lacking["mail.example.org"]}
+    assert len(asked) == 1
+    files = _acme.to_install(settings, host)
+    assert [file.path for file in files[2:]] == [f"{tmp_path}/mail.example.org.pem", f"{tmp_path}/mail.example.net.pem"]
+    assert [file.content for file in files[2:]] == [b"", b""]
+
+
+def test_a_name_of_its_own_changes_nothing_for_the_host():
+    _acme.note(SETTINGS, error="NXDOMAIN")
+    assert _acme.last(SETTINGS._replace(sni=["mail.example.org"]))["error"] == "NXDOMAIN"
+    one = _acme.alone(SETTINGS, "mail.example.org")
+    assert _acme.last(one) == {}
+    assert _acme.lineage(one).endswith("/live/mail.example.org-ecdsa")
+    assert _acme.lineage(SETTINGS).endswith("/live/ecdsa")
 
 
 def test_a_disk_without_room_is_an_answer_too(monkeypatch):

@@ -91,6 +91,28 @@ def test_ca_that_may_not_sign_for_a_name_is_replaced():
     assert plan.authority.permitted == ["example.org"]
 
 
+def test_ca_that_clients_have_stays_and_names_elsewhere_are_left_out():
+    authority, _certificate_of_it = present()
+    names = [*WANTED.names, "autoconfig.example.org"]
+    left, missing = _certificate.vouched_for(names, authority)
+    assert left == WANTED.names
+    assert list(missing) == ["autoconfig.example.org"]
+    assert "vouches for example.com only" in missing["autoconfig.example.org"]
+    # there is none yet, or there has to be another one anyway
+    assert _certificate.vouched_for(names, None) == (names, {})
+    assert _certificate.vouched_for(names[::-1], authority) == (names[::-1], {})
+
+
+def test_ca_for_names_with_a_certificate_of_their_own():
+    plan = _certificate.plan(WANTED._replace(others=["mail.example.org"]), NOW, None, None)
+    assert plan.authority.permitted == ["example.com", "example.org"]
+    # it has to outlive those, too
+    authority, certificate = present()
+    authority = authority._replace(not_after=NOW + days(396))
+    assert _certificate.plan(WANTED, NOW, authority, certificate).new_authority == ""
+    assert "ends on" in _certificate.plan(WANTED, NOW, authority, certificate, signs_others=True).new_authority
+
+
 @pytest.mark.parametrize(
     ("names", "domains"),
     [

@@ -103,6 +103,10 @@ def problems(chain: str = LEAF.pem + MIDDLE.pem, key: str = LEAF.key_pem, **sett
             "source": "files",
             "hostname": "mail.example.com",
             "names": [],
+            "sni": [],
+            "sni_paths": {},
+            "sni_chains": {},
+            "sni_keys": {},
             "days": 397,
             "chain_path": "tls/chain.pem",
             "chain": chain,
@@ -288,6 +292,58 @@ def test_variables_with_files(settings, message):
 )
 def test_variables_with_selfsigned(settings, message):
     found = problems("", "", **{"source": "selfsigned", "chain_path": "", "key_path": "", **settings})
+    assert found == [] if message is None else (len(found) == 1 and message in found[0])
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({}, None),
+        (
+            {"sni_paths": {}},
+            "certificates_files_sni: give for mail.example.org, which is in certificates_sni, the paths",
+        ),
+        ({"sni_paths": {"mail.example.org": {"chain": "c.pem"}}}, "certificates_files_sni: give for mail.example.org"),
+        ({"sni_chains": {}}, "certificates_files_sni: mail.example.org: chain: c.pem: there is no such file"),
+        (
+            {"sni_keys": {"mail.example.org": KEY}},
+            "certificates_files_sni: mail.example.org: key: k.pem: does not belong",
+        ),
+        (
+            {"sni_chains": {"mail.example.org": CHAIN}, "sni_keys": {"mail.example.org": KEY}},
+            "not for mail.example.org",
+        ),
+        ({"sni": []}, "certificates_files_sni: mail.example.org would not be used: add it to mail_sni"),
+        ({"source": "selfsigned"}, "certificates_files_sni: would not be used, as certificates_source is selfsigned"),
+    ],
+)
+def test_names_with_a_certificate_of_their_own(settings, message):
+    other = leaf(names=["mail.example.org"])
+    given = {
+        "sni": ["mail.example.org"],
+        "sni_paths": {"mail.example.org": {"chain": "c.pem", "key": "k.pem"}},
+        "sni_chains": {"mail.example.org": other.pem + MIDDLE.pem},
+        "sni_keys": {"mail.example.org": other.key_pem},
+        **settings,
+    }
+    if given.get("source"):
+        given.update(chain_path="", key_path="")
+    found = problems(**given)
+    assert found == [] if message is None else (len(found) == 1 and message in found[0])
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (["mail.example.org", "mail.example.net"], None),
+        (["mail.example.org", "Mail.Example.org"], "'Mail.Example.org': it has a certificate already"),
+        (["Mail.example.com"], "'Mail.example.com': it has a certificate already"),
+        (["*.example.org"], "'*.example.org': it is no host name"),
+        (["example"], "'example': it is not fully qualified"),
+    ],
+)
+def test_which_names_can_have_one(names, message):
+    found = problems("", "", source="selfsigned", chain_path="", key_path="", sni=names)
     assert found == [] if message is None else (len(found) == 1 and message in found[0])
 
 

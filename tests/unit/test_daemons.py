@@ -61,6 +61,7 @@ def values() -> _daemons._Values:
         ("header_checks", "regexp:/etc/postfix/none", ["the table /etc/postfix/none does not exist"]),
         ("smtpd_tls_cert_file", "/etc/none.pem", ["/etc/none.pem does not exist"]),
         ("smtpd_tls_cert_file", "$other", []),
+        ("tls_server_sni_maps", "inline:{ a.test=/etc/none.pem }", ["/etc/none.pem does not exist"]),
     ],
 )
 def test_values_of_postfix(values: _daemons._Values, key: str, value: str, expected: t.List[str]) -> None:
@@ -214,7 +215,7 @@ def test_dovecot_s_own_files_are_checked_together(tmp_path: pathlib.Path, monkey
     assert seen == {"dovecot.conf": "new", "old.conf": "new", "local.conf": "live"}
 
 
-def test_key_that_does_not_fit(tmp_path: pathlib.Path) -> None:
+def test_key_that_does_not_fit(tmp_path: pathlib.Path, values: _daemons._Values) -> None:
     for name in ("a", "b"):
         subprocess.check_call(
             ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=x", "-keyout"]
@@ -230,6 +231,17 @@ def test_key_that_does_not_fit(tmp_path: pathlib.Path) -> None:
     new = View([File(b, (tmp_path / "a.crt").read_bytes())])
     assert _daemons.key_pair_trouble([a_key, b], new) is None
     assert _daemons.key_pair_trouble([a], View()) is not None
+
+    def look_up(*pairs: t.Tuple[str, str]) -> t.List[str]:
+        said = "\n".join("local_name x {\n  ssl_cert = <%s\n  ssl_key = <%s\n}" % pair for pair in pairs)
+        return [problem.text for problem in Dovecot()._look_up(said, View())]
+
+    (trouble_of_one,) = values.wrong("tls_server_sni_maps", "inline:{ a.test=%s }" % a)
+    assert "can't be used" in trouble_of_one[0]
+
+    # each pair for itself
+    assert look_up((a, a_key), (b, str(tmp_path / "b.key"))) == []
+    assert len(look_up((a, a_key), (b, a_key))) == 1
 
 
 def test_what_doveconf_prints_in_both_dialects() -> None:

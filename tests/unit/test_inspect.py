@@ -85,6 +85,10 @@ def test_a_server_with_nothing_of_mail_is_no_error() -> None:
             {"renewal": {"timer": True, "stand_in": True, "error": "mail.example.com: NXDOMAIN (dns)"}},
             ("warn", "MSA", "certificate-not-issued"),
         ),
+        (
+            {"renewal": {"timer": True, "lacking": {"mail.example.org": "it is not in DNS"}}},
+            ("warn", "MSA", "certificate-not-issued"),
+        ),
         ({"renewal": {"timer": True, "error": "429 too many"}}, ("warn", "MSA", "renewal-failed")),
         ({"renewal": {"timer": True, "not_installed": "rolled back"}}, ("warn", "MSA", "renewal-failed")),
         ({"renewal": {"timer": False}}, ("warn", "MSA", "renewal-off")),

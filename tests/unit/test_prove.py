@@ -132,6 +132,10 @@ def test_another_certificate_than_the_one_installed(pem: str) -> None:
     with serving([(None, "220 hello")], pem, implicit=True) as port:
         other = pem.replace("one", "other")
         assert "serves another certificate" in outcome(Proof("smtp", port, tls="implicit"), other)
+        # one that is for a name of its own
+        of_one = Proof("smtp", port, tls="implicit", host="one.test", certificate=other)
+        assert "serves another certificate" in outcome(of_one, pem)
+        assert "serves another certificate" not in outcome(of_one._replace(certificate=pem), other)
 
 
 def test_no_tls_where_it_should_be(pem: str) -> None:

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """A certificate that a real authority (Pebble) issues and renews, as the clients of every port see it."""
 
+import ssl
 import time
 
 import pytest
@@ -13,6 +14,8 @@ testinfra_hosts = ["mail"]
 AUTOCONFIG = ("autoconfig", "autodiscover", "mta-sts")
 #: without the web server's
 MAIL = [port for port in PORTS if port != 443]
+#: that have a certificate for each name
+SNI_PORTS = [port for port in MAIL if port != 4190]
 FILES = "/etc/port587/tls /var/lib/port587/acme.json"
 
 # Kills the program when it has just begun to write (staging), or has replaced files and proved nothing (swapping).
@@ -191,6 +194,50 @@ def test_names_come_and_go_with_the_play(site):
     assert (predicted.code, predicted.changed, played.code, played.changed) == (0, 1, 0, 1), played.output
     assert diff(predicted) == diff(played)
     assert site.names() == [site.name]
+
+
+def test_two_names_under_sni(site):
+    """Each with a certificate of its own, which is renewed with the others; then they go again, daemons first."""
+    names = [f"mail.second-{site.domain}", f"imap.{site.domain}"]
+    site.lead(names[0], site.server.address)
+    try:
+        played = site.play(playbook="converge.yml", mail_sni=names)
+        assert played.code == 0, played.output
+        before = {name: served_for(site, name) for name in names}
+        host = site.serial()
+        assert len({host, *before.values()}) == 3
+        # who asks for a name that is nobody's is shown the mail host's
+        stranger = Site(site.host, f"nobody.{site.domain}")
+        for port in SNI_PORTS:
+            with pytest.raises(ssl.SSLCertVerificationError, match="Hostname mismatch"):
+                stranger.handshake(port)
+            assert Site(site.host).handshake(port)["serialNumber"] == host
+
+        assert site.play(playbook="converge.yml", mail_sni=names).changed == 0
+        assert site.force()[0] == 0
+        after = {name: served_for(site, name) for name in names}
+        assert not set(after.values()) & set(before.values())
+        assert site.serial() not in {host, *after.values()}
+
+        predicted = site.play("--check", playbook="converge.yml")
+        assert site.do("ls /etc/port587/tls").split() == sorted(
+            ["combined.pem", "fullchain.pem", *(f"{name}.pem" for name in names)]
+        )
+    finally:
+        played = site.play(playbook="converge.yml")
+        site.lead(names[0])
+    assert (played.code, predicted.code) == (0, 0), predicted.output + played.output
+    assert predicted.changed == played.changed
+    assert site.do("ls /etc/port587/tls").split() == ["combined.pem", "fullchain.pem"]
+    assert site.play(playbook="converge.yml").changed == 0
+
+
+def served_for(site, name):
+    """The serial number of the certificate that is for this name alone, on each port that has it."""
+    shown = [Site(site.host, name).handshake(port) for port in SNI_PORTS]
+    assert {one["subjectAltName"] for one in shown} == {(("DNS", name),)}
+    assert len({one["serialNumber"] for one in shown}) == 1
+    return shown[0]["serialNumber"]
 
 
 @pytest.mark.usefixtures("as_converged")

@@ -190,6 +190,45 @@ def test_name_elsewhere_gets_a_new_ca_and_a_warning(play, handshake, name, ca_fi
 
 
 @pytest.mark.usefixtures("as_converged")
+def test_further_domain_leaves_clients_their_ca(play, handshake, name, variables, ca_file):
+    ca = ca_file.read_bytes()
+    values = {"certificates_names": ["autoconfig.elsewhere.test", f"imap.{variables['mail_domains'][0]}"]}
+    code, output, _changed = play(**values)
+    assert code == 0, output
+    said = " ".join(output.split())
+    assert "There is no certificate for autoconfig.elsewhere.test: the server's CA vouches for" in said
+    assert ca_file.read_bytes() == ca
+    handshake(name)
+    with pytest.raises(ssl.SSLCertVerificationError, match="Hostname mismatch"):
+        handshake("autoconfig.elsewhere.test")
+    assert play(**values)[2] == 0
+
+
+@pytest.mark.usefixtures("as_converged")
+def test_names_with_a_certificate_of_their_own(host, play, variables):
+    """What Postfix and Dovecot make of the files, scenario acme shows."""
+    name, elsewhere = f"mail2.{variables['mail_domains'][0]}", "mail.elsewhere.test"
+    values = {"mail_sni": [name, elsewhere]}
+    before = host.file(f"{TLS}/combined.pem").content
+    predicted = play("--check", **values)
+    code, output, changed = play(**values)
+    assert (code, changed, predicted[2]) == (0, 1, 1), predicted[1] + output
+    assert diff(predicted[1]) == diff(output)
+    assert host.file(f"{TLS}/combined.pem").content == before
+    assert host.file(f"{TLS}/{name}.pem").mode == 0o600
+    verify = "openssl verify -x509_strict -purpose sslserver -no-CApath -verify_hostname %s -CAfile %s %s"
+    assert host.check_output(verify, name, f"{CA}/ca.pem", f"{TLS}/{name}.pem").endswith(": OK")
+    assert host.run(verify, f"imap.{variables['mail_domains'][0]}", f"{CA}/ca.pem", f"{TLS}/{name}.pem").rc != 0
+    # the CA can't vouch for it: the mail host's stands in
+    assert host.file(f"{TLS}/{elsewhere}.pem").content == before
+    assert f"There is no certificate for {elsewhere}: " in " ".join(output.split())
+    assert play(**values)[2] == 0
+    # no daemon names them
+    assert play()[2] == 1
+    assert sorted(host.file(TLS).listdir()) == ["combined.pem", "fullchain.pem"]
+
+
+@pytest.mark.usefixtures("as_converged")
 def test_damaged_files_are_made_anew(host, play, handshake, name, ca_file):
     """A certificate of another key, as somebody may have put it there by hand."""
     ca = ca_file.read_bytes()
@@ -322,6 +361,10 @@ def for_another_name(directory, _name):
         (lambda directory, _name: files(directory), "certificates_files_key: {}/key.pem: there is no such file"),
         (lambda *_: {"certificates_hostname": "mail"}, "certificates_hostname: 'mail': it is not fully qualified"),
         (lambda *_: {"certificates_source": "acme"}, "certificates_acme_email: '' is no mail address"),
+        (
+            lambda directory, name: {**issue(directory, [name]), "mail_sni": ["mail.example.org"]},
+            "certificates_files_sni: give for mail.example.org, which is in certificates_sni, the paths",
+        ),
     ],
 )
 def test_bad_input_changes_nothing(host, play, name, tmp_path, make, message):

@@ -109,9 +109,13 @@ class _Judge:
             self.warn("renewal", "certificate-not-issued", "another certificate stands in: %s" % trouble)
         elif trouble:
             self.warn("renewal", "renewal-failed", trouble)
+        lacking = state.get("lacking", {})
+        if lacking:
+            seen = "; ".join("%s: %s" % pair for pair in sorted(lacking.items()))
+            self.warn("renewal", "certificate-not-issued", "of names with one of their own: %s" % seen)
         if not state["timer"]:
             self.warn("renewal", "renewal-off", "port587-certificates.timer is not active")
-        elif not trouble:
+        elif not (trouble or lacking):
             lacks = ", ".join("%s: %s" % pair for pair in sorted(state.get("missing", {}).items()))
             self.ok("renewal", "the certificate lacks %s" % lacks if lacks else "")
 
