@@ -276,13 +276,13 @@ class Postfix(SystemdDaemon):
         if named:
             path, text = named.group(1), named.group(3)
             if named.group(2):
-                return Problem(path, text, int(named.group(2)))
+                return problem._replace(path=path, text=text, line=int(named.group(2)))
         if "master.cf" in text:
             path = os.path.join(self.directory, "master.cf")
         parameter = re.search(r"([a-z][a-z0-9_]+) ?=", text)
         key = parameter.group(1) if parameter else None
         line = view.line_of(path, lambda row: bool(key and re.match(r"\s*(-o\s+)?%s\s*=" % re.escape(key), row)))
-        return Problem(path, text, line)
+        return problem._replace(path=path, text=text, line=line)
 
 
 class _Values:
