@@ -101,6 +101,8 @@ def test_place_of_a_problem() -> None:
     ]
     for text, expected in cases:
         assert postfix._locate(Problem("/tmp/t/main.cf", text), "/tmp/t", view)[:3] == expected[:3]
+    # check mode has to know that it is only not there yet
+    assert postfix._locate(Problem("/tmp/t/main.cf", "other = /y", absent="/y"), "/tmp/t", view).absent == "/y"
 
 
 @pytest.mark.parametrize(
