@@ -19,6 +19,8 @@ import typing as t
 from concurrent.futures import ThreadPoolExecutor
 from ipaddress import ip_address
 
+from ansible_collections.port587.mail.plugins.module_utils._dns_client import name_at
+
 # Seconds. Long enough for any name server or mail host in the world (a lost packet costs a warning, no more), short
 # enough for a run that changes nothing. All questions are asked side by side; at most two depend on each other.
 PATIENCE = 1.0
@@ -52,24 +54,6 @@ def encode_question(name: str, kind: str, number: int) -> bytes:
     return struct.pack("!6H", number, 0x0100, 1, 0, 0, 0) + packed + struct.pack("!2H", TYPES[kind], 1)
 
 
-def _name_at(message: bytes, at: int) -> t.Tuple[str, int]:
-    """The name at this offset, and the offset behind it (RFC 1035 4.1.4). Pointers lead backwards only, so it ends."""
-    labels: t.List[str] = []
-    behind = None
-    limit = at
-    while message[at]:
-        if message[at] >= 0xC0:
-            target = struct.unpack_from("!H", message, at)[0] & 0x3FFF
-            if target >= limit:
-                raise ValueError("a name that points forwards")
-            behind = at + 2 if behind is None else behind
-            at = limit = target
-        else:
-            labels.append(message[at + 1 : at + 1 + message[at]].decode("ascii", "replace"))
-            at += 1 + message[at]
-    return ".".join(labels), (at + 1 if behind is None else behind)
-
-
 def parse_answer(message: bytes, kind: str, number: int) -> t.Optional[t.List[str]]:
     """The answers of this type. None where this isn't an answer to the question, or the server failed."""
     try:
@@ -79,15 +63,15 @@ def parse_answer(message: bytes, kind: str, number: int) -> t.Optional[t.List[st
             return None
         at = 12
         for _question in range(questions):
-            at = _name_at(message, at)[1] + 4
+            at = name_at(message, at)[1] + 4
         found = []
         for _answer in range(answers):
-            at = _name_at(message, at)[1]
+            at = name_at(message, at)[1]
             of, _class, _ttl, length = struct.unpack_from("!2HIH", message, at)
             at += 10
             if of == TYPES[kind]:
                 if kind == "PTR":
-                    found.append(_name_at(message, at)[0])
+                    found.append(name_at(message, at)[0])
                 else:
                     found.append(str(ip_address(message[at : at + length])))
             at += length
