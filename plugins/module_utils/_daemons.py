@@ -419,17 +419,7 @@ class Rspamd(SystemdDaemon):
 
     def _lay_out(self, tree: str, view: View) -> None:
         """The whole directory as it will be. Includes name it by a variable that is compiled in."""
-        if os.path.isdir(self.directory):
-            shutil.copytree(self.directory, tree, ignore_dangling_symlinks=True)
-        for path, new in view.files.items():
-            if path.startswith(self.directory + "/"):
-                copy = path.replace(self.directory, tree, 1)
-                os.makedirs(os.path.dirname(copy), exist_ok=True)
-                with open(copy, "wb") as handle:
-                    handle.write(new.content)
-        for path in view.removed:
-            if path.startswith(self.directory + "/"):
-                os.unlink(path.replace(self.directory, tree, 1))
+        _copy_directory(self.directory, tree, view)
         for folder, _folders, names in os.walk(tree):
             for path in (
                 os.path.join(folder, name) for name in names if re.search(r"\.(conf|inc|override|local)$", name)
@@ -657,6 +647,21 @@ class Dovecot(SystemdDaemon):
         return True
 
 
+def _copy_directory(directory: str, tree: str, view: View) -> None:
+    """A daemon's whole directory as it will be, in another place."""
+    if os.path.isdir(directory):
+        shutil.copytree(directory, tree, ignore_dangling_symlinks=True)
+    for path, new in view.files.items():
+        if path.startswith(directory + "/"):
+            copy = path.replace(directory, tree, 1)
+            os.makedirs(os.path.dirname(copy), exist_ok=True)
+            with open(copy, "wb") as handle:
+                handle.write(new.content)
+    for path in view.removed:
+        if path.startswith(directory + "/"):
+            os.unlink(path.replace(directory, tree, 1))
+
+
 def key_pair_trouble(paths: t.Sequence[str], view: View) -> t.Optional[str]:
     """What OpenSSL has against the key and the chain in these PEM files together; None when they fit."""
     pem = b"\n".join(view.read(path) or b"" for path in paths)
@@ -741,16 +746,7 @@ class Nginx(SystemdDaemon):
 
     def _lay_out(self, tree: str, view: View) -> None:
         """All of /etc/nginx as it will be, in another place: what includes are named there, too."""
-        if os.path.isdir(self.directory):
-            shutil.copytree(self.directory, tree, ignore_dangling_symlinks=True)
-        for path, new in self._own(view):
-            copy = path.replace(self.directory, tree, 1)
-            os.makedirs(os.path.dirname(copy), exist_ok=True)
-            with open(copy, "wb") as handle:
-                handle.write(new.content)
-        for path in view.removed:
-            if path.startswith(self.directory + "/"):
-                os.unlink(path.replace(self.directory, tree, 1))
+        _copy_directory(self.directory, tree, view)
         for folder, _folders, names in os.walk(tree):
             for name in names:
                 path = os.path.join(folder, name)
