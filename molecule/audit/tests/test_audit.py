@@ -38,6 +38,7 @@ def audit(request: pytest.FixtureRequest, host: t.Any, tmp_path: pathlib.Path) -
             verify_report_dir=str(tmp_path),
             # what the shared inventory says of hosts that the collection has built
             mail_accounts=[],
+            mail_autoconfig=False,
             **({"verify_inside": True} if request.param else {}),
         )
         assert "set-by-hand" not in done.output
