@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What a run costs, and what the server carries: each figure beside a reference that was measured in the same run.
 
-Usage: scripts/bench [setup|accounts|mail|durability]...     all of them if none is named
+Usage: scripts/bench [setup|hosts|accounts|mail|sessions|durability|memory]...     all of them if none is named
 From the environment:
   BENCH_ROUNDS    how often subject and reference take turns; medians are reported. Default 3
   BENCH_ACCOUNTS  numbers of accounts, default "10 1000 10000 100000"
@@ -24,7 +24,7 @@ import typing as t
 
 import load
 from load import Server
-from machines import DOMAIN, PASSWORD, PLATFORM, ROOT, STATE, Machine, Play, docker, site
+from machines import DOMAIN, PASSWORD, PLATFORM, PREFIX, ROOT, STATE, Machine, Play, docker, play, site
 from report import Figure, table, write
 
 ROUNDS = int(os.environ.get("BENCH_ROUNDS", "3"))
@@ -32,6 +32,11 @@ COUNTS = [int(count) for count in os.environ.get("BENCH_ACCOUNTS", "10 1000 1000
 KEEP = bool(os.environ.get("BENCH_KEEP"))
 LEAN = {"mail_rspamd": False, "mail_autoconfig": False}
 MESSAGES = {"submissions": 80, "reused": 160, "deliveries": 160, "logins": 80}
+HOSTS = (1, 2, 4, 8)
+HANDSHAKES = 100
+LIMITS = (512, 384, 320, 256, 192, 160, 128, 96)
+#: The image of a server that is set up.
+COPY = f"{PREFIX}-bench-copy"
 OWNERS = ("certificates", "accounts", "dovecot", "rspamd", "postfix", "autoconfig")
 GIVEN_HASH = "{SHA512-CRYPT}$6$aThousandSalts$" + "x" * 86
 
@@ -51,6 +56,7 @@ def in_turns(*measures: t.Callable[[], float]) -> t.List[float]:
 class Bench:
     def __init__(self) -> None:
         self.ours, self.lean, self.default = Machine("ours"), Machine("lean"), Machine("default")
+        self.copies: t.List[Machine] = []
         self._ready: t.Set[str] = set()
 
     def ready(self, machine: Machine, **variables: t.Any) -> t.Optional[float]:
@@ -109,11 +115,11 @@ class Bench:
             self.ours.play(book, count=True, **more)
             for book, more in (("site.yml", site()), ("bench/plain.yml", plain))
         ]
-        for play in counted:
-            if "changed=0" not in play.output:
+        for run in counted:
+            if "changed=0" not in run.output:
                 raise RuntimeError("a run that should change nothing did")
         yield Figure(part, "no-change run, with the proof", times[0], "s", times[1], "plain tasks")
-        modules = [play.modules for play in counted]
+        modules = [run.modules for run in counted]
         yield Figure(part, "module runs of a no-change run", modules[0], "", modules[1], "plain tasks")
 
     def _plain(self, packages: t.List[str]) -> t.Dict[str, t.Any]:
@@ -132,6 +138,24 @@ class Bench:
                 files.append({"src": str(source), "dest": dest, "owner": user, "group": group, "mode": mode.zfill(4)})
         services = ["postfix", "dovecot", "rspamd", "nginx"]
         return {"bench_packages": packages, "bench_files": files, "bench_services": services}
+
+    def hosts(self) -> Figures:
+        """More than one: copies of one, which all have nothing to change."""
+        part = "A run that changes nothing, with several hosts at once"
+        self.ready(self.ours)
+        docker("commit", self.ours.container, COPY)
+        self.copies = [Machine(f"copy{number}") for number in range(max(HOSTS))]
+        for machine in self.copies:
+            machine.start(COPY)
+
+        def run(count: int) -> float:
+            return play(self.copies[:count], "site.yml", **site()).seconds
+
+        times = in_turns(*(functools.partial(run, count) for count in HOSTS))
+        for count, seconds in zip(HOSTS, times):
+            yield Figure(part, f"{count} hosts", seconds, "s", times[0], f"{HOSTS[0]} host")
+        for machine in self.copies:
+            machine.remove()
 
     def accounts(self) -> Figures:
         part = "Accounts from a CSV file (playbooks/accounts.yml)"
@@ -227,6 +251,61 @@ class Bench:
                 most = max(most, server.machine.megabytes())
         return most
 
+    def sessions(self) -> Figures:
+        part = "IMAP sessions that wait (IDLE), and TLS"
+        servers = self.servers()
+        # Dovecot lets a person have ten from one address
+        count = 10 * load.USERS
+        each = {}
+        for name in ("default", "lean"):
+            machine = servers[name].machine
+            machine.sh("systemctl restart postfix dovecot")
+            time.sleep(3)
+            before = machine.megabytes()
+            clients = load.sessions(servers[name], count)
+            each[name] = (machine.megabytes() - before) * 1024 / count
+            for client in clients:
+                client.sock.close()
+        against = "the distribution's default"
+        yield Figure(part, f"memory of each of {count} sessions", each["lean"], "KB", each["default"], against)
+        for port in (465, 993):
+            spent: t.List[float] = []
+            resumed = 0
+            for resume in (False, True):
+                before = servers["lean"].machine.processor()
+                resumed = load.handshakes(servers["lean"], port, HANDSHAKES, resume)
+                spent.append((servers["lean"].machine.processor() - before) * 1000 / HANDSHAKES)
+            yield Figure(
+                part, f"port {port}: processor time of a resumed session", spent[1], "ms", spent[0], "a new one"
+            )
+            yield Figure(part, f"port {port}: sessions that could be resumed", 100 * resumed / (HANDSHAKES - 1), "%")
+
+    def memory(self) -> Figures:
+        """The smallest limit with which a server starts, is proved, and takes mail from all its users at once."""
+        part = "Memory limit of the whole container"
+        for name, server in list(self.servers().items())[1:]:
+            works = None
+            for limit in LIMITS:
+                say(f"bench: {server.machine.container} with {limit} MB")
+                if not self._works_within(server, limit):
+                    break
+                works = limit
+            server.machine.limit(4096)
+            if works is None:
+                raise RuntimeError(f"{server.machine.container} does not work within {LIMITS[0]} MB")
+            yield Figure(part, {"lean": "ours", "ours": "ours with rspamd and nginx"}[name], works, "MB")
+
+    @staticmethod
+    def _works_within(server: Server, limit: int) -> bool:
+        try:
+            server.machine.limit(limit)
+            server.machine.play("site.yml", **site(**({} if server.machine.role == "ours" else LEAN)))
+            load.submissions(server, MESSAGES["submissions"])
+        except (RuntimeError, OSError, load.smtplib.SMTPException) as error:
+            say(f"bench: {str(error)[-500:]}")
+            return False
+        return True
+
     def durability(self) -> Figures:
         """Kill everything under load: what was answered with 250 has to be in a mailbox afterwards."""
         self.ready(self.lean, **LEAN)
@@ -273,7 +352,7 @@ class Bench:
         return lost
 
 
-PARTS = ("setup", "accounts", "mail", "durability")
+PARTS = ("setup", "hosts", "accounts", "mail", "sessions", "durability", "memory")
 
 
 def main(wanted: t.Sequence[str]) -> int:
@@ -297,8 +376,9 @@ def main(wanted: t.Sequence[str]) -> int:
                 say(f"bench: {part} failed: {error}")
     finally:
         if not KEEP:
-            for machine in (bench.ours, bench.lean, bench.default, Machine("bare")):
+            for machine in (bench.ours, bench.lean, bench.default, Machine("bare"), *bench.copies):
                 machine.remove()
+            subprocess.run(["docker", "image", "rm", COPY], capture_output=True, check=False)
     about = {
         "when": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(began)),
         "seconds": round(time.time() - began),

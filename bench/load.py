@@ -4,6 +4,7 @@
 import concurrent.futures
 import imaplib
 import smtplib
+import socket
 import ssl
 import statistics
 import time
@@ -138,3 +139,30 @@ def until_visible(server: Server, count: int = 60) -> t.Tuple[float, float]:
             took.append((time.monotonic() - began) * 1000)
     reader.logout()
     return statistics.median(took), sorted(took)[int(len(took) * 0.99)]
+
+
+def sessions(server: Server, count: int) -> t.List[imaplib.IMAP4_SSL]:
+    """Mail clients that have opened their mailbox and wait for news (IDLE, RFC 2177)."""
+
+    def one(number: int) -> imaplib.IMAP4_SSL:
+        client = imaplib.IMAP4_SSL(server.machine.address, ssl_context=CONTEXT, timeout=TIMEOUT)
+        client.login(server.user(number), PASSWORD)
+        client.select()
+        client.send(b"1 IDLE\r\n")
+        client.readline()
+        return client
+
+    return at_once(one, range(count))
+
+
+def handshakes(server: Server, port: int, count: int, resume: bool) -> int:
+    """Connections with TLS from the first byte, one after the other; how many went on with an earlier one's session."""
+    session, resumed = None, 0
+    for _ in range(count):
+        plain = socket.create_connection((server.machine.address, port), timeout=TIMEOUT)
+        with CONTEXT.wrap_socket(plain, session=session) as client:
+            # with TLS 1.3, what can be resumed comes with the first data
+            client.recv(1000)
+            resumed += client.session_reused or False
+            session = client.session if resume else None
+    return resumed

@@ -18,6 +18,8 @@ PLATFORM = os.environ.get("BENCH_PLATFORM", "debian13")
 DOMAIN = "bench.example"
 PASSWORD = "correct horse battery staple"
 USERS = 8
+V1_MEMORY = pathlib.Path("/sys/fs/cgroup/memory")
+V1_MEMORY = pathlib.Path("/sys/fs/cgroup/memory")
 DAEMONS = ("postfix", "dovecot", "rspam", "nginx")
 
 
@@ -40,7 +42,7 @@ class Machine:
         self.folder = STATE / role
         self.address = ""
 
-    def start(self) -> None:
+    def start(self, image: str = f"port587/vps:{PLATFORM}") -> None:
         """From nothing to a machine that answers SSH."""
         self.remove()
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -50,7 +52,7 @@ class Machine:
         docker("run", "--detach", "--tty", "--name", self.container, f"--hostname=mail.{DOMAIN}",
                "--cap-add=SYS_ADMIN", "--cap-add=NET_ADMIN", "--security-opt=seccomp=unconfined",
                "--security-opt=apparmor=unconfined", "--cgroupns=host", "--volume=/sys/fs/cgroup:/sys/fs/cgroup:rw",
-               "--tmpfs=/run", "--tmpfs=/tmp", f"port587/vps:{PLATFORM}")  # fmt: skip
+               "--tmpfs=/run", "--tmpfs=/tmp", image)  # fmt: skip
         self.sh(
             "install -d -m 0700 /root/.ssh && cat > /root/.ssh/authorized_keys", (STATE / "id_ed25519.pub").read_text()
         )
@@ -86,6 +88,25 @@ class Machine:
 
     def remove(self) -> None:
         subprocess.run(["docker", "rm", "--force", "--volumes", self.container], capture_output=True, check=False)
+        with contextlib.suppress(OSError):
+            (V1_MEMORY / self.container).rmdir()
+
+    def limit(self, megabytes: int) -> None:
+        """Start it anew with so much memory, and nothing to swap to."""
+        docker("stop", self.container)
+        if docker("info", "--format", "{{.MemoryLimit}}").strip() == "true":
+            docker("update", f"--memory={megabytes}m", f"--memory-swap={megabytes}m", self.container)
+            docker("start", self.container)
+        else:
+            # an engine that can't use the kernel's memory controller
+            group = V1_MEMORY / self.container
+            group.mkdir(exist_ok=True)
+            (group / "memory.limit_in_bytes").write_text(f"{megabytes}M")
+            docker("start", self.container)
+            init = docker("inspect", "--format", "{{.State.Pid}}", self.container).strip()
+            (group / "cgroup.procs").write_text(init)
+        self.wait()
+        self._learn()
 
     def sh(self, command: str, stdin: str = "") -> str:
         return docker("exec", "--interactive", self.container, "sh", "-c", command, stdin=stdin)
@@ -111,8 +132,11 @@ class Machine:
     # -- Ansible ----------------------------------------------------------------------------------------------------
 
     def play(self, playbook: str, count: bool = False, **variables: t.Any) -> Play:
-        inventory = self.folder / "inventory.json"
-        connection = {
+        return play([self], playbook, count, **variables)
+
+    def variables(self) -> t.Dict[str, t.Any]:
+        """How to reach it, and what is kept of it here."""
+        return {
             "ansible_host": self.address,
             "ansible_user": "root",
             "ansible_ssh_private_key_file": str(STATE / "id_ed25519"),
@@ -120,26 +144,31 @@ class Machine:
             "verify_report_dir": str(self.folder),
             "certificates_ca_file": str(self.folder / "ca.pem"),
         }
-        inventory.write_text(json.dumps({"mail": {"hosts": {f"mail.{DOMAIN}": {**connection, **variables}}}}))
-        command = [
-            "ansible-playbook",
-            "--inventory",
-            str(inventory),
-            str(ROOT / playbook),
-            *(["-vvv"] if count else []),
-        ]
-        with open(self.folder / "ansible.log", "w+", encoding="utf-8") as log:
-            began, spent = time.monotonic(), self.processor() + children()
-            process = subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=subprocess.STDOUT)
-            with Watch(process.pid) as watch:
-                code = process.wait()
-            seconds = time.monotonic() - began
-            processor = self.processor() + children() - spent
-            log.seek(0)
-            output = log.read()
-        if code:
-            raise RuntimeError(f"{playbook} failed on {self.role}:\n{output[-3000:]}")
-        return Play(seconds, watch.most, processor, output.count("Using module file"), output)
+
+
+def play(machines: t.Sequence[Machine], playbook: str, count: bool = False, **variables: t.Any) -> Play:
+    """A run of ansible-playbook with all of these, which get the same variables."""
+    folder = machines[0].folder
+    hosts = {machine.container: {**machine.variables(), **variables} for machine in machines}
+    inventory = folder / "inventory.json"
+    inventory.write_text(json.dumps({"mail": {"hosts": hosts}}))
+    command = ["ansible-playbook", "--inventory", str(inventory), str(ROOT / playbook), *(["-vvv"] if count else [])]
+
+    def used() -> float:
+        return sum(machine.processor() for machine in machines) + children()
+
+    with open(folder / "ansible.log", "w+", encoding="utf-8") as log:
+        spent, began = used(), time.monotonic()
+        process = subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=subprocess.STDOUT)
+        with Watch(process.pid) as watch:
+            code = process.wait()
+        seconds = time.monotonic() - began
+        processor = used() - spent
+        log.seek(0)
+        output = log.read()
+    if code:
+        raise RuntimeError(f"{playbook} failed on {machines[0].role}:\n{output[-3000:]}")
+    return Play(seconds, watch.most, processor, output.count("Using module file"), output)
 
 
 class Watch:

@@ -10,9 +10,12 @@ import re
 import typing as t
 
 from ansible.errors import AnsibleActionFail
+from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible.module_utils.parsing.convert_bool import boolean
 from ansible.plugins.action import ActionBase
 from ansible.plugins.loader import lookup_loader
+from ansible_collections.port587.mail.plugins.module_utils import _known, _wanted
+from ansible_collections.port587.mail.plugins.module_utils._tree import TransactionError
 
 
 class ActionModule(ActionBase):
@@ -50,6 +53,9 @@ class ActionModule(ActionBase):
                 secrets[file["dest"]] = file.pop("content")
             files.append(file)
 
+        known = arguments.pop("known", None)
+        if known and self._as_wanted(known, {**arguments, "files": files}):
+            return {"changed": False, "diff": [], "activated": {}, "not_validated": [], "recovered": False}
         result = self._execute_module(
             module_name="port587.mail.transaction",
             module_args={**arguments, "files": files, "secrets": secrets},
@@ -64,6 +70,20 @@ class ActionModule(ActionBase):
     def _render(self, source: str, task_vars: dict[str, t.Any]) -> str:
         lookup = lookup_loader.get("ansible.builtin.template", loader=self._loader, templar=self._templar)
         return str(lookup.run([source], variables=task_vars)[0])
+
+    @staticmethod
+    def _as_wanted(known: dict[str, t.Any], arguments: dict[str, t.Any]) -> bool:
+        """Whether the server is known to have all of it. What is wrong with the arguments is the module's to say."""
+        given = ArgumentSpecValidator(_wanted.ARGUMENTS).validate(arguments)
+        params = given.validated_parameters
+        if given.error_messages or any(file["secret"] for file in params["files"]):
+            return False
+        try:
+            wanted = _wanted.wanted(params, lambda file: str(file["content"] or "").encode("utf-8"))
+        except TransactionError:
+            return False
+        generated = [file["dest"] for file in params["files"] if file["generate"]]
+        return _known.nothing_to_do(known, wanted.files, generated, wanted.directories, wanted.activations)
 
     @staticmethod
     def _name_template(problem: dict[str, t.Any], sources: dict[str, str], files: list[dict[str, t.Any]]) -> None:

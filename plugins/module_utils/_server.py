@@ -8,8 +8,16 @@ What differs between releases differs by the program's version. Check mode on a 
 there the version that apt would install stands in, and where apt's lists are empty the one that the release came with.
 """
 
+import pwd
 import re
 import typing as t
+
+from ansible_collections.port587.mail.plugins.module_utils import _known
+
+#: The options of port587.mail.server_info.
+QUESTIONS: t.Dict[str, t.Dict[str, t.Any]] = {
+    name: {"type": "list", "elements": "str", "default": []} for name in ("packages", "users", "postfix_parameters")
+}
 
 # (return code, stdout, stderr) of one command, run with LC_ALL=C
 Run = t.Callable[[t.List[str]], t.Tuple[int, str, str]]
@@ -129,6 +137,43 @@ def ask_packages(run: Run, names: t.Iterable[str]) -> t.Dict[str, Package]:
     # Reading apt's lists costs more than all the rest together.
     candidates = parse_policy(_ask(run, ["apt-cache", "policy", "--"] + missing)) if missing else {}
     return {name: Package(installed.get(name), candidates.get(name)) for name in wanted}
+
+
+def user_exists(name: str) -> bool:
+    try:
+        pwd.getpwnam(name)
+    except KeyError:
+        return False
+    return True
+
+
+def os_release() -> str:
+    for path in ("/etc/os-release", "/usr/lib/os-release"):
+        try:
+            with open(path, encoding="utf-8") as handle:
+                return handle.read()
+        except OSError:
+            continue
+    return ""
+
+
+def runner(module: t.Any) -> Run:
+    """How a module runs commands."""
+
+    def run(command: t.List[str]) -> t.Tuple[int, str, str]:
+        program = module.get_bin_path(command[0], required=True)
+        found = module.run_command([program] + command[1:], environ_update={"LC_ALL": "C"})
+        return t.cast("t.Tuple[int, str, str]", found)
+
+    return run
+
+
+def answer(run: Run, questions: t.Mapping[str, t.List[str]]) -> t.Dict[str, t.Any]:
+    """What there is to say of this server. ``questions``: the options of port587.mail.server_info."""
+    asked = ask(
+        run, os_release(), user_exists, questions["packages"], questions["users"], questions["postfix_parameters"]
+    )
+    return dict(asked, trees=_known.trees())
 
 
 def _program(package: Package, said: t.Optional[str], stand_in: t.Optional[str]) -> Program:

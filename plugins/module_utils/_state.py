@@ -15,6 +15,7 @@ import time
 import typing as t
 
 from ansible_collections.port587.mail.plugins.module_utils._tree import (
+    Activation,
     TransactionError,
     before_name,
     naming,
@@ -43,6 +44,10 @@ class Journal:
         self.staging, self.swapping, self.done = (
             os.path.join(state_directory, "journal." + phase) for phase in ("staging", "swapping", "done")
         )
+
+    def present(self) -> bool:
+        """Whether a change is under way, or was interrupted."""
+        return any(os.path.exists(phase) for phase in (self.staging, self.swapping, self.done))
 
     def begin(self, record: t.Dict[str, t.Any]) -> None:
         """``record``: files (path: did it exist), created and changed directories, daemons (name: running, enabled)."""
@@ -127,6 +132,17 @@ def _remove_directories(record: t.Dict[str, t.Any]) -> None:
 
 
 # -- manifests ----------------------------------------------------------------------------------------------------
+
+
+def manifest(
+    files: t.Iterable[str], directories: t.Iterable[str], activations: t.Iterable[Activation]
+) -> t.Dict[str, t.Any]:
+    """What is kept of a transaction."""
+    return {
+        "files": sorted(files),
+        "directories": sorted(directories),
+        "proofs": {a.daemon.name: a.proof for a in activations if a.remember},
+    }
 
 
 def manifest_path(state_directory: str, name: str) -> str:

@@ -26,6 +26,7 @@ from ansible_collections.port587.mail.plugins.module_utils._state import (
     dump_json,
     load_json,
     lock,
+    manifest,
     manifest_path,
     manifests,
     remembered_proofs,
@@ -231,7 +232,8 @@ class _Change:
         return where is not None and os.path.lexists(where)
 
     def _compare(self) -> None:
-        previous = load_json(self._where(self.manifest) or "").get("files", [])
+        recorded = load_json(self._where(self.manifest) or "")
+        previous = recorded.get("files", [])
         others = {p for n, m in manifests(self.state_directory).items() if n != self.name for p in m.get("files", [])}
         maps = [f for f in self.files if f.map] if has_command("postmap") else []
         mine = {f.path for f in self.files} | {compiled_path(f.path) for f in maps}
@@ -263,9 +265,11 @@ class _Change:
             if f not in self.changed_files
         ]
 
-        wanted = {"files": sorted(mine), "proofs": {a.daemon.name: a.proof for a in self.activations if a.remember}}
+        directories = {d.path for d in self.directories}
+        directories |= set(recorded.get("directories", []) if self.keep_others else ())
+        wanted = manifest(mine, directories, self.activations)
         self.new_manifest = None  # type: t.Optional[File]
-        if wanted != load_json(self._where(self.manifest) or ""):
+        if wanted != recorded:
             # swapped in with the files that it lists, and taken back with them
             self.new_manifest = File(self.manifest, dump_json(wanted), 0o600)
 

@@ -58,6 +58,26 @@ options:
       - ptr
       - outgoing
     default: []
+  server:
+    description: >-
+      What else there is to ask the server in the same run, if it is fit: the options of M(port587.mail.server_info).
+    type: dict
+    suboptions:
+      packages:
+        description: Debian packages to ask for.
+        type: list
+        elements: str
+        default: []
+      users:
+        description: System users to ask for.
+        type: list
+        elements: str
+        default: []
+      postfix_parameters:
+        description: Parameters of main.cf to ask Postfix for.
+        type: list
+        elements: str
+        default: []
 attributes:
   check_mode:
     description: Can run in check mode and then does the same.
@@ -112,6 +132,10 @@ findings:
       description: What to do. Empty where all is well.
       type: str
       sample: publish an A record for mail.example.com with the server's addresses only
+server:
+  description: What M(port587.mail.server_info) returns.
+  type: dict
+  returned: when O(server) is given
 """
 
 import sys
@@ -120,11 +144,13 @@ from ansible.module_utils.basic import AnsibleModule
 
 # This one file must be readable to Python 2 as well, to be able to say so. The rest of the collection needs 3.6.
 if sys.hexversion >= 0x03060000:
-    from ansible_collections.port587.mail.plugins.module_utils import _preflight
+    from ansible_collections.port587.mail.plugins.module_utils import _preflight, _server
 
     CHECKS = list(_preflight.CHECKS)
+    QUESTIONS = _server.QUESTIONS
 else:
     CHECKS = []
+    QUESTIONS = {}
 
 
 def main():  # type: () -> None
@@ -135,6 +161,7 @@ def main():  # type: () -> None
             "controller_time": {"type": "float"},
             "web": {"type": "bool", "default": False},
             "skip": {"type": "list", "elements": "str", "choices": CHECKS, "default": []},
+            "server": {"type": "dict", "options": QUESTIONS},
         },
         supports_check_mode=True,
     )
@@ -159,7 +186,13 @@ def main():  # type: () -> None
         module.fail_json(msg=report)
     for warning in _preflight.warnings(hostname, findings):
         module.warn(warning)
-    module.exit_json(msg=report, findings=[dict(finding._asdict()) for finding in findings])
+    answers = {}
+    if module.params["server"]:
+        try:
+            answers["server"] = _server.answer(_server.runner(module), module.params["server"])
+        except _server.ServerError as error:
+            module.fail_json(msg=str(error))
+    module.exit_json(msg=report, findings=[dict(finding._asdict()) for finding in findings], **answers)
 
 
 if __name__ == "__main__":

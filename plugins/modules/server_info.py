@@ -130,58 +130,22 @@ dovecot:
     assumed:
       description: As with Postfix.
       type: bool
+trees:
+  description: >-
+    What there is of the files of each M(port587.mail.transaction) with a daemon, by its name: for its option
+    O(port587.mail.transaction#module:known). Empty while one is under way, or where one was interrupted.
+  returned: always
+  type: dict
 """
-
-import pwd
-import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.port587.mail.plugins.module_utils import _server
 
 
-def user_exists(name: str) -> bool:
-    try:
-        pwd.getpwnam(name)
-    except KeyError:
-        return False
-    return True
-
-
-def os_release() -> str:
-    for path in ("/etc/os-release", "/usr/lib/os-release"):
-        try:
-            with open(path, encoding="utf-8") as handle:
-                return handle.read()
-        except OSError:
-            continue
-    return ""
-
-
 def main() -> None:
-    module = AnsibleModule(
-        argument_spec={
-            "packages": {"type": "list", "elements": "str", "default": []},
-            "users": {"type": "list", "elements": "str", "default": []},
-            "postfix_parameters": {"type": "list", "elements": "str", "default": []},
-        },
-        supports_check_mode=True,
-    )
-
-    def run(command: t.List[str]) -> t.Tuple[int, str, str]:
-        program = module.get_bin_path(command[0], required=True)
-        return module.run_command([program] + command[1:], environ_update={"LC_ALL": "C"})
-
+    module = AnsibleModule(argument_spec=_server.QUESTIONS, supports_check_mode=True)
     try:
-        module.exit_json(
-            **_server.ask(
-                run,
-                os_release(),
-                user_exists,
-                module.params["packages"],
-                module.params["users"],
-                module.params["postfix_parameters"],
-            )
-        )
+        module.exit_json(**_server.answer(_server.runner(module), module.params))
     except _server.ServerError as error:
         module.fail_json(msg=str(error))
 

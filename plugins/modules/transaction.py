@@ -169,6 +169,11 @@ options:
     description: Seconds to wait for another run on the same host.
     type: int
     default: 120
+  known:
+    description: >-
+      What M(port587.mail.server_info) said of this tree in the same play, as RV(port587.mail.server_info#module:trees)
+      with O(name). Where that shows that everything is as it is wanted already, nothing is run on the server.
+    type: dict
 attributes:
   check_mode:
     support: full
@@ -245,55 +250,7 @@ daemon_log:
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.port587.mail.plugins.module_utils import _daemons, _dkim, _transaction
-
-_FILE: t.Dict[str, t.Dict[str, t.Any]] = {
-    # rendered on the controller by the action plugin, which sends content instead, or one of the secrets
-    "src": {"type": "str"},
-    "content": {"type": "str"},
-    "generate": {"type": "str", "choices": ["dkim-rsa-2048", "dkim-rsa-4096", "dkim-ed25519"]},
-    "dest": {"type": "path"},
-    "owner": {"type": "str", "default": "root"},
-    "group": {"type": "str", "default": "root"},
-    "mode": {"type": "str", "default": "0644"},
-    "secret": {"type": "bool", "default": False},
-    "map": {"type": "bool", "default": False},
-}
-
-_DIRECTORY: t.Dict[str, t.Dict[str, t.Any]] = {
-    "path": {"type": "path", "required": True},
-    "owner": {"type": "str", "default": "root"},
-    "group": {"type": "str", "default": "root"},
-    "mode": {"type": "str", "default": "0755"},
-}
-
-_PROOF: t.Dict[str, t.Dict[str, t.Any]] = {
-    "protocol": {
-        "type": "str",
-        "required": True,
-        "choices": ["smtp", "imap", "pop3", "sieve", "sasl", "lmtp", "policy", "http", "milter"],
-    },
-    "port": {"type": "int"},
-    "address": {"type": "str", "default": "127.0.0.1"},
-    "tls": {"type": "str", "choices": ["implicit", "starttls", "none"], "default": "none"},
-    "auth": {"type": "bool"},
-    "recipient": {"type": "str"},
-    "answer": {"type": "str", "choices": ["accepted", "refused"]},
-    "path": {"type": "path"},
-    "user": {"type": "str"},
-    "host": {"type": "str"},
-    "certificate": {"type": "path"},
-    "uri": {"type": "str", "default": "/"},
-    "signatures": {"type": "list", "elements": "str", "default": []},
-}
-
-
-def _mode(module: AnsibleModule, text: str, path: str) -> int:
-    try:
-        return int(text, 8)
-    except ValueError:
-        module.fail_json(msg='mode of %s: %r is not octal; write it as "0644"' % (path, text))
-        raise
+from ansible_collections.port587.mail.plugins.module_utils import _dkim, _transaction, _wanted
 
 
 def _content(module: AnsibleModule, file: t.Dict[str, t.Any]) -> bytes:
@@ -306,45 +263,15 @@ def _content(module: AnsibleModule, file: t.Dict[str, t.Any]) -> bytes:
 
 
 def main() -> None:
-    module = AnsibleModule(
-        argument_spec={
-            "name": {"type": "str", "required": True},
-            "files": {"type": "list", "elements": "dict", "options": _FILE, "required": True},
-            "secrets": {"type": "dict", "default": {}, "no_log": True},
-            "directories": {"type": "list", "elements": "dict", "options": _DIRECTORY, "default": []},
-            "daemon": {"type": "str", "choices": ["postfix", "dovecot", "nginx", "rspamd"]},
-            "prove": {"type": "list", "elements": "dict", "options": _PROOF, "default": []},
-            "certificate": {"type": "path"},
-            "lock_timeout": {"type": "int", "default": 120},
-        },
-        supports_check_mode=True,
-    )
+    module = AnsibleModule(argument_spec=_wanted.ARGUMENTS, supports_check_mode=True)
     params = module.params
-    files = [
-        _transaction.File(
-            f["dest"],
-            _content(module, f),
-            _mode(module, f["mode"], f["dest"]),
-            f["owner"],
-            f["group"],
-            f["secret"] or bool(f["generate"]),
-            f["map"],
-        )
-        for f in params["files"]
-    ]
-    directories = [
-        _transaction.Directory(d["path"], _mode(module, d["mode"], d["path"]), d["owner"], d["group"])
-        for d in params["directories"]
-    ]
-    activations = []
-    if params["daemon"]:
-        activations.append(_daemons.activation(params["daemon"], params["prove"], params["certificate"]))
     try:
+        wanted = _wanted.wanted(params, lambda file: _content(module, file))
         result = _transaction.run(
             params["name"],
-            files,
-            directories,
-            activations,
+            wanted.files,
+            wanted.directories,
+            wanted.activations,
             check_mode=module.check_mode,
             lock_timeout=params["lock_timeout"],
         )

@@ -71,7 +71,7 @@ class Autoconfig(Walk):
     def get(self, path: str) -> t.Tuple[int, str]:
         """Status and text. Each request has a connection of its own, which the server closes."""
         wire = self.connect()
-        wire.start_tls(self.settings.context(), self.settings.host)
+        wire.start_tls(self.settings.context, self.settings.host)
         wire.send(f"GET {path} HTTP/1.0\r\nHost: {self.settings.host}\r\n\r\n".encode("ascii"))
         answer = b""
         try:

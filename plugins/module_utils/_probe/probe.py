@@ -43,17 +43,12 @@ STANDARD_PORTS = {
 }
 
 
-def trust(ca_pem: t.Optional[str], ca_file: t.Optional[str]) -> t.Callable[[], ssl.SSLContext]:
-    """Contexts that verify chain and name, against those of the system and the one given, if any: as a mail client does
-    into which a CA was imported."""
-
-    def context() -> ssl.SSLContext:
-        made = ssl.create_default_context()
-        if ca_file or ca_pem:
-            made.load_verify_locations(cafile=ca_file, cadata=ca_pem)
-        return made
-
-    context()  # a CA that can't be read should be said before the first connection
+def trust(ca_pem: t.Optional[str], ca_file: t.Optional[str]) -> ssl.SSLContext:
+    """Verifies chain and name, against the CAs of the system and the one given, if any: as a mail client does that has
+    imported one. The same for all connections, since to read the system's CAs takes longer than a handshake."""
+    context = ssl.create_default_context()
+    if ca_file or ca_pem:
+        context.load_verify_locations(cafile=ca_file, cadata=ca_pem)
     return context
 
 

@@ -22,7 +22,7 @@ from ansible_collections.port587.mail.plugins.module_utils._probe.wire import Wi
 ELSEWHERE = "relay-test@example.net"
 
 #: Seconds in which a server that is going to greet has done so. One that expects TLS first never does.
-GREETING_IN_CLEAR = 1.0
+GREETING_IN_CLEAR = 0.5
 
 
 class SmtpWalk(Walk):
@@ -202,7 +202,7 @@ class Submission(Msa):
         self.begin(f"login {mechanism}")
         smtp = Smtp(self.connect())
         self.agree_to_tls(smtp.wire)
-        smtp.wire.start_tls(self.settings.context(), self.settings.host)
+        smtp.wire.start_tls(self.settings.context, self.settings.host)
         smtp.ehlo()
         self.login(smtp, mechanism)
         smtp.command("QUIT")
