@@ -36,10 +36,16 @@ class Server(t.NamedTuple):
     name: str
     address: str
     ca_file: str
+    #: of an old client those that it knows, up to TLS 1.2
+    ciphers: str = ""
 
     def context(self) -> ssl.SSLContext:
         """What a client with the CA imported trusts."""
-        return ssl.create_default_context(cafile=self.ca_file)
+        context = ssl.create_default_context(cafile=self.ca_file)
+        if self.ciphers:
+            context.maximum_version = ssl.TLSVersion.TLSv1_2
+            context.set_ciphers(self.ciphers)
+        return context
 
     def connect(self, port: int, context: t.Optional[ssl.SSLContext] = None) -> socket.socket:
         """A socket, with TLS on it where TLS comes first."""

@@ -71,6 +71,10 @@ options:
         description: As C(certificates_files_sni).
         type: dict
         required: true
+      key_type:
+        description: As C(certificates_key_type).
+        type: str
+        required: true
       sni_chains:
         description: What is in the files with the chains, by name in small letters.
         type: dict
@@ -153,6 +157,7 @@ EXAMPLES = r"""
       sni_paths: {}
       sni_chains: {}
       sni_keys: {}
+      key_type: ecdsa
       days: 397
       chain_path: fullchain.pem
       chain: "{{ lookup('ansible.builtin.unvault', 'fullchain.pem') }}"
@@ -205,6 +210,11 @@ def _problems(settings: dict[str, t.Any]) -> t.Iterator[str]:
             yield f"{'certificates_names' if position else 'certificates_hostname'}: {name!r}: {trouble}."
     yield from _problems_of_sni(settings)
     if settings["source"] == "files":
+        if settings["key_type"] == "both":
+            yield (
+                "certificates_key_type: both would not be used, as certificates_source is files, with one certificate of "
+                "the kind that you bring: remove this."
+            )
         yield from _problems_of_files(settings, names)
         return
     if settings["source"] == "acme":

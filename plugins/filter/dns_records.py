@@ -51,9 +51,15 @@ options:
       dkim:
         description: TXT records of DKIM keys, by their names, as M(port587.mail.dns_info) returns them.
         type: dict
+      sni:
+        description: >-
+          Names of the host with a certificate of their own. Mail clients of a domain are told the one that is in it.
+        type: list
+        elements: str
       spki:
-        description: SHA-256 of the server's public key in hexadecimal digits. Without it, there is no TLSA record.
-        type: str
+        description: SHA-256 of each of the public keys in hexadecimal digits. Without one, there is no TLSA record.
+        type: list
+        elements: str
       caa:
         description: The certificate authority, such as C(letsencrypt.org). Without it, there is no CAA record.
         type: str

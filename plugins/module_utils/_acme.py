@@ -63,7 +63,7 @@ CERTBOT_LIMIT = 900
 NOT_ANSWERED = "the web server on port 80 does not answer for it"
 
 #: certbot gives up when two nonces in a row are refused, which says nothing about the third.
-TRIES = 4
+TRIES = 8
 
 SERVICE_TEXT = (
     """\
@@ -110,7 +110,8 @@ class Settings(t.NamedTuple):
     own_ca: bool = False  # whether something else vouches for the directory than what the server trusts anyway
     wait: int = 0  # nsupdate: seconds until all name servers know a new record
     sni: t.List[str] = []  # names with a certificate of their own
-    certificate: str = ""  # which of those this is about; empty: the mail host's
+    rsa_too: bool = False  # whether there is a second one for the same names, with an RSA key
+    certificate: str = ""  # which of those this is about: a name, or RSA; empty: the mail host's
 
 
 class Pair(t.NamedTuple):
@@ -137,7 +138,8 @@ def lineage(settings: Settings) -> str:
 
 
 def _lineage_name(settings: Settings) -> str:
-    return "-".join(filter(None, (settings.certificate, settings.key_type)))
+    # the second one with an RSA key is the one that there was while RSA was all that was wanted
+    return "-".join(filter(None, dict.fromkeys((settings.certificate, settings.key_type))))
 
 
 def _configuration(settings: Settings) -> str:
@@ -182,13 +184,19 @@ def _in_vain(settings: Settings, name: str) -> str:
     return NOT_ANSWERED if web_server and not _web_server_answers(web_server, name) else ""
 
 
-def alone(settings: Settings, name: str) -> Settings:
-    """What is wanted for a name with a certificate of its own."""
-    return settings._replace(names=[name], sni=[], certificate=name)
+def others(settings: Settings) -> t.List[Settings]:
+    """What is wanted besides: the certificate with an RSA key, and those of names with one of their own."""
+    bare = settings._replace(sni=[], rsa_too=False)
+    second = [bare._replace(key_type="rsa", certificate=_certificate.RSA)] if settings.rsa_too else []
+    return second + [bare._replace(names=[name], certificate=name) for name in settings.sni]
+
+
+def called(one: Settings) -> str:
+    return one.names[0] + (" (RSA)" if one.certificate == _certificate.RSA else "")
 
 
 def not_ready(one: Settings) -> str:
-    """Why the first certificate for such a name is not asked for."""
+    """Why the first of such a certificate is not asked for."""
     return "" if obtained(one) else _in_vain(one, one.names[0])
 
 
@@ -243,14 +251,13 @@ def ask(settings: Settings, force: bool = False, patient: bool = False) -> Repor
     return report
 
 
-def ask_for_sni(settings: Settings, force: bool = False, patient: bool = False) -> t.Dict[str, str]:
-    """The same for each name with a certificate of its own; returns those that have none, or an old one, and why."""
+def ask_for_others(settings: Settings, force: bool = False, patient: bool = False) -> t.Dict[str, str]:
+    """The same for the other certificates; returns those that are not there, or are old ones, and why."""
     lacking = {}
-    for name in settings.sni:
-        one = alone(settings, name)
+    for one in others(settings):
         why = not_ready(one) or ask(one, force, patient).error
         if why:
-            lacking[name] = why
+            lacking[called(one)] = why
     return lacking
 
 
@@ -259,8 +266,8 @@ def _state(settings: Settings) -> str:
 
 
 def _of(settings: Settings) -> t.List[t.Any]:
-    # a name that is added has a state of its own
-    return list(settings._replace(sni=[]))
+    # another certificate has a state of its own
+    return list(settings._replace(sni=[], rsa_too=False))
 
 
 def last(settings: Settings) -> t.Dict[str, t.Any]:
@@ -284,7 +291,10 @@ def obtain(settings: Settings, names: t.List[str], force: bool = False) -> Repor
                 # certbot looks only at the dates
                 force = True
             how = _challenge(settings)
+            registered = os.path.isdir(_accounts(settings))
             error, refused = _ask(settings, names, how, force)
+            if not registered and os.path.isdir(_accounts(settings)):
+                write_json(_email(settings), {"email": settings.email})
             left = [name for name in names if name not in refused]
             if refused and left and left[0] == names[0]:
                 # the mail host's own name is not among those that failed
@@ -325,13 +335,16 @@ def _ask(
     return told, refusals(said) or named
 
 
-def _command(settings: Settings, names: t.Sequence[str], how: t.Sequence[str], force: bool) -> t.List[str]:
+def _certbot(settings: Settings, command: str) -> t.List[str]:
     trust = ["REQUESTS_CA_BUNDLE=" + AUTHORITY] if settings.own_ca else []
-    argv = ["env", *trust, "timeout", str(CERTBOT_LIMIT), "certbot", "certonly", "--non-interactive", "--agree-tos"]
-    argv += ["--email", settings.email, "--no-eff-email", "--server", settings.directory]
-    argv += ["--config-dir", _configuration(settings), "--work-dir", CERTBOT + "/work"]
+    argv = ["env", *trust, "timeout", str(CERTBOT_LIMIT), "certbot", command, "--non-interactive", "--agree-tos"]
+    argv += ["--server", settings.directory, "--config-dir", _configuration(settings), "--work-dir", CERTBOT + "/work"]
     # apart from those of other certificates, so that two runs at the same time don't lock each other out
-    argv += ["--logs-dir", "/var/log/letsencrypt/port587", "--max-log-backups", "20"]
+    return argv + ["--logs-dir", "/var/log/letsencrypt/port587", "--max-log-backups", "20"]
+
+
+def _command(settings: Settings, names: t.Sequence[str], how: t.Sequence[str], force: bool) -> t.List[str]:
+    argv = _certbot(settings, "certonly") + ["--email", settings.email, "--no-eff-email"]
     argv += ["--cert-name", _lineage_name(settings), "--renew-with-new-domains"]
     argv += ["--force-renewal" if force else "--keep-until-expiring"]
     if _version() >= (1, 10):
@@ -351,8 +364,36 @@ def _version() -> t.Tuple[int, ...]:
     return tuple(int(number) for number in found.groups())
 
 
+def tell_email(settings: Settings) -> str:
+    """Tell the authority of another address to write to (RFC 8555, 7.3.2); returns why it could not be told.
+
+    It has the first one with the account.
+    """
+    told = load_json(_email(settings)).get("email")
+    if told == settings.email or not os.path.isdir(_accounts(settings)):
+        return ""
+    try:
+        with _alone():
+            argv = _certbot(settings, "update_account") + ["--email", settings.email, "--no-eff-email"]
+            code, out, err = _transaction.run_command(argv)
+            if code == 0:
+                write_json(_email(settings), {"email": settings.email})
+            return words(out + "\n" + err) if code else ""
+    except OSError as exc:
+        return str(exc)
+
+
+def _email(settings: Settings) -> str:
+    """Whom the authority writes to, as it was told."""
+    return os.path.join(_configuration(settings), "email.json")
+
+
+def _accounts(settings: Settings) -> str:
+    return os.path.join(_configuration(settings), "accounts")
+
+
 def _forget_account(settings: Settings) -> None:
-    accounts = os.path.join(_configuration(settings), "accounts")
+    accounts = _accounts(settings)
     with contextlib.suppress(FileNotFoundError):
         os.rename(accounts, "%s.%d" % (accounts, time.time()))
 
@@ -496,20 +537,20 @@ def tools(settings: Settings, authority: str, nsupdate: str, hook: str) -> t.Lis
 
 
 def to_install(settings: Settings, pair: t.Optional[Pair]) -> t.List[_transaction.File]:
-    """What the daemons have to read. ``pair``: the mail host's, which stands in for names that have none yet."""
+    """What the daemons have to read. ``pair``: the mail host's, which stands in for those that are not there yet."""
     files = _certificate.served_files(pair.key, pair.chain) if pair else []
-    for name in settings.sni:
-        own = obtained(alone(settings, name)) or (None if sni_served(name) else pair)
+    for one in others(settings):
+        own = obtained(one) or (None if other_served(one) else pair)
         if own:
-            files.append(_certificate.sni_file(name, own.key, own.chain))
+            files.append(_certificate.other_file(one.certificate, own.key, own.chain))
     return files
 
 
-def sni_served(name: str) -> t.Optional[Pair]:
-    """What is served for this name already, wherever it is from, if it is good for it."""
-    pem = (_transaction.read_file(_certificate.sni_path(name)) or b"").decode("utf-8", "replace")
+def other_served(one: Settings) -> t.Optional[Pair]:
+    """What is served in its place already, wherever it is from, if it is good for the name."""
+    pem = (_transaction.read_file(_certificate.other_path(one.certificate)) or b"").decode("utf-8", "replace")
     found = _certificate.usable(pem)
-    if found is None or _certificate.trouble(found[2], [name], now()):
+    if found is None or _certificate.trouble(found[2], one.names[:1], now()):
         return None
     return Pair(_certificate.certificates(pem), found[1], found[2])
 
@@ -568,7 +609,7 @@ def main() -> None:
     settings = Settings(**load_json(SETTINGS))
     before = last(settings)
     report = ask(settings, force=sys.argv[1:] == ["--force"], patient=True)
-    lacking = ask_for_sni(settings, force=sys.argv[1:] == ["--force"], patient=True)
+    lacking = ask_for_others(settings, force=sys.argv[1:] == ["--force"], patient=True)
     trouble = ""
     pair = obtained(settings)
     files = to_install(settings, pair)
@@ -576,8 +617,7 @@ def main() -> None:
         try:
             # also when nothing is new: an earlier run may have been stopped in the middle of this
             if install(files).changed:
-                own = [obtained(alone(settings, name)) for name in settings.sni]
-                for one in filter(None, [pair, *own]):
+                for one in filter(None, [pair, *map(obtained, others(settings))]):
                     print(
                         "All ports serve the certificate %s, valid until %s" % (one.facts.serial, one.facts.not_after)
                     )

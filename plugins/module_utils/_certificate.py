@@ -31,6 +31,9 @@ COMBINED = TLS + "/combined.pem"
 FULLCHAIN = TLS + "/fullchain.pem"
 AUTHORITY_DIRECTORY = "/etc/port587/ca"
 
+#: What the second certificate with an RSA key goes by; no name of a host, which has a dot.
+RSA = "rsa"
+
 #: A new certificate is made when the present one has less time left.
 RENEW_BEFORE = datetime.timedelta(days=30)
 
@@ -76,6 +79,8 @@ class Wanted(t.NamedTuple):
     days: int
     #: what the same CA has to sign other certificates for
     others: t.Sequence[str] = ()
+    #: the CA's own, which a client has to know as well
+    authority_key_type: str = ""
 
 
 class Authority(t.NamedTuple):
@@ -210,13 +215,14 @@ def served_files(key: str, chain: t.Iterable[str]) -> t.List[File]:
     return [File(COMBINED, (key + pem).encode(), mode=0o600, secret=True), File(FULLCHAIN, pem.encode())]
 
 
-def sni_path(name: str) -> str:
-    return "%s/%s.pem" % (TLS, name)
+def other_path(label: str) -> str:
+    """Where another certificate than that of all is: of a name with one of its own (SNI), or with an RSA key."""
+    return "%s/%s.pem" % (TLS, label)
 
 
-def sni_file(name: str, key: str, chain: t.Iterable[str]) -> File:
-    """What the daemons read for a name with a certificate of its own."""
-    return File(sni_path(name), (key + "".join(chain)).encode(), mode=0o600, secret=True)
+def other_file(label: str, key: str, chain: t.Iterable[str]) -> File:
+    """What the daemons read for it."""
+    return File(other_path(label), (key + "".join(chain)).encode(), mode=0o600, secret=True)
 
 
 def can_be_served(view: View) -> t.List[Problem]:
@@ -309,7 +315,7 @@ def _authority_to_be(wanted: Wanted, now: datetime.datetime) -> Facts:
         subject=subject,
         names=[],
         issuer=subject,
-        key={"ecdsa": "ECDSA 256 bit", "rsa": "RSA 3072 bit"}[wanted.key_type],
+        key={"ecdsa": "ECDSA 256 bit", "rsa": "RSA 3072 bit"}[wanted.authority_key_type or wanted.key_type],
         not_before=now - BACKDATED,
         not_after=now + datetime.timedelta(days=AUTHORITY_DAYS),
         permitted=permitted_domains([*wanted.names, *wanted.others]),
@@ -350,7 +356,7 @@ def trouble(present: Facts, names: t.Iterable[str], now: datetime.datetime) -> t
 
 
 def make_authority(wanted: Wanted, to_be: Facts) -> Authority:
-    key = _new_key(wanted.key_type, 3072)
+    key = _new_key(wanted.authority_key_type or wanted.key_type, 3072)
     extensions = [
         "basicConstraints = critical,CA:TRUE,pathlen:0",
         "keyUsage = critical,keyCertSign,cRLSign",

@@ -38,6 +38,8 @@ class _Site:
         self.hostname = str(site["hostname"]).lower().rstrip(".")
         self.domains = [str(domain).lower().rstrip(".") for domain in site["domains"]]
         self.addresses = [ipaddress.ip_address(str(one)) for one in site["addresses"]]
+        #: names of the host that are for the people of one domain
+        self.names = [str(name).lower() for name in site.get("sni") or ()]
         self.site = site
 
     def records(self) -> t.Iterator[Record]:
@@ -51,16 +53,17 @@ class _Site:
             yield dict(pointer, zone="")
 
     def _host(self) -> t.Iterator[Record]:
-        for address in self.addresses:
-            yield self._record(self.hostname, "A" if address.version == 4 else "AAAA", str(address), "the mail server")
+        for name in [self.hostname] + self.names:
+            for address in self.addresses:
+                yield self._record(name, "A" if address.version == 4 else "AAAA", str(address), "the mail server")
         # the sender of a bounce is empty, and then the name in HELO is looked at
         yield self._record(self.hostname, "TXT", "v=spf1 a -all", "SPF of bounces")
-        if self.site.get("spki"):
-            value = "3 1 1 %s" % self.site["spki"]
+        for spki in self.site.get("spki") or ():
+            value = "3 1 1 %s" % spki
             yield self._record("_25._tcp." + self.hostname, "TLSA", value, "DANE; counts only in a zone with DNSSEC")
-        if self.site.get("caa"):
+        for name in [self.hostname] + self.names if self.site.get("caa") else ():
             value = '0 issue "%s"' % self.site["caa"]
-            yield self._record(self.hostname, "CAA", value, "who may issue certificates for the name")
+            yield self._record(name, "CAA", value, "who may issue certificates for the name")
 
     def _domain(self, domain: str) -> t.Iterator[Record]:
         host = self.hostname + "."
@@ -69,7 +72,7 @@ class _Site:
         yield self._record("_dmarc." + domain, "TXT", self.site["dmarc"], "DMARC: what to do with forged mail")
         services = [("submission", 0, 587), ("submissions", 0, 465), ("imaps", 0, 993)]
         for service, priority, port in services + [("pop3s", 10, 995)] * bool(self.site.get("pop3")):
-            value = "%d 1 %d %s" % (priority, port, host)
+            value = "%d 1 %d %s." % (priority, port, self.told(domain))
             yield self._record("_%s._tcp.%s" % (service, domain), "SRV", value, "settings for mail clients")
         if self.site.get("autoconfig"):
             for name in ("autoconfig", "autodiscover"):
@@ -82,6 +85,10 @@ class _Site:
             yield self._record("_mta-sts." + domain, "TXT", "v=STSv1; id=%s" % identity, "MTA-STS: only with TLS")
             report = "v=TLSRPTv1; rua=mailto:postmaster@" + domain
             yield self._record("_smtp._tls." + domain, "TXT", report, "where to report that TLS fails")
+
+    def told(self, domain: str) -> str:
+        """The name of the host that mail clients of the domain's people get."""
+        return next((name for name in self.names if name == domain or name.endswith("." + domain)), self.hostname)
 
     def spf(self, domain: str) -> str:
         given = self.site["spf"]

@@ -26,6 +26,10 @@ from ansible_collections.port587.mail.plugins.module_utils._tree import DEADLINE
 ANSWER_TIMEOUT = 5.0
 
 
+#: rsaEncryption (RFC 8017), as it stands in a certificate's public key.
+_RSA_KEY = bytes.fromhex("06092a864886f70d0101010500")
+
+
 class Proof(t.NamedTuple):
     """One thing to try.
 
@@ -35,6 +39,7 @@ class Proof(t.NamedTuple):
     ``recipient``: the address to name in RCPT; ``answer``: accepted or refused.
     ``host`` and ``uri``: what to GET over HTTP. It has to be there. Whatever the protocol, ``host`` is named in the
     handshake (SNI). ``certificate``: the PEM file with the one to be served, where it is another than that of all.
+    ``rsa``: ask as a client does that knows RSA only, if there is such a key in that file.
     ``signatures``: the DKIM keys that a message of this server's has to be signed with, by their names in DNS.
     """
 
@@ -51,6 +56,7 @@ class Proof(t.NamedTuple):
     uri: str = "/"
     signatures: t.Sequence[str] = ()
     certificate: t.Optional[str] = None
+    rsa: bool = False
 
     def where(self) -> str:
         return self.path or "port %s (%s)" % (self.port, self.protocol)
@@ -103,6 +109,7 @@ def _attempt(proof: Proof, leaf: t.Optional[bytes]) -> None:
 class _Connection:
     def __init__(self, proof: Proof) -> None:
         self.host = proof.host
+        self.rsa = proof.rsa
         if proof.path:
             self.socket = _connect_unix(proof.path, proof.user)
         else:
@@ -114,6 +121,10 @@ class _Connection:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
+        if self.rsa and leaf is not None and _RSA_KEY in leaf:
+            # up to TLS 1.2 the cipher says what kind of key
+            context.options |= ssl.OP_NO_TLSv1_3
+            context.set_ciphers("aRSA")
         try:
             wrapped = context.wrap_socket(self.socket, server_hostname=self.host)
         except ssl.SSLError as exc:

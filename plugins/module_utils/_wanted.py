@@ -47,6 +47,7 @@ _PROOF: t.Dict[str, t.Dict[str, t.Any]] = {
     "user": {"type": "str"},
     "host": {"type": "str"},
     "certificate": {"type": "path"},
+    "rsa": {"type": "bool", "default": False},
     "uri": {"type": "str", "default": "/"},
     "signatures": {"type": "list", "elements": "str", "default": []},
 }

@@ -72,6 +72,13 @@ options:
     type: str
     choices: [ecdsa, rsa]
     default: ecdsa
+  rsa_too:
+    description:
+      - Whether to have a second certificate for O(hostname) and O(names), with an RSA key, for clients that know no
+        other.
+      - A CA that is made for it has an RSA key, too. One that is there stays. Not for O(source=files).
+    type: bool
+    default: false
   days:
     description: How long a new certificate is valid, at least 60. Only for O(source=selfsigned).
     type: int
@@ -268,10 +275,10 @@ CA_KEY = CA_DIRECTORY + "/ca.key"
 TO_BE_MADE = "(made when this is not check mode)\n"
 
 
-class Own(t.NamedTuple):
-    """A name with a certificate of its own."""
+class Other(t.NamedTuple):
+    """A certificate besides that of all: of a name with one of its own (SNI), or the one with an RSA key."""
 
-    name: str
+    label: str
     key: str
     chain: t.List[str]
     #: for the diff
@@ -292,17 +299,27 @@ class Outcome(t.NamedTuple):
     own: bool = False
     #: a certificate that comes from somewhere else, in words
     words: str = ""
-    sni: t.Sequence[Own] = ()
+    others: t.Sequence[Other] = ()
     #: names that were left out, and why
     missing: t.Mapping[str, str] = {}
+    #: why the authority does not know the address to write to
+    untold: str = ""
 
-    def instead(self, name: str) -> Own:
-        """The mail host's certificate, for a name that has none."""
-        return Own(name, self.key, self.chain, self.words or _certificate.describe(self.planned, with_key=True))
+    def instead(self, label: str) -> Other:
+        """The mail host's certificate, where that one can't be had."""
+        return Other(label, self.key, self.chain, self.words or _certificate.describe(self.planned, with_key=True))
 
 
 def read(path: str) -> str:
     return (_transaction.read_file(path) or b"").decode("utf-8", "replace")
+
+
+def apart(params: t.Dict[str, t.Any], everything: _certificate.Wanted) -> t.Dict[str, _certificate.Wanted]:
+    """What the other certificates of the server's own CA have to be."""
+    found = {name: everything._replace(names=[name]) for name in everything.others}
+    if params["rsa_too"]:
+        found[_certificate.RSA] = everything._replace(key_type="rsa")
+    return found
 
 
 def selfsigned(params: t.Dict[str, t.Any], names: t.List[str], check_mode: bool) -> Outcome:
@@ -313,23 +330,24 @@ def selfsigned(params: t.Dict[str, t.Any], names: t.List[str], check_mode: bool)
 
     def wanted(missing: t.Mapping[str, str]) -> _certificate.Wanted:
         of_one, others = ([name for name in some if name not in missing] for some in (names, sni))
-        return _certificate.Wanted(of_one, params["key_type"], params["days"], others)
+        # an old client has to be able to check what the CA has signed
+        of_authority = _certificate.RSA if params["rsa_too"] else params["key_type"]
+        return _certificate.Wanted(of_one, params["key_type"], params["days"], others, of_authority)
 
     def served(path: str) -> t.Optional[t.Tuple[str, str, _certificate.Facts]]:
         found = _certificate.usable(read(path))
         return found if found and trusted and _certificate.verifies(found[0], trusted[0]) else None
 
     present = served(COMBINED)
-    present_of = {name: served(_certificate.sni_path(name)) for name in sni}
+    present_of = {label: served(_certificate.other_path(label)) for label in other_labels(params)}
     missing = _certificate.vouched_for(names + sni, trusted and trusted[2])[1]
     new = {}  # type: t.Dict[str, str]
 
     def planned_for(everything: _certificate.Wanted) -> _certificate.Plan:
         new.clear()
-        for name in everything.others:
-            found = present_of[name]
-            one = everything._replace(names=[name])
-            new[name] = _certificate.why_new_certificate(one, now, found and found[2])
+        for label, one in apart(params, everything).items():
+            found = present_of[label]
+            new[label] = _certificate.why_new_certificate(one, now, found and found[2])
         return _certificate.plan(
             everything, now, trusted and trusted[2], present and present[2], signs_others=any(new.values())
         )
@@ -348,13 +366,16 @@ def selfsigned(params: t.Dict[str, t.Any], names: t.List[str], check_mode: bool)
         authority = _certificate.make_authority(everything, plan.authority)
 
     def pair(
-        to_be: _certificate.Facts, why: str, found: t.Optional[t.Tuple[str, str, _certificate.Facts]]
+        one: _certificate.Wanted,
+        to_be: _certificate.Facts,
+        why: str,
+        found: t.Optional[t.Tuple[str, str, _certificate.Facts]],
     ) -> t.Tuple[str, str]:
         if found and not why:
             return found[:2]
-        return (TO_BE_MADE, TO_BE_MADE) if check_mode else _certificate.make_certificate(everything, to_be, authority)
+        return (TO_BE_MADE, TO_BE_MADE) if check_mode else _certificate.make_certificate(one, to_be, authority)
 
-    certificate, key = pair(plan.certificate, plan.new_certificate, present)
+    certificate, key = pair(everything, plan.certificate, plan.new_certificate, present)
     outcome = Outcome(
         key=key,
         # the CA's own goes with it: a client that doesn't trust it yet can show a person what to trust
@@ -370,16 +391,15 @@ def selfsigned(params: t.Dict[str, t.Any], names: t.List[str], check_mode: bool)
         own=True,
         missing=missing,
     )
-    of_their_own = {}
-    for name in everything.others:
-        found = present_of[name]
-        why = new[name] or plan.new_authority
-        to_be = _certificate.certificate_to_be(everything._replace(names=[name]), now, plan.authority)
-        to_be = to_be if why or found is None else found[2]
-        of_one, key_of_one = pair(to_be, why, found)
+    made = {}
+    for label, one in apart(params, everything).items():
+        found = present_of[label]
+        why = new[label] or plan.new_authority
+        to_be = found[2] if found and not why else _certificate.certificate_to_be(one, now, plan.authority)
+        certificate, key = pair(one, to_be, why, found)
         words = _certificate.describe([to_be, plan.authority], with_key=True)
-        of_their_own[name] = Own(name, key_of_one, [of_one, authority.certificate], words)
-    return outcome._replace(sni=[of_their_own.get(name) or outcome.instead(name) for name in sni])
+        made[label] = Other(label, key, [certificate, authority.certificate], words)
+    return outcome._replace(others=[made.get(label) or outcome.instead(label) for label in other_labels(params)])
 
 
 def files(params: t.Dict[str, t.Any], names: t.List[str], check_mode: bool) -> Outcome:
@@ -411,8 +431,8 @@ def files(params: t.Dict[str, t.Any], names: t.List[str], check_mode: bool) -> O
     for name in sni_names(params):
         pems = [str(params[which].get(name, "")) for which in ("sni_chains", "sni_keys")]
         key_of_one, chain_of_one, planned_of_one = handed_in(pems[0], pems[1], [name], "sni: %s: " % name)
-        sni.append(Own(name, key_of_one, chain_of_one, _certificate.describe(planned_of_one, with_key=True)))
-    return Outcome(key, chain, kept_authority(), planned, sni=sni)
+        sni.append(Other(name, key_of_one, chain_of_one, _certificate.describe(planned_of_one, with_key=True)))
+    return Outcome(key, chain, kept_authority(), planned, others=sni)
 
 
 def kept_authority() -> t.Optional[_certificate.Authority]:
@@ -425,24 +445,26 @@ def acme(params: t.Dict[str, t.Any], names: t.List[str], check_mode: bool) -> t.
     """What the authority gave; else what is served already; else a certificate of the server's own."""
     outcome, report = acme_of_host(params, names, check_mode)
     settings = acme_settings(params, names)
-    lacking = {} if check_mode else _acme.ask_for_sni(settings)
-    sni = []
-    for name in settings.sni:
-        one = _acme.alone(settings, name)
+    lacking = {} if check_mode else _acme.ask_for_others(settings)
+    untold = "" if check_mode else _acme.tell_email(settings)
+    others = []
+    for one in _acme.others(settings):
+        label = one.certificate
         pair = _acme.obtained(one)
         why_not = _acme.not_ready(one) if check_mode else ""
+        wished = _acme.to_ask_for(one, pair)[0]
         if why_not:
-            lacking[name] = why_not
-        if check_mode and not why_not and _acme.why_ask(one.names, pair):
-            sni.append(Own(name, TO_BE_MADE, [TO_BE_MADE], _acme.describe(one, one.names)))
+            lacking[_acme.called(one)] = why_not
+        if check_mode and not why_not and _acme.why_ask(wished, pair):
+            others.append(Other(label, TO_BE_MADE, [TO_BE_MADE], _acme.describe(one, wished)))
             continue
-        stand_in = next((own for own in outcome.sni if own.name == name), outcome.instead(name))
-        found = pair or _acme.sni_served(name)
+        stand_in = next((other for other in outcome.others if other.label == label), outcome.instead(label))
+        found = pair or _acme.other_served(one)
         if found:
             words = _certificate.describe([_certificate.facts(link) for link in found.chain], with_key=True)
-            stand_in = Own(name, found.key, found.chain, words)
-        sni.append(stand_in)
-    return outcome._replace(sni=sni, missing=lacking), report
+            stand_in = Other(label, found.key, found.chain, words)
+        others.append(stand_in)
+    return outcome._replace(others=others, missing=lacking, untold=untold), report
 
 
 def acme_of_host(params: t.Dict[str, t.Any], names: t.List[str], check_mode: bool) -> t.Tuple[Outcome, _acme.Report]:
@@ -479,6 +501,7 @@ def acme_settings(params: t.Dict[str, t.Any], names: t.List[str]) -> _acme.Setti
         own_ca=bool(given["ca"]),
         wait=given["nsupdate"]["wait"] if given["challenge"] == "nsupdate" else 0,
         sni=sni_names(params),
+        rsa_too=params["rsa_too"],
     )
 
 
@@ -504,7 +527,7 @@ def acme_tools(params: t.Dict[str, t.Any], names: t.List[str]) -> t.List[_transa
 
 def transaction_files(outcome: Outcome) -> t.List[_transaction.File]:
     wanted = _certificate.served_files(outcome.key, outcome.chain)
-    wanted += [_certificate.sni_file(own.name, own.key, own.chain) for own in outcome.sni]
+    wanted += [_certificate.other_file(other.label, other.key, other.chain) for other in outcome.others]
     if outcome.authority:
         wanted += [
             _transaction.File(CA, outcome.authority.certificate.encode()),
@@ -539,7 +562,14 @@ def program_in_words(content: t.Optional[bytes]) -> str:
     return "(this collection's code, sha256 %s)\n" % hashlib.sha256(content).hexdigest() if content else ""
 
 
-def checked_names(params: t.Dict[str, t.Any]) -> t.List[str]:
+def checked(params: t.Dict[str, t.Any]) -> t.List[str]:
+    """The names of the mail host's certificate, if all that was given makes sense."""
+    if params["source"] == "selfsigned" and params["days"] < 60:
+        raise _certificate.CertificateError(
+            "days: %d: give at least 60, as a certificate is renewed 30 days before its end" % params["days"]
+        )
+    if params["source"] == "files" and params["rsa_too"]:
+        raise _certificate.CertificateError("rsa_too: source files has one certificate, of the kind that you bring")
     names = []  # type: t.List[str]
     for name in [params["hostname"]] + params["names"]:
         wrong = _certificate.name_trouble(name, wildcard=bool(names))
@@ -560,6 +590,10 @@ def sni_names(params: t.Dict[str, t.Any]) -> t.List[str]:
     return [str(name).lower() for name in params["sni"]]
 
 
+def other_labels(params: t.Dict[str, t.Any]) -> t.List[str]:
+    return ([_certificate.RSA] if params["rsa_too"] else []) + sni_names(params)
+
+
 class Answer(t.NamedTuple):
     """Results of transactions as a module's."""
 
@@ -577,12 +611,8 @@ class Answer(t.NamedTuple):
 
 def make_it_so(params: t.Dict[str, t.Any], check_mode: bool) -> t.Tuple[Outcome, _acme.Report, t.Dict[str, t.Any]]:
     """What was wanted, what the authority said, and the module's answer."""
-    if params["source"] == "selfsigned" and params["days"] < 60:
-        raise _certificate.CertificateError(
-            "days: %d: give at least 60, as a certificate is renewed 30 days before its end" % params["days"]
-        )
-    names = checked_names(params)
-    shown = [COMBINED, CA] + [_certificate.sni_path(name) for name in sni_names(params)]
+    names = checked(params)
+    shown = [COMBINED, CA] + [_certificate.other_path(label) for label in other_labels(params)]
     before = {path: in_words(path) for path in shown}
     before[_acme.PROGRAM] = program_in_words(_transaction.read_file(_acme.PROGRAM))
     total = Answer(False, {}, {})
@@ -605,10 +635,10 @@ def make_it_so(params: t.Dict[str, t.Any], check_mode: bool) -> t.Tuple[Outcome,
         outcome = (selfsigned if params["source"] == "selfsigned" else files)(params, names, check_mode)
     after = {COMBINED: outcome.words or _certificate.describe(outcome.planned, with_key=True)}
     after.update((file.path, program_in_words(file.content)) for file in tools if file.path == _acme.PROGRAM)
-    after.update((_certificate.sni_path(own.name), own.words) for own in outcome.sni)
+    after.update((_certificate.other_path(other.label), other.words) for other in outcome.others)
     if outcome.own:
         after[CA] = _certificate.describe(outcome.planned[-1:])
-    made = not any(TO_BE_MADE in chain for chain in [outcome.chain] + [own.chain for own in outcome.sni])
+    made = not any(TO_BE_MADE in chain for chain in [outcome.chain] + [other.chain for other in outcome.others])
     wanted = tools + transaction_files(outcome)
     kept = used(wanted) if params["keep_used"] else []
     total = total.and_then(
@@ -671,6 +701,7 @@ def main() -> None:
             "sni_keys": {"type": "dict", "default": {}, "no_log": True},
             "keep_used": {"type": "bool", "default": True},
             "key_type": {"type": "str", "choices": ["ecdsa", "rsa"], "default": "ecdsa", "no_log": False},
+            "rsa_too": {"type": "bool", "default": False},
             "days": {"type": "int", "default": 825},
             "chain": {"type": "str"},
             "key": {"type": "str", "no_log": True},
@@ -722,6 +753,8 @@ def main() -> None:
         module.warn("The certificate was not renewed, and the present one is served on: %s" % report.error)
     for name, why in () if answer.get("stand_in") else sorted(report.missing.items()):
         module.warn("The certificate lacks %s: %s. The server goes on trying." % (name, why))
+    if outcome.untold:
+        module.warn("The authority was not told to write to another address than before: %s" % outcome.untold)
     for name, why in sorted(outcome.missing.items()):
         module.warn("There is no certificate for %s: %s." % (name, why))
     module.exit_json(**answer)

@@ -21,10 +21,11 @@ options:
     description: Directory with keys C(<domain>.<selector>.key). There need not be one.
     type: path
     default: /var/lib/rspamd/dkim
-  certificate:
-    description: PEM file with the certificate that is served on port 25 first. There need not be one.
-    type: path
-    default: /etc/port587/tls/fullchain.pem
+  certificates:
+    description: PEM files with what is served on port 25, its certificate first. There need not be any.
+    type: list
+    elements: path
+    default: [/etc/port587/tls/fullchain.pem, /etc/port587/tls/rsa.pem]
 attributes:
   check_mode:
     description: Can run in check mode and then does the same.
@@ -60,10 +61,10 @@ dkim:
   sample: {"rsa1._domainkey.example.com": "v=DKIM1; k=rsa; p=MIIBIjANBg..."}
 spki:
   description: >-
-    SHA-256 of the certificate's public key in hexadecimal digits, for TLSA 3 1 1 (RFC 7671). Empty without a
-    certificate.
+    SHA-256 of each certificate's public key in hexadecimal digits, for TLSA 3 1 1 (RFC 7671).
   returned: always
-  type: str
+  type: list
+  elements: str
 """
 
 import base64
@@ -121,14 +122,19 @@ def main() -> None:
         argument_spec={
             "domains": {"type": "list", "elements": "str", "required": True},
             "dkim_directory": {"type": "path", "default": "/var/lib/rspamd/dkim"},
-            "certificate": {"type": "path", "default": "/etc/port587/tls/fullchain.pem"},
+            "certificates": {
+                "type": "list",
+                "elements": "path",
+                "default": ["/etc/port587/tls/fullchain.pem", "/etc/port587/tls/rsa.pem"],
+            },
         },
         supports_check_mode=True,
     )
     module.exit_json(
         addresses=public_addresses(),
         dkim=dkim_records(module, module.params["dkim_directory"], module.params["domains"]),
-        spki=spki(module.params["certificate"]),
+        # of two files with the same key one
+        spki=list(dict.fromkeys(filter(None, map(spki, module.params["certificates"])))),
     )
 
 

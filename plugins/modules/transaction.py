@@ -151,6 +151,12 @@ options:
       certificate:
         description: As O(certificate), for this one alone, such as that of the name in O(prove[].host).
         type: path
+      rsa:
+        description: >-
+          To ask as a client does that knows RSA only, where O(prove[].certificate) has such a key: TLS 1.2, where the
+          cipher says what kind of key.
+        type: bool
+        default: false
       uri:
         description: For V(http), what to GET. The answer has to be 200.
         type: str

@@ -263,7 +263,7 @@ def test_names_with_a_certificate_of_their_own(monkeypatch, tmp_path):
         _acme, "_pair", lambda directory: pair([os.path.basename(directory)[: -len("-ecdsa")]]) if got else None
     )
     settings = SETTINGS._replace(sni=["mail.example.org", "mail.example.net"])
-    lacking = _acme.ask_for_sni(settings)
+    lacking = _acme.ask_for_others(settings)
     assert asked == [["mail.example.org"]]
     assert sorted(lacking) == ["mail.example.net", "mail.example.org"]
     assert lacking["mail.example.net"] == "it is not in DNS"
@@ -273,7 +273,7 @@ def test_names_with_a_certificate_of_their_own(monkeypatch, tmp_path):
     assert [file.content for file in _acme.to_install(settings, host)[2:]] == [b"key of the host"] * 2
     # it is there: nobody is asked, and it is what is shown
     got.append("both")
-    assert _acme.ask_for_sni(settings) == {"mail.example.org": lacking["mail.example.org"]}
+    assert _acme.ask_for_others(settings) == {"mail.example.org": lacking["mail.example.org"]}
     assert len(asked) == 1
     files = _acme.to_install(settings, host)
     assert [file.path for file in files[2:]] == [f"{tmp_path}/mail.example.org.pem", f"{tmp_path}/mail.example.net.pem"]
@@ -283,10 +283,50 @@ def test_names_with_a_certificate_of_their_own(monkeypatch, tmp_path):
 def test_a_name_of_its_own_changes_nothing_for_the_host():
     _acme.note(SETTINGS, error="NXDOMAIN")
     assert _acme.last(SETTINGS._replace(sni=["mail.example.org"]))["error"] == "NXDOMAIN"
-    one = _acme.alone(SETTINGS, "mail.example.org")
+    (one,) = _acme.others(SETTINGS._replace(sni=["mail.example.org"]))
     assert _acme.last(one) == {}
     assert _acme.lineage(one).endswith("/live/mail.example.org-ecdsa")
     assert _acme.lineage(SETTINGS).endswith("/live/ecdsa")
+
+
+def test_both_kinds_of_key(monkeypatch, tmp_path):
+    monkeypatch.setattr(_certificate, "TLS", str(tmp_path))
+    settings = SETTINGS._replace(rsa_too=True, sni=["mail.example.org"])
+    rsa, of_one_name = _acme.others(settings)
+    assert (rsa.names, rsa.key_type, _acme.called(rsa)) == (SETTINGS.names, "rsa", "mail.example.com (RSA)")
+    assert (of_one_name.names, of_one_name.key_type) == (["mail.example.org"], "ecdsa")
+    # who had RSA before goes on with it
+    assert _acme.lineage(rsa) == _acme.lineage(SETTINGS._replace(key_type="rsa"))
+    assert _acme.last(settings) == _acme.last(SETTINGS)
+    # it is there, as the only one
+    monkeypatch.setattr(_acme, "_pair", lambda path: pair()._replace(key="RSA") if path.endswith("/rsa") else None)
+    files = _acme.to_install(settings, pair()._replace(key="ECDSA"))
+    assert [(file.path, file.content) for file in files[2:]] == [
+        (f"{tmp_path}/rsa.pem", b"RSA"),
+        (f"{tmp_path}/mail.example.org.pem", b"ECDSA"),
+    ]
+
+
+def test_another_address_to_write_to(monkeypatch):
+    told = []
+
+    def run(argv: t.List[str], *_more: t.Any) -> t.Tuple[int, str, str]:
+        told.append(argv)
+        return (1, "", "the authority is not there") if len(told) == 1 else (0, "", "")
+
+    monkeypatch.setattr(_acme._transaction, "run_command", run)
+    # the account is made with it
+    assert _acme.tell_email(SETTINGS) == ""
+    os.makedirs(_acme._accounts(SETTINGS))
+    _acme.write_json(_acme._email(SETTINGS), {"email": SETTINGS.email})
+    assert _acme.tell_email(SETTINGS) == ""
+    assert told == []
+    # it is told until it has been told
+    other = SETTINGS._replace(email="other@example.com")
+    assert _acme.tell_email(other) == "the authority is not there"
+    assert _acme.tell_email(other) == _acme.tell_email(other) == ""
+    assert len(told) == 2
+    assert told[1][told[1].index("--email") + 1] == "other@example.com"
 
 
 def test_a_disk_without_room_is_an_answer_too(monkeypatch):

@@ -107,6 +107,7 @@ def problems(chain: str = LEAF.pem + MIDDLE.pem, key: str = LEAF.key_pem, **sett
             "sni_paths": {},
             "sni_chains": {},
             "sni_keys": {},
+            "key_type": "ecdsa",
             "days": 397,
             "chain_path": "tls/chain.pem",
             "chain": chain,
@@ -330,6 +331,12 @@ def test_names_with_a_certificate_of_their_own(settings, message):
         given.update(chain_path="", key_path="")
     found = problems(**given)
     assert found == [] if message is None else (len(found) == 1 and message in found[0])
+
+
+def test_both_kinds_of_key_can_not_be_brought():
+    (found,) = problems(key_type="both")
+    assert found.startswith("certificates_key_type: both would not be used, as certificates_source is files")
+    assert problems("", "", source="selfsigned", chain_path="", key_path="", key_type="both") == []
 
 
 @pytest.mark.parametrize(

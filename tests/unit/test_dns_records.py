@@ -17,7 +17,7 @@ SITE = {
     "spf": "v=spf1 mx -all",
     "dmarc": "v=DMARC1; p=quarantine",
     "dkim": {"rsa1._domainkey.example.com": KEY},
-    "spki": "ab" * 32,
+    "spki": ["ab" * 32],
     "caa": "letsencrypt.org",
     "pop3": True,
     "autoconfig": True,
@@ -67,7 +67,7 @@ def test_everything() -> None:
         ({"pop3": False}, "_pop3s"),
         ({"autoconfig": False}, "autoconfig|autodiscover|mta-sts|_smtp._tls"),
         ({"mta_sts": "none"}, "mta-sts|_smtp._tls"),
-        ({"spki": ""}, "TLSA"),
+        ({"spki": []}, "TLSA"),
         ({"caa": ""}, "CAA"),
         ({"dkim": {}}, "_domainkey"),
         ({"addresses": ["192.0.2.7"]}, " AAAA 2|ip6.arpa"),
@@ -166,3 +166,22 @@ def test_table() -> None:
     assert KEY in text
     assert re.search(r"^  different  7\.2\.0\.192\.in-addr\.arpa +PTR", text, re.MULTILINE)
     assert _dns_records.table(_dns_records.records(SITE)).count("different") == 0
+
+
+def test_names_that_are_for_the_people_of_one_domain() -> None:
+    known = lines(sni=["mail.example.org", "imap.example.net"])
+    for name in ("mail.example.com", "mail.example.org", "imap.example.net"):
+        assert f"{name} A 192.0.2.7" in known
+        assert f"{name} AAAA 2001:db8::7" in known
+        assert f'{name} CAA 0 issue "letsencrypt.org"' in known
+    assert "_imaps._tcp.example.org SRV 0 1 993 mail.example.org." in known
+    assert "_imaps._tcp.example.com SRV 0 1 993 mail.example.com." in known
+    # other servers know one name only
+    assert "example.org MX 10 mail.example.com." in known
+
+
+def test_a_record_for_each_key() -> None:
+    known = lines(spki=["ab" * 32, "cd" * 32])
+    assert [line for line in known if "TLSA" in line] == [
+        "_25._tcp.mail.example.com TLSA 3 1 1 " + digits * 32 for digits in ("ab", "cd")
+    ]

@@ -50,7 +50,8 @@ def serving(script: Script, pem: str = "", implicit: bool = False, path: str = "
 
     def secure(connection: socket.socket) -> socket.socket:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(pem)
+        for one in pem.split():
+            context.load_cert_chain(one)
         return context.wrap_socket(connection, server_side=True)
 
     def play(connection: socket.socket) -> None:
@@ -136,6 +137,33 @@ def test_another_certificate_than_the_one_installed(pem: str) -> None:
         of_one = Proof("smtp", port, tls="implicit", host="one.test", certificate=other)
         assert "serves another certificate" in outcome(of_one, pem)
         assert "serves another certificate" not in outcome(of_one._replace(certificate=pem), other)
+
+
+def test_the_certificate_for_clients_that_know_rsa_only(pem: str, tmp_path: pathlib.Path) -> None:
+    ecdsa = str(tmp_path / "ecdsa.pem")
+    subprocess.check_call(
+        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2"]
+        + ["-subj", "/CN=x", "-keyout", ecdsa, "-out", ecdsa + ".crt"],
+        stderr=subprocess.DEVNULL,
+    )
+    with open(ecdsa, "a") as handle, open(ecdsa + ".crt") as certificate:
+        handle.write(certificate.read())
+    of_all = Proof("smtp", tls="implicit")
+    for_old = of_all._replace(certificate=pem, rsa=True)
+
+    def outcomes(served: str) -> t.List[str]:
+        with serving([(None, "220 hello")], served, implicit=True) as port:
+            return [outcome(proof._replace(port=port), ecdsa) for proof in (of_all, for_old)]
+
+    for_all, old = outcomes(ecdsa + " " + pem)
+    assert "another certificate" not in for_all + old
+    assert "handshake failed" not in for_all + old
+    for_all, old = outcomes(ecdsa)
+    assert "another certificate" not in for_all
+    assert "handshake failed" in old
+    # the other one stands in for it: there is nothing to tell apart
+    with serving([(None, "220 hello")], ecdsa, implicit=True) as port:
+        assert "handshake failed" not in outcome(for_old._replace(port=port, certificate=ecdsa), ecdsa)
 
 
 def test_no_tls_where_it_should_be(pem: str) -> None:

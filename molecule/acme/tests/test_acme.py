@@ -79,6 +79,8 @@ def test_renewal_while_mail_goes_on(site):
         assert imap.select()[0] == "OK"
         assert smtp.ask(site.alice.address, site.alice.address).code == 250
     assert wrong == []
+    # a quarter of the nonces was refused (RFC 8555, 6.5)
+    assert site.do("grep -l badNonce /var/log/letsencrypt/port587/*")
 
 
 def test_authority_is_down(site):
@@ -197,15 +199,23 @@ def test_names_come_and_go_with_the_play(site):
 
 
 def test_two_names_under_sni(site):
-    """Each with a certificate of its own, which is renewed with the others; then they go again, daemons first."""
+    """Each with a certificate of its own, which is renewed with the others; then they go again, daemons first.
+
+    And one more, with an RSA key, which all ports show to who knows nothing else.
+    """
     names = [f"mail.second-{site.domain}", f"imap.{site.domain}"]
+    wanted = {"mail_sni": names, "certificates_key_type": "both"}
+    old = Site(site.host)
+    old.server = old.server._replace(ciphers="aRSA")
     site.lead(names[0], site.server.address)
     try:
-        played = site.play(playbook="converge.yml", mail_sni=names)
+        played = site.play(playbook="converge.yml", **wanted)
         assert played.code == 0, played.output
         before = {name: served_for(site, name) for name in names}
         host = site.serial()
-        assert len({host, *before.values()}) == 3
+        before["rsa"] = old.serial()
+        assert sorted(old.names()) == sorted(site.names())
+        assert len({host, *before.values()}) == 4
         # who asks for a name that is nobody's is shown the mail host's
         stranger = Site(site.host, f"nobody.{site.domain}")
         for port in SNI_PORTS:
@@ -213,15 +223,16 @@ def test_two_names_under_sni(site):
                 stranger.handshake(port)
             assert Site(site.host).handshake(port)["serialNumber"] == host
 
-        assert site.play(playbook="converge.yml", mail_sni=names).changed == 0
+        assert site.play(playbook="converge.yml", **wanted).changed == 0
         assert site.force()[0] == 0
         after = {name: served_for(site, name) for name in names}
+        after["rsa"] = old.serial()
         assert not set(after.values()) & set(before.values())
         assert site.serial() not in {host, *after.values()}
 
         predicted = site.play("--check", playbook="converge.yml")
         assert site.do("ls /etc/port587/tls").split() == sorted(
-            ["combined.pem", "fullchain.pem", *(f"{name}.pem" for name in names)]
+            ["combined.pem", "fullchain.pem", "rsa.pem", *(f"{name}.pem" for name in names)]
         )
     finally:
         played = site.play(playbook="converge.yml")
@@ -339,7 +350,18 @@ def test_from_files_and_back(site, tmp_path):
     assert "not-found" in site.do("systemctl show -p LoadState port587-certificates.timer")
     assert site.play(**values).changed == 0
 
+    # and from a CA of the server's own
+    own = site.variables["certificates_ca_file"]
+    played = site.play(certificates_source="selfsigned", certificates_acme_ca="", certificates_names=[])
+    assert (played.code, played.changed) == (0, 1), played.output
+    assert site.serial(ca=own)
+    assert not site.host.service("port587-certificates.timer").is_running
+
     # the certificate of before is still good: the authority is not troubled
-    played = site.play()
+    played = site.play(certificates_acme_email=f"eve@{site.domain}")
     assert played.code == 0, played.output
     assert site.serial() == before
+    assert site.host.service("port587-certificates.timer").is_running
+    # which has been told of another address to write to
+    assert "was not told" not in played.output
+    assert site.domain in site.do("grep -h eve@ /var/lib/port587/acme/*_14000_*/email.json")

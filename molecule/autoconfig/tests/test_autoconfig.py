@@ -509,7 +509,22 @@ def test_what_does_not_serve_is_taken_back(host: Host, server: Server) -> None:
 
 
 def test_a_change_arrives_and_a_file_of_others_stays(host: Host, server: Server) -> None:
-    assert play(host, autoconfig_pop3=False, autoconfig_mta_sts="enforce").returncode == 0
+    own = f"mail.{server.domains[1]}"
+    done = play(host, autoconfig_pop3=False, autoconfig_mta_sts="enforce", autoconfig_sni=[own])
+    assert done.returncode == 0, done.stdout
+    # people of the domain whose server has a name of its own are told that one, wherever they ask; all others the host's
+    for domain, told, other in ((server.domains[1], own, server.name), (server.domains[0], server.name, own)):
+        posted = f"<Autodiscover><Request><EMailAddress>eve@{domain}</EMailAddress></Request></Autodiscover>"
+        for answer in (
+            server.ask(f"/mail/config-v1.1.xml?emailaddress=eve@{domain}"),
+            server.ask("/mail/config-v1.1.xml", host=f"autoconfig.{domain}"),
+            server.ask(f"/apple.mobileconfig?address=eve@{domain}"),
+            server.ask("/autodiscover/autodiscover.xml", method="POST", body=posted.encode()),
+            server.ask("/ja", host=f"autoconfig.{domain}"),
+        ):
+            assert answer.status == 200
+            assert re.search(rf"<(\w+)>{re.escape(told)}</\1>".encode(), answer.body), answer.body
+            assert not re.search(rf"<(hostname|Server|dd)>{re.escape(other)}</\1>".encode(), answer.body), answer.body
     assert b"pop3" not in server.ask("/mail/config-v1.1.xml").body
     assert b"995" not in server.ask("/en").body
     assert b"mode: enforce" in server.ask("/.well-known/mta-sts.txt").body

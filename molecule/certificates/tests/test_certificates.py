@@ -172,6 +172,29 @@ def test_other_key_and_name_need_no_new_ca(host, play, handshake, name, variable
     assert play(**values)[2] == 0
 
 
+@pytest.mark.usefixtures("as_converged")
+def test_both_kinds_of_key(host, play, handshake, name, ca_file):
+    ca = ca_file.read_bytes()
+    values = {"certificates_key_type": "both"}
+    before = handshake(name)
+    predicted = play("--check", **values)
+    code, output, changed = play(**values)
+    assert (code, changed, predicted[2]) == (0, 1, 1), output
+    assert diff(predicted[1]) == diff(output)
+    assert "+  key: RSA 2048 bit" in output
+    # the other one stays, and so does what clients trust
+    assert handshake(name).serial_number == before.serial_number
+    assert ca_file.read_bytes() == ca
+    pem = host.check_output(f"openssl x509 -in {TLS}/rsa.pem")
+    rsa_too = x509.load_pem_x509_certificate(pem.encode())
+    assert rsa_too.public_key().key_size == 2048
+    rsa_too.verify_directly_issued_by(x509.load_pem_x509_certificate(ca))
+    assert host.file(f"{TLS}/rsa.pem").mode == 0o600
+    assert play(**values)[2] == 0
+    assert play()[2] == 1
+    assert not host.file(f"{TLS}/rsa.pem").exists
+
+
 def diff(output):
     return [line for line in output.splitlines() if line.startswith(("+", "-", "@", " "))]
 
