@@ -212,8 +212,8 @@ def _problems(settings: dict[str, t.Any]) -> t.Iterator[str]:
     if settings["source"] == "files":
         if settings["key_type"] == "both":
             yield (
-                "certificates_key_type: both would not be used, as certificates_source is files, with one certificate of "
-                "the kind that you bring: remove this."
+                "certificates_key_type: both would not be used, as certificates_source is files, "
+                "with one certificate of the kind that you bring: remove this."
             )
         yield from _problems_of_files(settings, names)
         return

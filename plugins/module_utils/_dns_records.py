@@ -88,7 +88,8 @@ class _Site:
 
     def told(self, domain: str) -> str:
         """The name of the host that mail clients of the domain's people get."""
-        return next((name for name in self.names if name == domain or name.endswith("." + domain)), self.hostname)
+        names = [self.hostname] + self.names
+        return next((name for name in names if name == domain or name.endswith("." + domain)), self.hostname)
 
     def spf(self, domain: str) -> str:
         given = self.site["spf"]

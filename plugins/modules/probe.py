@@ -82,6 +82,11 @@ options:
       whether the name C(autoconfig.<domain of the mailbox>) leads to this server.
     type: bool
     default: false
+  names:
+    description: Further names of the server, in small letters, of which mail clients may be told.
+    type: list
+    elements: str
+    default: []
   ca_file:
     description: >-
       File with the certificates of authorities to trust, on the machine that this module runs on, besides those that
@@ -255,6 +260,7 @@ def _settings(module: AnsibleModule, address: str) -> Settings:
         password=params["password"] or "",
         mailbox=mailbox,
         domain=mailbox.rpartition("@")[2] if params["domain"] is None else params["domain"],
+        names=params["names"],
     )
 
 
@@ -268,6 +274,7 @@ def main() -> None:
             "ports": {"type": "dict", "default": {}, "options": port_options},
             "checks": {"type": "list", "elements": "str", "choices": services, "default": services},
             "autoconfig": {"type": "bool", "default": False},
+            "names": {"type": "list", "elements": "str", "default": []},
             "ca_file": {"type": "path"},
             "ca_pem": {"type": "str"},
             "login": {"type": "str"},

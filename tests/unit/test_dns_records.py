@@ -169,8 +169,8 @@ def test_table() -> None:
 
 
 def test_names_that_are_for_the_people_of_one_domain() -> None:
-    known = lines(sni=["mail.example.org", "imap.example.net"])
-    for name in ("mail.example.com", "mail.example.org", "imap.example.net"):
+    known = lines(sni=["mail.example.org", "imap.example.com"])
+    for name in ("mail.example.com", "mail.example.org", "imap.example.com"):
         assert f"{name} A 192.0.2.7" in known
         assert f"{name} AAAA 2001:db8::7" in known
         assert f'{name} CAA 0 issue "letsencrypt.org"' in known

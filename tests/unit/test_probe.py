@@ -454,6 +454,7 @@ class TestAutoconfig:
         answers: t.Dict[str, str],
         names: t.Sequence[str] = ("192.0.2.1",),
         own: str = "192.0.2.1",
+        further: t.Sequence[str] = (),
     ) -> t.List[Record]:
         server = Service(Http, "", Mailbox(), answers, tls, True)
         settings = Settings(
@@ -463,6 +464,7 @@ class TestAutoconfig:
             context=trust(certificates.ca, None),
             timeout=2.0,
             mailbox=LOGIN,
+            names=further,
         )
         one = Autoconfig(settings, Shared("", b""), Addresses([own], []), lambda name, _family: list(names))
         # the connection goes to this machine all the same
@@ -491,6 +493,11 @@ class TestAutoconfig:
     def test_something_else_is_said(self, tls: ssl.SSLContext, certificates: Certificates, document: str) -> None:
         answers = {**self.WELL, "config-v1.1.xml": f"HTTP/1.1 200 OK\n\n{document}"}
         assert found(self.ask(tls, certificates, answers)) == [("fail", "MUA", "autoconfig-wrong")]
+
+    def test_another_name_of_the_server(self, tls: ssl.SSLContext, certificates: Certificates) -> None:
+        document = self.DOCUMENT.replace("mail.example.test", "mail.example.org")
+        answers = {**self.WELL, "config-v1.1.xml": f"HTTP/1.1 200 OK\n\n{document}"}
+        assert found(self.ask(tls, certificates, answers, further=["imap.example.org", "mail.example.org"])) == []
 
     def test_nothing_is_said(self, tls: ssl.SSLContext, certificates: Certificates) -> None:
         assert found(self.ask(tls, certificates, {})) == [("fail", "MUA", "autoconfig-wrong")]

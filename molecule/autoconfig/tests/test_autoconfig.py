@@ -512,7 +512,7 @@ def test_a_change_arrives_and_a_file_of_others_stays(host: Host, server: Server)
     own = f"mail.{server.domains[1]}"
     done = play(host, autoconfig_pop3=False, autoconfig_mta_sts="enforce", autoconfig_sni=[own])
     assert done.returncode == 0, done.stdout
-    # people of the domain whose server has a name of its own are told that one, wherever they ask; all others the host's
+    # who is of a domain that has a name of its own is told that one, wherever it is asked; all others the host's
     for domain, told, other in ((server.domains[1], own, server.name), (server.domains[0], server.name, own)):
         posted = f"<Autodiscover><Request><EMailAddress>eve@{domain}</EMailAddress></Request></Autodiscover>"
         for answer in (

@@ -57,7 +57,8 @@ class Autoconfig(Walk):
         self.begin("settings")
         status, text = self.get(DOCUMENT)
         found = _offers(text) if status == 200 else []
-        missing = [offer for offer in _OFFERS if (offer[0], self.settings.host, *offer[1:]) not in found]
+        names = {self.settings.host, *self.settings.names}
+        missing = [offer for offer in _OFFERS if not any((offer[0], name, *offer[1:]) in found for name in names)]
         if status != 200:
             self.note("autoconfig-wrong", f"{DOCUMENT} is answered with {status}")
         elif missing:

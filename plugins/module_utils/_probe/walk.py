@@ -57,6 +57,8 @@ class Settings(t.NamedTuple):
     password: str = ""
     mailbox: str = ""
     domain: str = ""
+    #: further names of the server, which are for the people of some domains
+    names: t.Sequence[str] = ()
 
 
 class Promise:
