@@ -14,8 +14,6 @@ testinfra_hosts = ["mail"]
 AUTOCONFIG = ("autoconfig", "autodiscover", "mta-sts")
 #: without the web server's
 MAIL = [port for port in PORTS if port != 443]
-#: that have a certificate for each name
-SNI_PORTS = [port for port in MAIL if port != 4190]
 FILES = "/etc/port587/tls /var/lib/port587/acme.json"
 
 # Kills the program when it has just begun to write (staging), or has replaced files and proved nothing (swapping).
@@ -218,7 +216,7 @@ def test_two_names_under_sni(site):
         assert len({host, *before.values()}) == 4
         # who asks for a name that is nobody's is shown the mail host's
         stranger = Site(site.host, f"nobody.{site.domain}")
-        for port in SNI_PORTS:
+        for port in MAIL:
             with pytest.raises(ssl.SSLCertVerificationError, match="Hostname mismatch"):
                 stranger.handshake(port)
             assert Site(site.host).handshake(port)["serialNumber"] == host
@@ -245,7 +243,7 @@ def test_two_names_under_sni(site):
 
 def served_for(site, name):
     """The serial number of the certificate that is for this name alone, on each port that has it."""
-    shown = [Site(site.host, name).handshake(port) for port in SNI_PORTS]
+    shown = [Site(site.host, name).handshake(port) for port in MAIL]
     assert {one["subjectAltName"] for one in shown} == {(("DNS", name),)}
     assert len({one["serialNumber"] for one in shown}) == 1
     return shown[0]["serialNumber"]
