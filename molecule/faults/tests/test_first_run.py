@@ -17,3 +17,10 @@ def test_check_mode_on_the_bare_host_predicts_the_first_run(vps: Vps) -> None:
         applied.changes()
     )
     vps.serves()
+
+
+def test_the_second_run_changes_nothing_and_asks_little(vps: Vps) -> None:
+    again = vps.play("converge.yml", "-vvv")
+    assert again.code == again.changed == 0
+    # fit and what is there, certificate, accounts, the walk from outside, the look inside: half a second each
+    assert again.output.count("Using module file") == 5
