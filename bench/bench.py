@@ -153,7 +153,7 @@ class Bench:
 
         times = in_turns(*(functools.partial(run, count) for count in HOSTS))
         for count, seconds in zip(HOSTS, times):
-            yield Figure(part, f"{count} hosts", seconds, "s", times[0], f"{HOSTS[0]} host")
+            yield Figure(part, f"{count} host{'s' * (count > 1)}", seconds, "s", times[0], f"{HOSTS[0]} host")
         for machine in self.copies:
             machine.remove()
 
@@ -196,7 +196,9 @@ class Bench:
         names = {"lean": "ours", "ours": "ours with rspamd and nginx"}
         against = "the distribution's default"
         for server in servers.values():
-            server.machine.sh("systemctl restart postfix dovecot; systemctl try-restart rspamd nginx")
+            server.machine.sh(
+                "systemctl restart postfix dovecot; systemctl try-restart rspamd nginx 2>/dev/null || true"
+            )
         time.sleep(5)
         idle = {name: server.machine.megabytes() for name, server in servers.items()}
         measures = (
