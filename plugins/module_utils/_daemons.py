@@ -299,14 +299,15 @@ class _Values:
     def wrong(self, key: str, value: str) -> t.Iterator[t.Tuple[str, t.Optional[str]]]:
         for text in self._words(key, value):
             yield text, None
-        if key in ("smtpd_tls_cert_file", "smtpd_tls_key_file", "smtpd_tls_chain_files"):
+        if re.match(r"smtpd_tls_(ec)?(cert|key)_file$|smtpd_tls_chain_files$", key):
             paths = [path for path in re.split(r"[\s,]+", value) if path.startswith("/")]
             absent = [path for path in paths if not self.view.exists(path)]
             for path in absent:
                 yield "%s does not exist" % path, path
-            trouble = key_pair_trouble(paths, self.view) if key == "smtpd_tls_chain_files" and not absent else None
-            if trouble:
-                yield trouble, None
+            for pair in _pairs(paths, self.view) if key == "smtpd_tls_chain_files" and not absent else ():
+                trouble = key_pair_trouble(pair, self.view)
+                if trouble:
+                    yield trouble, None
         if key == "tls_server_sni_maps" and value.startswith("inline:"):
             for path in re.findall(r"=\s*(/[^\s,}]+)", value):
                 trouble = key_pair_trouble([path], self.view) if self.view.exists(path) else None
@@ -660,6 +661,16 @@ def _copy_directory(directory: str, tree: str, view: View) -> None:
     for path in view.removed:
         if path.startswith(directory + "/"):
             os.unlink(path.replace(directory, tree, 1))
+
+
+def _pairs(paths: t.Sequence[str], view: View) -> t.List[t.List[str]]:
+    """The files of a list that belong together: each key, and what stands behind it up to the next key."""
+    pairs = []  # type: t.List[t.List[str]]
+    for path in paths:
+        if not pairs or b"PRIVATE KEY-----" in (view.read(path) or b""):
+            pairs.append([])
+        pairs[-1].append(path)
+    return pairs
 
 
 def key_pair_trouble(paths: t.Sequence[str], view: View) -> t.Optional[str]:

@@ -60,6 +60,7 @@ def values() -> _daemons._Values:
         ("header_checks", "regexp:/etc/postfix/patterns", []),
         ("header_checks", "regexp:/etc/postfix/none", ["the table /etc/postfix/none does not exist"]),
         ("smtpd_tls_cert_file", "/etc/none.pem", ["/etc/none.pem does not exist"]),
+        ("smtpd_tls_eckey_file", "/etc/none.key", ["/etc/none.key does not exist"]),
         ("smtpd_tls_cert_file", "$other", []),
         ("tls_server_sni_maps", "inline:{ a.test=/etc/none.pem }", ["/etc/none.pem does not exist"]),
     ],
@@ -242,6 +243,10 @@ def test_key_that_does_not_fit(tmp_path: pathlib.Path, values: _daemons._Values)
     assert "can't be used" in trouble_of_one[0]
 
     # each pair for itself
+    b_key = str(tmp_path / "b.key")
+    assert list(values.wrong("smtpd_tls_chain_files", ", ".join([a_key, a, b_key, b]))) == []
+    ((trouble, _absent),) = values.wrong("smtpd_tls_chain_files", ", ".join([a_key, a, b_key, a]))
+    assert trouble.startswith("key and certificate in %s and %s can't be used" % (b_key, a))
     assert look_up((a, a_key), (b, str(tmp_path / "b.key"))) == []
     assert len(look_up((a, a_key), (b, a_key))) == 1
 

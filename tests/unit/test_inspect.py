@@ -218,16 +218,46 @@ def test_tables(tmp_path: t.Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("configuration", "path"),
+    ("configuration", "paths"),
     [
-        ("ssl_cert = </etc/c.pem\nssl_key = # hidden", "/etc/c.pem"),
-        ("ssl_server {\n  cert_file = /etc/c.pem\n  key_file = /etc/k.pem\n}", "/etc/c.pem"),
-        ("ssl_server_cert_file = /etc/c.pem", "/etc/c.pem"),
-        ("ssl = no", None),
+        ("ssl_alt_cert = </etc/r.pem\nssl_cert = </etc/c.pem\nssl_key = # hidden", ["/etc/c.pem", "/etc/r.pem"]),
+        ("ssl_server {\n  alt_cert_file = /etc/r.pem\n  cert_file = /etc/c.pem\n}", ["/etc/c.pem", "/etc/r.pem"]),
+        ("ssl_server_cert_file = /etc/c.pem\nssl_server_alt_cert_file = /etc/r.pem", ["/etc/c.pem", "/etc/r.pem"]),
+        ("ssl_server_cert_file = /etc/c.pem", ["/etc/c.pem"]),
+        ("ssl = no", []),
     ],
 )
-def test_dovecots_certificate(configuration: str, path: t.Optional[str]) -> None:
-    assert look.dovecot_certificate(configuration) == path
+def test_dovecots_certificates(configuration: str, paths: t.List[str]) -> None:
+    assert look.dovecot_certificates(configuration) == paths
+
+
+@pytest.mark.parametrize(
+    ("main", "paths"),
+    [
+        ({"smtpd_tls_chain_files": "/c.pem, /r.pem", "smtpd_tls_cert_file": "/old.pem"}, ["/c.pem", "/r.pem"]),
+        (
+            {"smtpd_tls_chain_files": "", "smtpd_tls_cert_file": "/r.pem", "smtpd_tls_eccert_file": "/c.pem"},
+            ["/r.pem", "/c.pem"],
+        ),
+        ({"smtpd_tls_cert_file": "none"}, []),
+    ],
+)
+def test_postfixs_certificates(main: t.Dict[str, str], paths: t.List[str]) -> None:
+    assert look.postfix_certificates(main) == paths
+
+
+def test_each_kind_of_key_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    def prove(proofs: t.Sequence[t.Any], path: str, deadline: float) -> None:
+        asked.append((path, proofs[0].rsa))
+        if path == "/stale.pem":
+            raise look.ProofError("port 993 (imap): serves another certificate than the one installed")
+
+    monkeypatch.setattr(look, "prove", prove)
+    assert look.served("imaps", ["/c.pem"])["other"] is False
+    assert look.served("imaps", ["/c.pem", "/stale.pem"]) == {"file": "/stale.pem", "port": 993, "other": True}
+    assert asked == [("/c.pem", False), ("/c.pem", True), ("/stale.pem", True)]
 
 
 def test_log_lines() -> None:

@@ -16,6 +16,11 @@ AUTOCONFIG = ("autoconfig", "autodiscover", "mta-sts")
 MAIL = [port for port in PORTS if port != 443]
 FILES = "/etc/port587/tls /var/lib/port587/acme.json"
 
+# Spoils what certbot has, so that another certificate is asked for.
+NEW_KEY = (
+    "openssl ecparam -name prime256v1 -genkey -noout > $(echo /var/lib/port587/acme/*_14000_*/live/ecdsa/privkey.pem)"
+)
+
 # Kills the program when it has just begun to write (staging), or has replaced files and proved nothing (swapping).
 KILL = """
 import os, signal, subprocess, sys
@@ -150,8 +155,7 @@ def test_killed_while_it_installs(site, phase):
 
 def test_key_of_another_certificate(site):
     before = site.serial()
-    key = "$(echo /var/lib/port587/acme/*_14000_*/live/ecdsa/privkey.pem)"
-    site.do(f"openssl ecparam -name prime256v1 -genkey -noout > {key}")
+    site.do(NEW_KEY)
     site.lead(f"acme-{site.inventory_name}.test", site.server.address)
     try:
         assert site.renew()[0] != 0
@@ -161,6 +165,29 @@ def test_key_of_another_certificate(site):
     assert site.renew()[0] == 0
     assert site.serial() != before
     assert site.state()["error"] == ""
+
+
+def test_a_daemon_that_does_not_serve_it(site):
+    """Somebody has given Postfix a copy. What is new would reach no client there: it is taken back, and told."""
+    before = site.serial()
+    site.do(
+        "cp -a /etc/port587/tls/combined.pem /etc/postfix/main.cf /root/;"
+        " postconf -e smtpd_tls_chain_files=/root/combined.pem; postfix reload"
+    )
+    site.do(NEW_KEY)
+    try:
+        code, said = site.renew()
+        assert code == 1
+        assert "NOT INSTALLED, the certificate from before is served on: " in said
+        assert "serves another certificate than the one installed" in said
+        assert site.do("journalctl --quiet -p err --since=-1min -o cat UNIT=port587-certificates.service")
+        assert site.serial() == before
+        assert "serves another certificate" in site.verify()["renewal-failed"]["seen"]
+    finally:
+        site.do("mv /root/main.cf /etc/postfix/main.cf; postfix reload")
+    assert site.renew()[0] == 0
+    assert site.serial() != before
+    assert site.state()["not_installed"] == ""
 
 
 def test_names_come_and_go_with_dns(site):

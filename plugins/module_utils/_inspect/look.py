@@ -60,7 +60,7 @@ def look() -> Facts:
         "daemons": {one.name: state(one) for one in (Postfix(), Dovecot()) if one.installed()},
     }
     disks = ["/"]
-    tls: t.Dict[str, t.Optional[str]] = {}
+    tls: t.Dict[str, t.List[str]] = {}
     if "postfix" in facts["daemons"]:
         main, services = postfix_settings()
         queue_directory = main["queue_directory"]
@@ -71,7 +71,7 @@ def look() -> Facts:
         facts["resolver"] = resolver(queue_directory, services)
         if facts["daemons"]["postfix"]["running"]:
             facts["sockets"] = sockets(main, services)
-            tls["submissions"] = postfix_certificate(main)
+            tls["submissions"] = postfix_certificates(main)
     if "dovecot" in facts["daemons"]:
         configuration = run_command(["doveconf", "-n"])[1]
         store = mail_store(configuration)
@@ -79,11 +79,11 @@ def look() -> Facts:
             disks.append(store)
             facts["mailboxes"] = {"path": store, "foreign": foreign(store)}
         if facts["daemons"]["dovecot"]["running"]:
-            tls["imaps"] = dovecot_certificate(configuration)
+            tls["imaps"] = dovecot_certificates(configuration)
     if os.path.exists(_acme.SETTINGS):
         facts["renewal"] = dict(load_json(_acme.STATE), timer=RenewalTimer().running())
     facts["disks"] = {path: disk(path) for path in disks if os.path.isdir(path)}
-    facts["certificates"] = {service: served(service, path) for service, path in tls.items() if path}
+    facts["certificates"] = {service: served(service, paths) for service, paths in tls.items() if paths}
     return facts
 
 
@@ -287,10 +287,12 @@ def resolver(queue_directory: str, services: t.Sequence[Service]) -> Facts:
     return {"chroot": chroot, "seen": seen, "real": real}
 
 
-def postfix_certificate(main: t.Mapping[str, str]) -> t.Optional[str]:
-    """The file with the certificate that it has to serve, if it is only one."""
-    files = re.split(r"[\s,]+", main.get("smtpd_tls_chain_files") or main.get("smtpd_tls_cert_file", ""))
-    return files[0] if len(files) == 1 and files[0].startswith("/") else None
+def postfix_certificates(main: t.Mapping[str, str]) -> t.List[str]:
+    """The files with the certificates that it has to serve, one for each kind of key."""
+    files = main.get("smtpd_tls_chain_files", "")
+    if not files:
+        files = "%s %s" % (main.get("smtpd_tls_cert_file", ""), main.get("smtpd_tls_eccert_file", ""))
+    return [path for path in re.split(r"[\s,]+", files) if path.startswith("/")]
 
 
 # -- Dovecot ------------------------------------------------------------------------------------------------------
@@ -331,24 +333,33 @@ def _user(number: int) -> str:
         return str(number)
 
 
-def dovecot_certificate(configuration: str) -> t.Optional[str]:
-    """The file with the certificate that it has to serve. 2.3 and 2.4 write it differently."""
-    found = re.search(r"^\s*(?:ssl_cert = <|ssl_server_cert_file = |cert_file = )(/\S+)$", configuration, re.MULTILINE)
-    return found.group(1) if found else None
+def dovecot_certificates(configuration: str) -> t.List[str]:
+    """The files with the certificates that it has to serve. 2.3 and 2.4 write it differently."""
+    written = (
+        re.search(
+            r"^\s*(?:ssl_%scert = <|ssl_server_%scert_file = |%scert_file = )(/\S+)$" % (alt, alt, alt),
+            configuration,
+            re.MULTILINE,
+        )
+        for alt in ("", "alt_")
+    )
+    return [found.group(1) for found in written if found]
 
 
 # -- both ---------------------------------------------------------------------------------------------------------
 
 
-def served(service: str, path: str) -> Facts:
-    """Whether the port with TLS from the first byte serves the certificate that is in the file."""
+def served(service: str, paths: t.Sequence[str]) -> Facts:
+    """Whether the port with TLS from the first byte serves the certificates that are in the files."""
     port, protocol = {"submissions": (465, "smtp"), "imaps": (993, "imap")}[service]
     other: t.Optional[bool] = False
-    try:
-        prove([Proof(protocol, port=port, tls="implicit")], path, deadline=0)
-    except (ProofError, OSError) as exc:
-        # everything else that can be wrong there is seen from outside
-        other = True if "serves another certificate" in str(exc) else None
+    for path in paths:
+        try:
+            prove([Proof(protocol, port=port, tls="implicit", rsa=len(paths) > 1)], path, deadline=0)
+        except (ProofError, OSError) as exc:
+            # everything else that can be wrong there is seen from outside
+            other = True if "serves another certificate" in str(exc) else None
+            break
     return {"file": path, "port": port, "other": other}
 
 

@@ -1,0 +1,88 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright: (c) The port587.mail contributors
+"""What the role postfix does with a Postfix before 3.4, which no scenario has."""
+
+import json
+import os
+import pathlib
+import subprocess
+import sys
+import typing as t
+
+import pytest
+
+pytest.importorskip("ansible.playbook")
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+
+PLAY = """
+- hosts: localhost
+  gather_facts: false
+  vars:
+    mail_hostname: mail.example.com
+    port587_server: {postfix: {version: "%(version)s", default_database_type: hash, knows: {}}}
+  tasks:
+    - ansible.builtin.include_role:
+        name: port587.mail.postfix
+        tasks_from: check
+        public: true
+    - ansible.builtin.include_role:
+        name: port587.mail.postfix
+        tasks_from: check_server
+      when: postfix_sni | length > 0
+    - ansible.builtin.copy:
+        content: "{{ lookup('ansible.builtin.template', '%(root)s/roles/postfix/templates/etc/postfix/main.cf.j2') }}"
+        dest: "%(directory)s/main.cf"
+        mode: "0600"
+"""
+
+
+def play(directory: pathlib.Path, version: str, **values: t.Any) -> "subprocess.CompletedProcess[str]":
+    path = directory / "play.yml"
+    path.write_text(PLAY % {"version": version, "directory": directory, "root": ROOT})
+    argv = [sys.executable, "-m", "ansible", "playbook", "-i", "localhost,", "-c", "local", "-e", json.dumps(values)]
+    return subprocess.run(
+        [*argv, str(path)],
+        check=False,
+        cwd=str(ROOT),
+        env=dict(os.environ, ANSIBLE_LOCAL_TEMP=str(directory), ANSIBLE_NOCOLOR="1"),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        universal_newlines=True,
+    )
+
+
+def test_a_certificate_for_each_name_is_refused(tmp_path: pathlib.Path) -> None:
+    played = play(tmp_path, "3.3.0", mail_sni=["mail.example.org"])
+    said = " ".join(played.stdout.split())
+    assert played.returncode != 0
+    assert (
+        "postfix_sni (by default mail_sni): mail.example.org: Postfix 3.3.0 has one certificate for all names" in said
+    )
+    # before anything changes
+    assert not (tmp_path / "main.cf").exists()
+
+
+@pytest.mark.parametrize(
+    ("version", "expected"),
+    [
+        (
+            "3.3.0",
+            {
+                "smtpd_tls_cert_file": "/etc/port587/tls/rsa.pem",
+                "smtpd_tls_key_file": "$smtpd_tls_cert_file",
+                "smtpd_tls_eccert_file": "/etc/port587/tls/combined.pem",
+                "smtpd_tls_eckey_file": "$smtpd_tls_eccert_file",
+            },
+        ),
+        ("3.4.0", {"smtpd_tls_chain_files": "/etc/port587/tls/combined.pem, /etc/port587/tls/rsa.pem"}),
+    ],
+)
+def test_both_kinds_of_key(tmp_path: pathlib.Path, version: str, expected: t.Dict[str, str]) -> None:
+    values = {"mail_sni": ["mail.example.org"]} if version != "3.3.0" else {}
+    played = play(tmp_path, version, certificates_key_type="both", **values)
+    assert played.returncode == 0, played.stdout
+    lines = [line.split(" = ", 1) for line in (tmp_path / "main.cf").read_text().splitlines() if " = " in line]
+    found = {line[0]: line[1] for line in lines}
+    names = ("smtpd_tls_chain_files", "_cert_file", "_key_file", "_eccert_file", "_eckey_file")
+    assert {name: value for name, value in found.items() if name.endswith(names)} == expected
