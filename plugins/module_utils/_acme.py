@@ -186,9 +186,14 @@ def _in_vain(settings: Settings, name: str) -> str:
 
 def others(settings: Settings) -> t.List[Settings]:
     """What is wanted besides: the certificate with an RSA key, and those of names with one of their own."""
-    bare = settings._replace(sni=[], rsa_too=False)
+    bare = _bare(settings)
     second = [bare._replace(key_type="rsa", certificate=_certificate.RSA)] if settings.rsa_too else []
     return second + [bare._replace(names=[name], certificate=name) for name in settings.sni]
+
+
+def _bare(settings: Settings) -> Settings:
+    """What is wanted of this certificate, whatever others there are."""
+    return settings._replace(sni=[], rsa_too=False)
 
 
 def called(one: Settings) -> str:
@@ -267,7 +272,7 @@ def _state(settings: Settings) -> str:
 
 def _of(settings: Settings) -> t.List[t.Any]:
     # another certificate has a state of its own
-    return list(settings._replace(sni=[], rsa_too=False))
+    return list(_bare(settings))
 
 
 def last(settings: Settings) -> t.Dict[str, t.Any]:

@@ -331,7 +331,7 @@ def selfsigned(params: t.Dict[str, t.Any], names: t.List[str], check_mode: bool)
     def wanted(missing: t.Mapping[str, str]) -> _certificate.Wanted:
         of_one, others = ([name for name in some if name not in missing] for some in (names, sni))
         # an old client has to be able to check what the CA has signed
-        of_authority = _certificate.RSA if params["rsa_too"] else params["key_type"]
+        of_authority = "rsa" if params["rsa_too"] else params["key_type"]
         return _certificate.Wanted(of_one, params["key_type"], params["days"], others, of_authority)
 
     def served(path: str) -> t.Optional[t.Tuple[str, str, _certificate.Facts]]:
@@ -451,13 +451,14 @@ def acme(params: t.Dict[str, t.Any], names: t.List[str], check_mode: bool) -> t.
     for one in _acme.others(settings):
         label = one.certificate
         pair = _acme.obtained(one)
-        why_not = _acme.not_ready(one) if check_mode else ""
-        wished = _acme.to_ask_for(one, pair)[0]
-        if why_not:
-            lacking[_acme.called(one)] = why_not
-        if check_mode and not why_not and _acme.why_ask(wished, pair):
-            others.append(Other(label, TO_BE_MADE, [TO_BE_MADE], _acme.describe(one, wished)))
-            continue
+        if check_mode:
+            why_not = _acme.not_ready(one)
+            wished = _acme.to_ask_for(one, pair)[0]
+            if why_not:
+                lacking[_acme.called(one)] = why_not
+            elif _acme.why_ask(wished, pair):
+                others.append(Other(label, TO_BE_MADE, [TO_BE_MADE], _acme.describe(one, wished)))
+                continue
         stand_in = next((other for other in outcome.others if other.label == label), outcome.instead(label))
         found = pair or _acme.other_served(one)
         if found:
