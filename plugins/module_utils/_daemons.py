@@ -808,24 +808,50 @@ def _parent(pid: str) -> str:
     return (read_file("/proc/%s/stat" % pid) or b"").decode("utf-8", "replace").rpartition(")")[2].split()[1]
 
 
+# -- small daemons -------------------------------------------------------------------------------------------------
+
+
+class Service(SystemdDaemon):
+    """A daemon that reads its configuration once, when it starts, and is there again within a moment."""
+
+    #: Commands that check files of the tree: of each the path, and the arguments in front of the copy's.
+    checks: t.Dict[str, t.List[str]] = {}
+
+    def validate(self, view: View) -> t.List[Problem]:
+        problems = []
+        for path, command in self.checks.items():
+            content = view.read(path)
+            if content is not None:
+                with temporary_directory() as directory:
+                    copy = os.path.join(directory, os.path.basename(path))
+                    write_settled(copy, content)
+                    code, out, err = run_command(command + [copy])
+                said = (err + out).replace(copy, path).strip()
+                if code:
+                    problems.append(Problem(path, said or "%s ends with %d" % (command[0], code)))
+        return problems
+
+    def needs_restart(self, view: View) -> bool:
+        return True
+
+    def restart(self) -> None:
+        # what is changed may be how it is started
+        run_command(["systemctl", "daemon-reload"])
+        super().restart()
+
+    def words_since(self, moment: float) -> t.List[str]:
+        argv = ["journalctl", "--quiet", "--no-pager", "--output=cat", "--since=@%.6f" % moment, "--unit=" + self.name]
+        return run_command(argv)[1].splitlines()
+
+
 # -- the renewal of certificates ----------------------------------------------------------------------------------
 
 
-class RenewalTimer(SystemdDaemon):
+class RenewalTimer(Service):
     """The timer of _acme.py."""
 
     name = "port587-certificates.timer"
     executable = "systemctl"
-
-    def validate(self, view: View) -> t.List[Problem]:
-        return []
-
-    def reload(self) -> None:
-        self.restart()
-
-    def restart(self) -> None:
-        run_command(["systemctl", "daemon-reload"])
-        super().restart()
 
     def prove(self, remembered: t.Dict[str, t.Any], patience: float = DEADLINE) -> None:
         if not self.running():

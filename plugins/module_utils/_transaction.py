@@ -107,7 +107,8 @@ def run(
     """Make ``files`` and ``directories`` so, or change nothing and raise TransactionError.
 
     ``name`` is the transaction's identity: files that an earlier run of the same name wrote and that are no longer
-    wanted are removed, unless ``keep_others`` says that these are only some of them.
+    wanted are removed, and a daemon that it set up and that is no longer wanted is stopped and disabled, unless
+    ``keep_others`` says that these are only some of them.
     ``validate`` is a check of the caller's own, in addition to those of the daemons.
     """
     if not re.match(r"[a-z][a-z0-9_-]*$", name):
@@ -160,6 +161,7 @@ class _Change:
         self.journal = Journal(state_directory)
         self.beneath = {}  # type: t.Dict[str, t.Optional[str]]
         self.was = {}  # type: t.Dict[str, _Was]
+        self.leaving = []  # type: t.List[Daemon]
         self.not_validated = []  # type: t.List[str]
 
     # -- the two ways to run ------------------------------------------------------------------------------------
@@ -218,7 +220,15 @@ class _Change:
     # -- what is different --------------------------------------------------------------------------------------
 
     def _look(self, before: t.Dict[str, _Was]) -> None:
-        for daemon in (a.daemon for a in self.activations):
+        recorded = load_json(self._where(self.manifest) or "")
+        wanted = [a.daemon.name for a in self.activations]
+        others = [m.get("proofs", {}) for n, m in manifests(self.state_directory).items() if n != self.name]
+        self.leaving = [
+            _daemons.daemon(name)
+            for name in sorted({} if self.keep_others else recorded.get("proofs", {}))
+            if name not in wanted and not any(name in proofs for proofs in others)
+        ]
+        for daemon in [a.daemon for a in self.activations] + self.leaving:
             installed = daemon.installed()
             self.was[daemon.name] = before.get(daemon.name) or _Was(
                 installed and daemon.running(), installed and daemon.enabled()
@@ -342,6 +352,9 @@ class _Change:
                 plan[daemon.name] = "restarted" if restart else "reloaded"
             elif not was.enabled:
                 plan[daemon.name] = "enabled"
+        for daemon in self.leaving:
+            if self.was[daemon.name].running or self.was[daemon.name].enabled:
+                plan[daemon.name] = "stopped"
         return plan
 
     def _serves(self, daemon: Daemon) -> bool:
@@ -373,6 +386,10 @@ class _Change:
                 self.journal.clean_up()
                 raise
             try:
+                for daemon in self.leaving:
+                    if daemon.name in plan:
+                        daemon.stop()
+                        daemon.disable()
                 self._swap(files)
                 for activation in self.activations:
                     told_to_stop()
@@ -456,7 +473,8 @@ class _Change:
         said = "%s%s" % (cause, "".join("\n  " + w for w in words[-10:]))
         try:
             self.journal.restore()
-            state = [self._put_back(a.daemon, self.was[a.daemon.name]) for a in self.activations]
+            daemons = [a.daemon for a in self.activations] + self.leaving
+            state = [self._put_back(daemon, self.was[daemon.name]) for daemon in daemons]
             self.journal.forget()
         except OSError as exc:
             return TransactionError(
@@ -483,6 +501,8 @@ class _Change:
             else:
                 daemon.stop()
                 state = "%s is stopped, as it was before" % daemon.name
+            if was.enabled and not daemon.enabled():
+                daemon.enable()
             if not was.enabled and daemon.enabled():
                 daemon.disable()
             return state

@@ -141,6 +141,40 @@ def test_file_dropped_by_a_later_version_is_removed_and_the_diff_says_so(server:
     assert not server.run(tree(server, 1)[:2]).changed
 
 
+def test_daemon_dropped_by_a_later_version_is_stopped(server: Server) -> None:
+    server.run(tree(server, 1))
+    assert server.run([], daemon=False, check_mode=True).activated == {"fake": "stopped"}
+    assert server.daemon.running()
+    result = server.run([], daemon=False)
+    assert result.activated == {"fake": "stopped"}
+    assert not server.daemon.running()
+    assert not server.daemon.enabled()
+    assert not server.run([], daemon=False).changed
+
+
+def test_dropped_daemon_runs_on_when_that_fails(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    server.run(tree(server, 1))
+    before = server.snapshot()
+
+    def broken(*_arguments: t.Any) -> None:
+        raise OSError(5, "Input/output error", "somewhere")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(_transaction._Change, "_swap", broken)
+        with pytest.raises(TransactionError, match="rolled back, fake runs on as before"):
+            server.run([], daemon=False)
+    assert server.snapshot() == before
+    assert server.daemon.running()
+    assert server.daemon.enabled()
+
+
+def test_daemon_that_another_part_took_over_is_not_stopped(server: Server) -> None:
+    server.run(tree(server, 1))
+    server.run(tree(server, 1), name="other")
+    assert server.run([], daemon=False).activated == {}
+    assert server.daemon.running()
+
+
 def test_some_files_of_many_leave_the_others_alone(server: Server) -> None:
     server.run(tree(server, 1))
     before = server.snapshot()
