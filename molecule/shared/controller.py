@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Ansible as a person types it, for the scenarios' tests: on one host, without colours, all output in one."""
 
+import functools
 import json
 import os
 import pathlib
@@ -9,19 +10,31 @@ import re
 import subprocess
 import typing as t
 
+from ready_ansible import Ready, Running
+
 INVENTORY = pathlib.Path(__file__).parent / "inventory"
 
 
-def start(program: str, name: str, *arguments: t.Any, **environment: str) -> "subprocess.Popen[str]":
+@functools.lru_cache(maxsize=None)
+def ready(**environment: str) -> Ready:
+    """Ansible, imported once for all plays of a test process."""
+    return Ready({**os.environ, "ANSIBLE_FORCE_COLOR": "0", "ANSIBLE_NOCOLOR": "1", **environment})
+
+
+@functools.lru_cache(maxsize=None)
+def inventory() -> str:
+    """What the inventory says while the tests run, in a file: asking Docker for it costs as much as a task."""
+    file = pathlib.Path(os.environ["MOLECULE_EPHEMERAL_DIRECTORY"]) / f"inventory-{os.getpid()}.json"
+    told = json.loads(subprocess.run([INVENTORY], check=True, capture_output=True).stdout)
+    hosts = told.pop("_meta")["hostvars"]
+    groups = {name: {"hosts": {host: hosts[host] for host in told[name]["hosts"]}} for name in ("mail", "clients")}
+    file.write_text(json.dumps({"all": {"vars": told["all"]["vars"], "children": groups}}), encoding="utf-8")
+    return str(file)
+
+
+def start(program: str, name: str, *arguments: t.Any, **environment: str) -> Running:
     """`ansible` or `ansible-playbook`, on the host with this name."""
-    return subprocess.Popen(
-        [program, "--inventory", INVENTORY, "--limit", name, *arguments],
-        env={**os.environ, "ANSIBLE_FORCE_COLOR": "0", "ANSIBLE_NOCOLOR": "1", **environment},
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
+    return ready(**environment).start(program, "--inventory", inventory(), "--limit", name, *arguments)
 
 
 class Played(t.NamedTuple):
@@ -46,13 +59,17 @@ class Played(t.NamedTuple):
         return found
 
 
-def begin(playbook: pathlib.Path, name: str, *options: t.Any, **variables: t.Any) -> "subprocess.Popen[str]":
+def end(running: Running) -> Played:
+    """A playbook that was begun, to its end."""
+    output = running.communicate()
+    return Played(running.returncode, output)
+
+
+def begin(playbook: pathlib.Path, name: str, *options: t.Any, **variables: t.Any) -> Running:
     """A playbook, with these variables set otherwise."""
     return start("ansible-playbook", name, "--diff", *options, "--extra-vars", json.dumps(variables), playbook)
 
 
 def play(playbook: pathlib.Path, name: str, *options: t.Any, **variables: t.Any) -> Played:
     """A playbook, with these variables set otherwise, to its end."""
-    process = begin(playbook, name, *options, **variables)
-    output = process.communicate()[0]
-    return Played(process.returncode, output)
+    return end(begin(playbook, name, *options, **variables))

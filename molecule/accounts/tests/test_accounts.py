@@ -14,10 +14,10 @@ import time
 import typing as t
 
 import pytest
+from controller import Played, end, start
 from testinfra.host import Host
 
 SCENARIO = pathlib.Path(os.environ["MOLECULE_SCENARIO_DIRECTORY"])
-INVENTORY = SCENARIO.parent / "shared/inventory"
 DIRECTORY = "/etc/port587/accounts"
 TABLES = ["aliases", "domains", "mailboxes", "senders"]
 
@@ -34,33 +34,28 @@ PASSWORDS = {
 Result = t.Dict[str, t.Any]
 
 
-def run(command: str, host: Host, *arguments: str, callback: str = "oneline") -> "subprocess.CompletedProcess[str]":
+def run(command: str, host: Host, *arguments: str, callback: str = "oneline") -> Played:
     name = host.ansible.get_variables()["inventory_hostname"]
-    return subprocess.run(
-        [command, f"--inventory={INVENTORY}", f"--limit={name}", *arguments],
-        env={**os.environ, "ANSIBLE_CALLBACK_RESULT_FORMAT": "json", "ANSIBLE_DEPRECATION_WARNINGS": "false"}
-        | {
-            "ANSIBLE_LOAD_CALLBACK_PLUGINS": "true",
-            "ANSIBLE_STDOUT_CALLBACK": f"ansible.builtin.{callback}",
-        },
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        check=False,
-    )
+    environment = {
+        "ANSIBLE_CALLBACK_RESULT_FORMAT": "json",
+        "ANSIBLE_DEPRECATION_WARNINGS": "false",
+        "ANSIBLE_LOAD_CALLBACK_PLUGINS": "true",
+        "ANSIBLE_STDOUT_CALLBACK": f"ansible.builtin.{callback}",
+    }
+    return end(start(command, name, *arguments, **environment))
 
 
 def set_accounts(host: Host, *arguments: str, **data: t.Any) -> Result:
     """Run the module once: what it answered, and whether it `failed`."""
     module = ["--module-name=port587.mail.accounts", f"--args={json.dumps(data)}", "--become", "mail"]
     done = run("ansible", host, *module, *arguments)
-    found = re.search(r"(SUCCESS|CHANGED|FAILED!) => (\{.*\})", done.stdout)
-    assert found, done.stdout
+    found = re.search(r"(SUCCESS|CHANGED|FAILED!) => (\{.*\})", done.output)
+    assert found, done.output
     result: Result = json.loads(found.group(2))
     return {**result, "failed": found.group(1) == "FAILED!"}
 
 
-def play(host: Host, *arguments: str, **variables: t.Any) -> "subprocess.CompletedProcess[str]":
+def play(host: Host, *arguments: str, **variables: t.Any) -> Played:
     extra = f"--extra-vars={json.dumps(variables)}"
     return run("ansible-playbook", host, extra, *arguments, str(SCENARIO / "converge.yml"), callback="default")
 
@@ -172,10 +167,10 @@ BAD = [
 def test_bad_input_changes_nothing(host: Host, variables: t.Dict[str, t.Any], message: str) -> None:
     before = state(host)
     done = play(host, "-vvv", **variables)
-    assert done.returncode == 2
-    assert message in json.loads('"' + re.findall(r'"msg": "(.*)"', done.stdout)[-1] + '"')
-    assert "Look at the server" not in done.stdout
-    assert "geheimnis" not in done.stdout
+    assert done.code == 2
+    assert message in json.loads('"' + re.findall(r'"msg": "(.*)"', done.output)[-1] + '"')
+    assert "Look at the server" not in done.output
+    assert "geheimnis" not in done.output
     assert state(host) == before
 
 
@@ -553,13 +548,13 @@ def test_secrets_are_nowhere_to_be_seen(host: Host) -> None:
     done = play(host, "-vvv", "--diff", mail_accounts=people, mail_aliases=[])
     again = play(host, "-vvv", "--diff", mail_accounts=[account("a", password=secret + "x")], mail_aliases=[])
     host.run_expect([0], "systemctl stop watch")
-    for text in (done.stdout, again.stdout):
+    for text in (done.output, again.output):
         assert text.count("failed=0") == 1
         assert "a@example.com:{masked" in text
         assert secret not in text
         assert "vvvvv" not in text
         assert "$argon2id$" not in text
-    assert "/var/vmail/example.com/b" in again.stdout
+    assert "/var/vmail/example.com/b" in again.output
     assert host.file("/root/seen").content_string == ""
     assert host.run("journalctl --no-pager | grep -f /root/secrets").rc == 1
     assert set_accounts(host, **DATA)["changed"]
@@ -591,16 +586,16 @@ HEADER = "address,password,password_hash,aliases"
 
 def from_file(
     host: Host, tmp_path: pathlib.Path, lines: t.Sequence[str], *arguments: str, **variables: t.Any
-) -> "subprocess.CompletedProcess[str]":
+) -> Played:
     """The role, with a CSV file beside the accounts of converge.yml."""
     file = tmp_path / "people.csv"
     file.write_text("\n".join([HEADER, *lines]), encoding="utf-8")
     return play(host, *arguments, mail_accounts_file=str(file), **variables)
 
 
-def outcome(done: "subprocess.CompletedProcess[str]") -> str:
-    found = re.search(r"changed=(\d+).*failed=(\d+)", done.stdout)
-    assert found, done.stdout
+def outcome(done: Played) -> str:
+    found = re.search(r"changed=(\d+).*failed=(\d+)", done.output)
+    assert found, done.output
     return "failed" if found.group(2) != "0" else "changed" if found.group(1) != "0" else "ok"
 
 
@@ -621,7 +616,7 @@ def test_ten_thousand(host: Host, tmp_path: pathlib.Path) -> None:
     predicted = from_file(host, tmp_path, more, "--check", "--diff")
     assert state(host) == before
     done = from_file(host, tmp_path, more, "--diff")
-    for text in (predicted.stdout, done.stdout):
+    for text in (predicted.output, done.output):
         assert "+kim@example.com:{masked, changed}" in text
         assert "+new@example.com:{masked}" in text
         assert "user5000@" not in text
@@ -656,15 +651,15 @@ def test_a_broken_line_of_many_changes_nothing(host: Host, tmp_path: pathlib.Pat
     people[2_000] = "grün@example.com,geheimnis,,"
     done = from_file(host, tmp_path, people)
     assert outcome(done) == "failed"
-    assert "people.csv line 1502.address: 'user7@example.com' is already that of people.csv line 9" in done.stdout
-    assert "people.csv line 2002.address: 'grün@example.com' has letters beyond ASCII before the @" in done.stdout
+    assert "people.csv line 1502.address: 'user7@example.com' is already that of people.csv line 9" in done.output
+    assert "people.csv line 2002.address: 'grün@example.com' has letters beyond ASCII before the @" in done.output
     people[1_000] = 'x@example.com,"geheimnis,,'
     done = from_file(host, tmp_path, people)
     assert outcome(done) == "failed"
-    assert "people.csv line 1002: is not CSV" in done.stdout
-    assert "geheimnis" not in done.stdout
+    assert "people.csv line 1002: is not CSV" in done.output
+    assert "geheimnis" not in done.output
     done = play(host, mail_accounts_file="/nowhere/people.csv")
-    assert "accounts_file: Could not find or access '/nowhere/people.csv'" in done.stdout
+    assert "accounts_file: Could not find or access '/nowhere/people.csv'" in done.output
     assert outcome(play(host, mail_accounts_file="people.txt")) == "failed"
     assert state(host) == before
 

@@ -10,16 +10,15 @@ import plistlib
 import re
 import socket
 import ssl
-import subprocess
 import typing as t
 import uuid
 import xml.etree.ElementTree as ET
 
+import controller
 import pytest
 from testinfra.host import Host
 
 SCENARIO = pathlib.Path(os.environ["MOLECULE_SCENARIO_DIRECTORY"])
-INVENTORY = SCENARIO.parent / "shared/inventory"
 TIMEOUT = 20
 
 testinfra_hosts = ["ansible://mail"]
@@ -75,17 +74,9 @@ def server(host: Host) -> Server:
     return Server(variables["mail_hostname"], variables["mail_domains"], variables["ansible_host"], tls)
 
 
-def play(host: Host, **variables: t.Any) -> "subprocess.CompletedProcess[str]":
+def play(host: Host, **variables: t.Any) -> controller.Played:
     """Run the play again on one host, with some variables set otherwise."""
-    command = [
-        "ansible-playbook",
-        f"--inventory={INVENTORY}",
-        f"--limit={host.ansible.get_variables()['inventory_hostname']}",
-        f"--extra-vars={json.dumps(variables)}",
-        str(SCENARIO / "converge.yml"),
-    ]
-    environment = {**os.environ, "ANSIBLE_FORCE_COLOR": "false"}
-    return subprocess.run(command, env=environment, check=False, capture_output=True, text=True)
+    return controller.play(SCENARIO / "converge.yml", host.ansible.get_variables()["inventory_hostname"], **variables)
 
 
 # -- the page ---------------------------------------------------------------------------------------------------------
@@ -456,9 +447,9 @@ def test_another_site_with_a_name_of_the_mail_server_is_found(host: Host, server
         done = play(host, autoconfig_pop3=False)
     finally:
         host.check_output("rm %s", site)
-    assert done.returncode == 2
-    assert f"another site has the server_name autoconfig.{server.domains[0]} already" in done.stdout
-    assert "nothing was changed" in done.stdout
+    assert done.code == 2
+    assert f"another site has the server_name autoconfig.{server.domains[0]} already" in done.output
+    assert "nothing was changed" in done.output
     assert b"pop3" in server.ask("/mail/config-v1.1.xml").body
 
 
@@ -474,21 +465,21 @@ def test_bad_values_are_found_before_anything_changes(host: Host, server: Server
         autoconfig_mx=["mail example"],
         autoconfig_certificate="mail.pem",
     )
-    assert done.returncode == 2
-    assert "autoconfig_hostname (by default mail_hostname): 'mail' is not a fully qualified host name" in done.stdout
-    assert "autoconfig_domains (by default mail_domains): 'example.com; x' is not a domain" in done.stdout
-    assert "autoconfig_addresses: 'localhost' is not an address" in done.stdout
-    assert "autoconfig_mx: 'mail example' is not a host name" in done.stdout
-    assert "autoconfig_certificate: 'mail.pem' is not a plain absolute path" in done.stdout
+    assert done.code == 2
+    assert "autoconfig_hostname (by default mail_hostname): 'mail' is not a fully qualified host name" in done.output
+    assert "autoconfig_domains (by default mail_domains): 'example.com; x' is not a domain" in done.output
+    assert "autoconfig_addresses: 'localhost' is not an address" in done.output
+    assert "autoconfig_mx: 'mail example' is not a host name" in done.output
+    assert "autoconfig_certificate: 'mail.pem' is not a plain absolute path" in done.output
 
 
 @pytest.mark.parametrize("certificate", ["/etc/ssl/none.pem", "/etc/hostname"])
 def test_a_bad_certificate_changes_nothing(host: Host, server: Server, certificate: str) -> None:
     before = host.check_output("md5sum /etc/nginx/sites-enabled/* /etc/port587/autoconfig/*")
     done = play(host, autoconfig_certificate=certificate)
-    assert done.returncode == 2
-    assert f'cannot load certificate "{certificate}"' in done.stdout
-    assert "nothing was changed" in done.stdout
+    assert done.code == 2
+    assert f'cannot load certificate "{certificate}"' in done.output
+    assert "nothing was changed" in done.output
     assert host.check_output("md5sum /etc/nginx/sites-enabled/* /etc/port587/autoconfig/*") == before
     assert server.ask("/en").status == 200
 
@@ -501,9 +492,9 @@ def test_what_does_not_serve_is_taken_back(host: Host, server: Server) -> None:
         done = play(host, autoconfig_pop3=False)
     finally:
         host.check_output("chmod 0755 /etc/port587")
-    assert done.returncode == 2
-    assert "rolled back, nginx" in done.stdout
-    assert "answers GET / HTTP/1.0" in done.stdout
+    assert done.code == 2
+    assert "rolled back, nginx" in done.output
+    assert "answers GET / HTTP/1.0" in done.output
     assert host.check_output("md5sum /etc/nginx/sites-enabled/* /etc/port587/autoconfig/*") == before
     assert server.ask("/en").status == 200
 
@@ -511,7 +502,7 @@ def test_what_does_not_serve_is_taken_back(host: Host, server: Server) -> None:
 def test_a_change_arrives_and_a_file_of_others_stays(host: Host, server: Server) -> None:
     own = f"mail.{server.domains[1]}"
     done = play(host, autoconfig_pop3=False, autoconfig_mta_sts="enforce", autoconfig_sni=[own])
-    assert done.returncode == 0, done.stdout
+    assert done.code == 0, done.output
     # who is of a domain that has a name of its own is told that one, wherever it is asked; all others the host's
     for domain, told, other in ((server.domains[1], own, server.name), (server.domains[0], server.name, own)):
         posted = f"<Autodiscover><Request><EMailAddress>eve@{domain}</EMailAddress></Request></Autodiscover>"
@@ -528,6 +519,6 @@ def test_a_change_arrives_and_a_file_of_others_stays(host: Host, server: Server)
     assert b"pop3" not in server.ask("/mail/config-v1.1.xml").body
     assert b"995" not in server.ask("/en").body
     assert b"mode: enforce" in server.ask("/.well-known/mta-sts.txt").body
-    assert play(host).returncode == 0
+    assert play(host).code == 0
     assert b"pop3" in server.ask("/mail/config-v1.1.xml").body
     assert host.file("/etc/nginx/sites-enabled/default").exists

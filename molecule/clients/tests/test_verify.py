@@ -2,12 +2,10 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """verify.yml from the desktop, whose name server knows the names that mail clients ask for."""
 
-import json
-import os
 import pathlib
 import re
-import subprocess
 
+import controller
 from conftest import Desktop, Site
 from testinfra.host import Host
 
@@ -18,15 +16,7 @@ ROOT = pathlib.Path(__file__).parents[3]
 
 def verify(address: str, password: str = "") -> str:
     variables = {"verify_from": "desktop", "verify_address": address, "verify_password": password}
-    command = [
-        "ansible-playbook",
-        f"--inventory={ROOT}/molecule/shared/inventory",
-        f"--extra-vars={json.dumps(variables)}",
-        str(ROOT / "playbooks/verify.yml"),
-    ]
-    environment = {**os.environ, "ANSIBLE_FORCE_COLOR": "false"}
-    done = subprocess.run(command, env=environment, check=False, capture_output=True, text=True)
-    return done.stdout + done.stderr
+    return controller.play(ROOT / "playbooks/verify.yml", "mail", **variables).output
 
 
 def test_well(site: Site, desktop: Desktop) -> None:

@@ -11,7 +11,7 @@ import pytest
 import yaml
 from by_host import host_of
 from by_host import pytest_xdist_make_scheduler as pytest_xdist_make_scheduler
-from controller import Played, begin
+from controller import Played, Running, begin, end
 from mailclient import Account, Server
 
 SCENARIO = pathlib.Path(__file__).parent.parent
@@ -70,16 +70,15 @@ class Vps:
         """All that transactions look after."""
         return self.python(SNAPSHOT).splitlines()
 
-    def start(self, playbook: str, *options: str, **variables: t.Any) -> "subprocess.Popen[str]":
+    def start(self, playbook: str, *options: str, **variables: t.Any) -> Running:
         """A playbook of this scenario, begun."""
         return begin(SCENARIO / playbook, self.name, *options, **{"mail_accounts": PEOPLE, **variables})
 
     def play(self, playbook: str, *options: str, **variables: t.Any) -> Played:
         """A playbook of this scenario, to its end."""
-        process = self.start(playbook, *options, **variables)
-        output = process.communicate()[0]
-        print(output)
-        return Played(process.returncode, output)
+        outcome = end(self.start(playbook, *options, **variables))
+        print(outcome.output)
+        return outcome
 
     def apply(self, *parts: str, **variables: t.Any) -> Played:
         """Roles alone, which have to succeed."""

@@ -13,7 +13,7 @@ def test_both_end_well(vps: Vps) -> None:
         )
         for size, quota in zip(sizes, ("2G", "3G"))
     ]
-    outputs = [run.communicate()[0] for run in runs]
+    outputs = [run.communicate() for run in runs]
     assert [run.returncode for run in runs] == [0, 0], outputs
     assert int(vps.run("postconf", "-h", "message_size_limit")) in sizes
     assert "journal" not in vps.run("ls", "/var/lib/port587")

@@ -14,6 +14,7 @@ import subprocess
 import time
 import typing as t
 
+import controller
 import pytest
 import testinfra
 import yaml
@@ -21,7 +22,6 @@ from mailclient import Account, Server, mail, received, submit, token, until
 from testinfra.host import Host
 
 SCENARIO = pathlib.Path(os.environ["MOLECULE_SCENARIO_DIRECTORY"])
-INVENTORY = SCENARIO.parent / "shared/inventory"
 PASSWORDS = {"alice": "alice's own", "bob": "bob's own"}
 MILTER = "/var/spool/postfix/rspamd/milter.sock"
 
@@ -54,7 +54,7 @@ class Site(t.NamedTuple):
 
 
 def machine(name: str) -> Host:
-    return testinfra.get_host(f"ansible://{name}?ansible_inventory={INVENTORY}")
+    return testinfra.get_host(f"ansible://{name}?ansible_inventory={controller.INVENTORY}")
 
 
 def site(name: str) -> Site:
@@ -64,7 +64,7 @@ def site(name: str) -> Site:
     return Site(host, server, known["mail_domains"][0], name)
 
 
-MAIL_HOSTS = json.loads(subprocess.check_output([INVENTORY]))["mail"]["hosts"]
+MAIL_HOSTS = json.loads(subprocess.check_output([controller.INVENTORY]))["mail"]["hosts"]
 #: From here to there: each way. On one platform alone there is only its own domain to write to.
 WAYS = [(MAIL_HOSTS[0], MAIL_HOSTS[-1]), (MAIL_HOSTS[-1], MAIL_HOSTS[0])]
 
@@ -389,10 +389,8 @@ def test_dane(way: t.Tuple[Site, Site], dns: Host) -> None:
 def play(playbook: pathlib.Path, site: Site, **values: t.Any) -> None:
     converge = yaml.safe_load((SCENARIO / "converge.yml").read_text(encoding="utf-8"))
     variables = {**converge[0]["vars"], **converge[1]["vars"], **values}
-    command = ["ansible-playbook", f"--inventory={INVENTORY}", f"--limit={site.name}"]
-    command += [f"--extra-vars={json.dumps(variables)}", str(playbook)]
-    done = subprocess.run(command, check=False, capture_output=True, text=True)
-    assert done.returncode == 0, done.stdout + done.stderr
+    done = controller.play(playbook, site.name, **variables)
+    assert done.code == 0, done.output
 
 
 def publish(site: Site, dns: Host) -> t.Dict[str, str]:

@@ -7,16 +7,15 @@ import json
 import os
 import pathlib
 import re
-import subprocess
 import time
 import typing as t
 
 import pytest
+from controller import Played, end, start
 from testinfra.host import Host
 
 NETWORK = ["dns", "ipv6", "hostname", "ptr", "outgoing"]
 SCENARIO = pathlib.Path(os.environ["MOLECULE_SCENARIO_DIRECTORY"])
-INVENTORY = SCENARIO.parent / "shared/inventory"
 Ask = t.Callable[..., t.Dict[str, t.Any]]
 
 
@@ -28,14 +27,8 @@ def address_of(host: Host) -> str:
     return str(host.ansible.get_variables()["ansible_host"])
 
 
-def ansible(command: str, host: Host, *arguments: str) -> "subprocess.CompletedProcess[str]":
-    return subprocess.run(
-        [command, f"--inventory={INVENTORY}", f"--limit={name_of(host)}", *arguments],
-        env={**os.environ, "ANSIBLE_CALLBACK_RESULT_FORMAT": "json", "ANSIBLE_FORCE_COLOR": "false"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+def ansible(command: str, host: Host, *arguments: str) -> Played:
+    return end(start(command, name_of(host), *arguments, ANSIBLE_CALLBACK_RESULT_FORMAT="json"))
 
 
 @pytest.fixture
@@ -46,12 +39,12 @@ def ask(host: Host) -> Ask:
         arguments = json.dumps({"hostname": "mail.example.com", **options})
         user = ["--become", f"--become-user={become_user}"]
         done = ansible("ansible", host, "mail", "--module-name=port587.mail.preflight", f"--args={arguments}", *user)
-        found = re.search(r"(SUCCESS|FAILED!) => (\{.*^\})", done.stdout, re.DOTALL | re.MULTILINE)
-        assert found, done.stdout + done.stderr
+        found = re.search(r"(SUCCESS|FAILED!) => (\{.*^\})", done.output, re.DOTALL | re.MULTILINE)
+        assert found, done.output
         result: t.Dict[str, t.Any] = json.loads(found.group(2))
         assert result["changed"] is False
         result["failed"] = found.group(1) != "SUCCESS"
-        result["warnings"] = re.findall(r"^\[WARNING\]: (.*)", done.stderr, re.MULTILINE)
+        result["warnings"] = re.findall(r"^\[WARNING\]: (.*)", done.output, re.MULTILINE)
         result["findings"] = {finding["name"]: finding for finding in result.get("findings", [])}
         return result
 
@@ -90,10 +83,10 @@ def test_a_fit_server(ask: Ask) -> None:
 def test_host_name_that_is_none(host: Host, wrong: str) -> None:
     variables = json.dumps({"mail_hostname": wrong})
     done = ansible("ansible-playbook", host, f"--extra-vars={variables}", str(SCENARIO / "converge.yml"))
-    assert done.returncode != 0
+    assert done.code != 0
     told = f"preflight_hostname is {json.dumps(wrong)}, which is not a fully qualified domain name"
-    assert told in json.loads('"' + re.search(r'"msg": "(.*)"', done.stdout).group(1) + '"')  # type: ignore[union-attr]
-    assert "Ask whether this server is fit" not in done.stdout
+    assert told in json.loads('"' + re.search(r'"msg": "(.*)"', done.output).group(1) + '"')  # type: ignore[union-attr]
+    assert "Ask whether this server is fit" not in done.output
 
 
 def test_another_program_on_our_ports(host: Host, ask: Ask) -> None:
