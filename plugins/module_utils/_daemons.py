@@ -844,6 +844,13 @@ class Service(SystemdDaemon):
         return run_command(argv)[1].splitlines()
 
 
+class MtaSts(Service):
+    """Postfix asks it for the policies of domains (RFC 8461), as a table."""
+
+    name = "postfix-mta-sts-resolver"
+    executable = "mta-sts-daemon"
+
+
 # -- the renewal of certificates ----------------------------------------------------------------------------------
 
 
@@ -863,7 +870,7 @@ class RenewalTimer(Service):
 
 # -- by name ------------------------------------------------------------------------------------------------------
 
-_DAEMONS = {one.name: one for one in (Postfix, Dovecot, Rspamd, Nginx, RenewalTimer)}  # type: t.Dict[str, t.Type[SystemdDaemon]]
+_DAEMONS = {one.name: one for one in (Postfix, Dovecot, Rspamd, Nginx, MtaSts, RenewalTimer)}  # type: t.Dict[str, t.Type[SystemdDaemon]]
 
 
 def daemon(name: str) -> Daemon:

@@ -33,12 +33,13 @@ _RSA_KEY = bytes.fromhex("06092a864886f70d0101010500")
 class Proof(t.NamedTuple):
     """One thing to try.
 
-    ``protocol``: smtp, imap, pop3, sieve, http (on ``port``) or sasl, lmtp, policy, milter (on the socket ``path``,
-    as ``user``).
+    ``protocol``: smtp, imap, pop3, sieve, http, socketmap (on ``port``) or sasl, lmtp, policy, milter (on the socket
+    ``path``, as ``user``).
     ``tls``: implicit, starttls or none. ``auth``: AUTH has to be offered (True) or must not be (False).
     ``recipient``: the address to name in RCPT; ``answer``: accepted or refused.
-    ``host`` and ``uri``: what to GET over HTTP. It has to be there. Whatever the protocol, ``host`` is named in the
-    handshake (SNI). ``certificate``: the PEM file with the one to be served, where it is another than that of all.
+    ``host`` and ``uri``: what to GET over HTTP. It has to be there. ``host`` is what to look up in a socketmap, and
+    with all other protocols what is named in the handshake (SNI). ``certificate``: the PEM file with the one to be
+    served, where it is another than that of all.
     ``rsa``: ask as a client does that knows RSA only, if there is such a key in that file.
     ``signatures``: the DKIM keys that a message of this server's has to be signed with, by their names in DNS.
     """
@@ -318,6 +319,21 @@ def _milter(connection: _Connection, proof: Proof, leaf: t.Optional[bytes]) -> N
         raise ProofError("does not sign a message from %s with the key of %s" % (sender, missing[0]))
 
 
+def _socketmap(connection: _Connection, proof: Proof, leaf: t.Optional[bytes]) -> None:
+    """A lookup as of socketmap_table(5), in netstrings; that there is nothing of the name is an answer, too."""
+    query = ("postfix %s" % proof.host).encode("ascii")
+    connection.socket.sendall(b"%d:%s," % (len(query), query))
+    length = b""
+    while not length.endswith(b":"):
+        more = connection.reader.read(1)
+        if not more:
+            raise EOFError
+        length += more
+        if not re.match(rb"\d{1,6}:?$", length):
+            raise ProofError("answers %s with what is no netstring" % query.decode())
+    _expect([connection.reader.read(int(length[:-1])).decode("utf-8", "replace")], ("OK ", "NOTFOUND "), query.decode())
+
+
 _PROTOCOLS = {
     "smtp": _smtp,
     "imap": _imap,
@@ -328,4 +344,5 @@ _PROTOCOLS = {
     "policy": _policy,
     "http": _http,
     "milter": _milter,
+    "socketmap": _socketmap,
 }

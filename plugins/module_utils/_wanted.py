@@ -35,7 +35,7 @@ _PROOF: t.Dict[str, t.Dict[str, t.Any]] = {
     "protocol": {
         "type": "str",
         "required": True,
-        "choices": ["smtp", "imap", "pop3", "sieve", "sasl", "lmtp", "policy", "http", "milter"],
+        "choices": ["smtp", "imap", "pop3", "sieve", "sasl", "lmtp", "policy", "http", "milter", "socketmap"],
     },
     "port": {"type": "int"},
     "address": {"type": "str", "default": "127.0.0.1"},
@@ -57,7 +57,7 @@ ARGUMENTS: t.Dict[str, t.Dict[str, t.Any]] = {
     "files": {"type": "list", "elements": "dict", "options": _FILE, "required": True},
     "secrets": {"type": "dict", "default": {}, "no_log": True},
     "directories": {"type": "list", "elements": "dict", "options": _DIRECTORY, "default": []},
-    "daemon": {"type": "str", "choices": ["postfix", "dovecot", "nginx", "rspamd"]},
+    "daemon": {"type": "str", "choices": ["postfix", "dovecot", "nginx", "rspamd", "postfix-mta-sts-resolver"]},
     "prove": {"type": "list", "elements": "dict", "options": _PROOF, "default": []},
     "certificate": {"type": "path"},
     "lock_timeout": {"type": "int", "default": 120},

@@ -101,7 +101,7 @@ options:
   daemon:
     description: The daemon that reads the tree, and that validates and takes it over.
     type: str
-    choices: [postfix, dovecot, nginx, rspamd]
+    choices: [postfix, dovecot, nginx, rspamd, postfix-mta-sts-resolver]
   prove:
     description:
       - What O(daemon) has to do after a change, tried on the server itself until it succeeds, for at most 20 seconds.
@@ -116,7 +116,7 @@ options:
             O(prove[].port).
         type: str
         required: true
-        choices: [smtp, imap, pop3, sieve, sasl, lmtp, policy, http, milter]
+        choices: [smtp, imap, pop3, sieve, sasl, lmtp, policy, http, milter, socketmap]
       port:
         description: TCP port.
         type: int
@@ -146,7 +146,9 @@ options:
         description: User who has to be able to connect to O(prove[].path).
         type: str
       host:
-        description: The host to name in the TLS handshake (SNI), and for V(http) in the request.
+        description: >-
+          The host to name in the TLS handshake (SNI), and for V(http) in the request. For V(socketmap) what to look up
+          in the map C(postfix). Whether it is there makes no difference.
         type: str
       certificate:
         description: As O(certificate), for this one alone, such as that of the name in O(prove[].host).

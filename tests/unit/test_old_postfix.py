@@ -20,7 +20,7 @@ PLAY = """
   gather_facts: false
   vars:
     mail_hostname: mail.example.com
-    port587_server: {postfix: {version: "%(version)s", default_database_type: hash, knows: {}}}
+    port587_server: {postfix: {version: "%(version)s", default_database_type: hash, knows: {}}, packages: %(packages)s}
   tasks:
     - ansible.builtin.include_role:
         name: port587.mail.postfix
@@ -29,7 +29,6 @@ PLAY = """
     - ansible.builtin.include_role:
         name: port587.mail.postfix
         tasks_from: check_server
-      when: postfix_sni | length > 0
     - ansible.builtin.copy:
         content: "{{ lookup('ansible.builtin.template', '%(root)s/roles/postfix/templates/etc/postfix/main.cf.j2') }}"
         dest: "%(directory)s/main.cf"
@@ -37,9 +36,15 @@ PLAY = """
 """
 
 
-def play(directory: pathlib.Path, version: str, **values: t.Any) -> "subprocess.CompletedProcess[str]":
+#: What the server says of the packages: that all are there.
+ALL = {"postfix": {"installed": "1", "candidate": None}}
+
+
+def play(
+    directory: pathlib.Path, version: str, packages: t.Any = ALL, **values: t.Any
+) -> "subprocess.CompletedProcess[str]":
     path = directory / "play.yml"
-    path.write_text(PLAY % {"version": version, "directory": directory, "root": ROOT})
+    path.write_text(PLAY % {"version": version, "packages": json.dumps(packages), "directory": directory, "root": ROOT})
     argv = [sys.executable, "-m", "ansible", "playbook", "-i", "localhost,", "-c", "local", "-e", json.dumps(values)]
     return subprocess.run(
         [*argv, str(path)],
@@ -86,3 +91,18 @@ def test_both_kinds_of_key(tmp_path: pathlib.Path, version: str, expected: t.Dic
     found = {line[0]: line[1] for line in lines}
     names = ("smtpd_tls_chain_files", "_cert_file", "_key_file", "_eccert_file", "_eckey_file")
     assert {name: value for name, value in found.items() if name.endswith(names)} == expected
+
+
+def test_a_program_that_the_release_has_no_package_of(tmp_path: pathlib.Path) -> None:
+    packages = {**ALL, "postfix-mta-sts-resolver": {"installed": None, "candidate": None}}
+    played = play(tmp_path, "3.3.0", packages, postfix_mta_sts=True)
+    assert played.returncode != 0
+    assert "postfix_mta_sts: this release has no package of the program that it needs" in " ".join(
+        played.stdout.split()
+    )
+
+
+def test_a_policy_does_not_outdo_a_key_in_dns(tmp_path: pathlib.Path) -> None:
+    played = play(tmp_path, "3.10.13", postfix_mta_sts=True, postfix_dane=True)
+    assert played.returncode != 0
+    assert "postfix_mta_sts: postfix_dane is on, too" in played.stdout

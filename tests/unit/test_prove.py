@@ -210,6 +210,31 @@ def test_http(pem: str, answer: str, words: str) -> None:
         assert words in outcome(proof, pem)
 
 
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [
+        ("9:NOTFOUND ,", "proved"),
+        ("9:OK secure,", "proved"),
+        ("18:TEMP out of memory,", "answers postfix 192.0.2.1 with: TEMP out of memory"),
+        ("220 mail ESMTP", "answers postfix 192.0.2.1 with what is no netstring"),
+        ("", "connection closed without an answer"),
+    ],
+)
+def test_socketmap(answer: str, words: str) -> None:
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        server.listen(1)
+
+        def answers() -> None:
+            connection = server.accept()[0]
+            with connection:
+                if connection.recv(100) == b"17:postfix 192.0.2.1,":
+                    connection.sendall(answer.encode())
+
+        threading.Thread(target=answers, daemon=True).start()
+        assert words in outcome(Proof("socketmap", server.getsockname()[1], host="192.0.2.1"))
+
+
 def test_pop3_and_sieve(pem: str) -> None:
     with serving([(None, "+OK"), ("STLS", "+OK"), (None, "TLS"), ("AUTH", "+ "), ("*", "-ERR no")], pem) as port:
         assert outcome(Proof("pop3", port, tls="starttls"), pem) == "proved"

@@ -386,10 +386,10 @@ def test_dane(way: t.Tuple[Site, Site], dns: Host) -> None:
 # -- a key's life -----------------------------------------------------------------------------------------------------
 
 
-def play(playbook: pathlib.Path, site: Site, **values: t.Any) -> None:
+def play(playbook: pathlib.Path, *sites: Site, **values: t.Any) -> None:
     converge = yaml.safe_load((SCENARIO / "converge.yml").read_text(encoding="utf-8"))
     variables = {**converge[0]["vars"], **converge[1]["vars"], **values}
-    done = controller.play(playbook, site.name, **variables)
+    done = controller.play(playbook, ",".join(site.name for site in sites), **variables)
     assert done.code == 0, done.output
 
 
@@ -422,7 +422,7 @@ def test_a_new_key_without_one_lost_mail(dns: Host) -> None:
         ([new, other], "present", [new, other]),
     ]
     for selectors, state_before, signed_with in steps:
-        play(SCENARIO / "part.yml", here, rspamd_dkim_selectors=selectors)
+        play(SCENARIO / "part.yml", here, part="rspamd", rspamd_dkim_selectors=selectors)
         states = publish(here, dns)
         assert states[f"{new['name']}._domainkey.{here.domain} TXT"] == state_before
         assert (f"{present}._domainkey.{here.domain} TXT" in states) is (len(selectors) == 3)
