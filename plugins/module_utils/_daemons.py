@@ -466,8 +466,13 @@ class Rspamd(SystemdDaemon):
     @staticmethod
     def _workers() -> t.Set[str]:
         """The processes that take connections from Postfix."""
-        pids = (name for name in os.listdir("/proc") if name.isdigit())
-        return {pid for pid in pids if (read_file("/proc/%s/cmdline" % pid) or b"").startswith(b"rspamd: rspamd_proxy")}
+        workers = set()
+        for pid in (name for name in os.listdir("/proc") if name.isdigit()):
+            # gone meanwhile
+            with contextlib.suppress(ProcessLookupError):
+                if (read_file("/proc/%s/cmdline" % pid) or b"").startswith(b"rspamd: rspamd_proxy"):
+                    workers.add(pid)
+        return workers
 
     def words_since(self, moment: float) -> t.List[str]:
         return [line for line in super().words_since(moment) if not _chatter(line)]
@@ -868,9 +873,24 @@ class RenewalTimer(Service):
         return []
 
 
+# -- what Postfix asks ---------------------------------------------------------------------------------------------
+
+
+class SendLimits(Service):
+    """The program that _send_limits.py is."""
+
+    name = "port587-send-limits"
+    executable = "python3"
+
+
+class Postgrey(Service):
+    name = "postgrey"
+    executable = "postgrey"
+
+
 # -- by name ------------------------------------------------------------------------------------------------------
 
-_DAEMONS = {one.name: one for one in (Postfix, Dovecot, Rspamd, Nginx, MtaSts, RenewalTimer)}  # type: t.Dict[str, t.Type[SystemdDaemon]]
+_DAEMONS = {one.name: one for one in (Postfix, Dovecot, Rspamd, Nginx, MtaSts, SendLimits, Postgrey, RenewalTimer)}  # type: t.Dict[str, t.Type[SystemdDaemon]]
 
 
 def daemon(name: str) -> Daemon:

@@ -386,11 +386,12 @@ def test_dane(way: t.Tuple[Site, Site], dns: Host) -> None:
 # -- a key's life -----------------------------------------------------------------------------------------------------
 
 
-def play(playbook: pathlib.Path, *sites: Site, **values: t.Any) -> None:
+def play(playbook: pathlib.Path, *sites: Site, **values: t.Any) -> controller.Played:
     converge = yaml.safe_load((SCENARIO / "converge.yml").read_text(encoding="utf-8"))
     variables = {**converge[0]["vars"], **converge[1]["vars"], **values}
     done = controller.play(playbook, ",".join(site.name for site in sites), **variables)
     assert done.code == 0, done.output
+    return done
 
 
 def publish(site: Site, dns: Host) -> t.Dict[str, str]:
