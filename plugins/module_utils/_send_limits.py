@@ -54,18 +54,22 @@ def _limits(given: t.Dict[str, t.Any]) -> Limits:
 class Ledger:
     """Who sent to how many, and when. It survives a restart, so that nobody begins anew by one."""
 
-    def __init__(self, path: str = DATABASE) -> None:
-        self.path = path
+    def __init__(self, database: sqlite3.Connection) -> None:
+        self.database = database
+
+    @classmethod
+    def begin(cls, path: str = DATABASE) -> "Ledger":
         try:
-            self.database = self._open()
+            return cls(cls._open(path))
         except sqlite3.DatabaseError as exc:
             _say("%s can't be read, and is begun anew: %s" % (path, exc))
             os.unlink(path)
-            self.database = self._open()
+            return cls(cls._open(path))
 
-    def _open(self) -> sqlite3.Connection:
+    @staticmethod
+    def _open(path: str) -> sqlite3.Connection:
         # all is committed at once, and one thread at a time works on it
-        database = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False)
+        database = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
         # one write and no wait for the disk; a power cut costs the last few entries, and never the file
         database.execute("PRAGMA journal_mode = WAL")
         database.execute("PRAGMA synchronous = NORMAL")
@@ -134,13 +138,21 @@ def answer(request: t.Dict[str, str], settings: Settings, ledger: Ledger, now: f
 
 
 def at_limit(settings: Settings, ledger: Ledger, now: float) -> t.List[str]:
-    """Who can't send even one mail more."""
+    """Who can't send one mail more."""
     return [
         "%s: %d recipients within one %s" % (login, limit, period)
         for login in ledger.logins()
         for period, limit in sorted(settings.of(login).items())
         if wait(ledger, login, 1, limit, period, now)
     ]
+
+
+def look(settings: str = SETTINGS, database: str = DATABASE) -> t.Optional[t.List[str]]:
+    """Who is at the limit now; None where nobody counts."""
+    if not (os.path.exists(settings) and os.path.exists(database)):
+        return None
+    with contextlib.closing(sqlite3.connect("file:%s?mode=ro" % database, uri=True)) as connection:
+        return at_limit(Settings.read(settings), Ledger(connection), time.time())
 
 
 # -- the program --------------------------------------------------------------------------------------------------
@@ -193,7 +205,7 @@ class Server(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
 
 
 def main() -> None:
-    Server(SOCKET, Settings.read(), Ledger()).serve_forever()
+    Server(SOCKET, Settings.read(), Ledger.begin()).serve_forever()
 
 
 if __name__ == "__main__":

@@ -96,6 +96,7 @@ def test_a_server_with_nothing_of_mail_is_no_error() -> None:
             {"queue": {"messages": 1, "oldest": 5 * 3600, "reasons": [{"reason": "so", "count": 1}]}},
             ("warn", "MTA", "queue-stuck"),
         ),
+        ({"at_limit": ["eve@example.com: 200 recipients within one hour"]}, ("warn", "MSA", "send-limit")),
         (
             {"queue": {"messages": 1, "oldest": 60, "reasons": [{"reason": TIMED_OUT, "count": 1}], "sent": False}},
             ("fail", "network", "outgoing-25-blocked"),

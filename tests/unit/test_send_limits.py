@@ -4,6 +4,7 @@
 
 import socket
 import threading
+import time
 
 import pytest
 from ansible_collections.port587.mail.plugins.module_utils import _send_limits
@@ -16,7 +17,7 @@ HOUR = 3600
 
 @pytest.fixture
 def ledger(tmp_path):
-    ledger = Ledger(str(tmp_path / "sent.sqlite"))
+    ledger = Ledger.begin(str(tmp_path / "sent.sqlite"))
     yield ledger
     ledger.close()
 
@@ -96,7 +97,7 @@ def test_what_is_not_counted(ledger, request_):
 
 def test_counts_survive_a_restart(tmp_path):
     for first in (True, False):
-        ledger = Ledger(str(tmp_path / "sent.sqlite"))
+        ledger = Ledger.begin(str(tmp_path / "sent.sqlite"))
         assert ask(ledger, settings(hour=1), 1).startswith("DUNNO" if first else "450 ")
         ledger.close()
 
@@ -111,7 +112,7 @@ def test_what_is_old_is_removed(ledger):
 def test_a_broken_file_is_begun_anew(tmp_path, capsys):
     path = tmp_path / "sent.sqlite"
     path.write_bytes(b"no database" * 100)
-    ledger = Ledger(str(path))
+    ledger = Ledger.begin(str(path))
     assert ask(ledger, settings(hour=1), 1) == "DUNNO"
     assert str(path) in capsys.readouterr().err
     ledger.close()
@@ -124,6 +125,16 @@ def test_who_is_at_the_limit(ledger):
     ask(ledger, limits, 1, login="a@example.com")
     assert _send_limits.at_limit(limits, ledger, NOW) == ["eve@example.com: 2 recipients within one hour"]
     assert _send_limits.at_limit(limits, ledger, NOW + HOUR) == []
+
+
+def test_a_look_from_outside(tmp_path, ledger):
+    """While the program goes on, and without writing."""
+    paths = [str(tmp_path / name) for name in ("settings.json", "sent.sqlite")]
+    assert _send_limits.look(*paths) is None
+    (tmp_path / "settings.json").write_text('{"limits": {"hour": 1}, "logins": []}')
+    assert _send_limits.look(*paths) == []
+    ledger.add(EVE, 1, time.time())
+    assert _send_limits.look(*paths) == ["eve@example.com: 1 recipients within one hour"]
 
 
 @pytest.fixture

@@ -138,6 +138,13 @@ class _Judge:
         else:
             self.ok("queue", seen if queue["messages"] else "empty")
 
+    def sending(self) -> None:
+        logins = self.facts.get("at_limit")
+        if logins:
+            self.warn("sending limit", "send-limit", "; ".join(logins))
+        elif logins is not None:
+            self.ok("sending limit", "nobody is at it")
+
     def resolver(self) -> None:
         stale = self._stale_resolver()
         if stale and not any(record.diagnosis == "resolver-in-chroot" for record in self.records):
@@ -208,6 +215,7 @@ def judge(facts: t.Dict[str, t.Any], controller: t.Optional[float] = None) -> t.
     judging.certificates()
     judging.renewal()
     judging.queue()
+    judging.sending()
     judging.resolver()
     judging.disks()
     judging.memory()

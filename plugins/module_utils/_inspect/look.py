@@ -11,10 +11,11 @@ import json
 import os
 import pwd
 import re
+import sqlite3
 import time
 import typing as t
 
-from ansible_collections.port587.mail.plugins.module_utils import _acme, _preflight
+from ansible_collections.port587.mail.plugins.module_utils import _acme, _preflight, _send_limits
 from ansible_collections.port587.mail.plugins.module_utils._daemons import (
     Dovecot,
     Postfix,
@@ -69,6 +70,7 @@ def look() -> Facts:
         facts["tables"] = tables(main, services)
         facts["queue"] = queue()
         facts["resolver"] = resolver(queue_directory, services)
+        facts["at_limit"] = at_limit()
         if facts["daemons"]["postfix"]["running"]:
             facts["sockets"] = sockets(main, services)
             tls["submissions"] = postfix_certificates(main)
@@ -85,6 +87,15 @@ def look() -> Facts:
     facts["disks"] = {path: disk(path) for path in disks if os.path.isdir(path)}
     facts["certificates"] = {service: served(service, paths) for service, paths in tls.items() if paths}
     return facts
+
+
+def at_limit() -> t.Optional[t.List[str]]:
+    """Logins that may not send more now."""
+    try:
+        return _send_limits.look()
+    except (OSError, ValueError, sqlite3.Error):
+        # nobody counts then, and Postfix goes on
+        return None
 
 
 # -- programs -----------------------------------------------------------------------------------------------------

@@ -295,6 +295,12 @@ DIAGNOSES: t.Dict[str, Diagnosis] = {
         "the login may not send with this address",
         "list the address for this login in smtpd_sender_login_maps, or correct the address in the client",
     ),
+    "send-limit": Diagnosis(
+        "MSA",
+        "a login has sent to as many recipients as it may, and is put off",
+        "somebody else may know its password: look what it sent, and change it; if all is well, raise its limit "
+        "(postfix_send_limits_by_login)",
+    ),
     "recipient-unknown": Diagnosis(
         "",
         "the server does not know the account's own address",
@@ -334,7 +340,8 @@ DIAGNOSES: t.Dict[str, Diagnosis] = {
     "policy-socket": Diagnosis(
         "MTA",
         "Postfix can't ask a policy service that it was told to ask, and puts mail off",
-        "start what listens on that socket (quota: Dovecot's service quota-status), or correct check_policy_service",
+        "start what listens on that socket (quota: Dovecot's service quota-status; sending limits: "
+        "port587-send-limits), or correct check_policy_service",
     ),
     "mail-refused": Diagnosis("", "the server refused the test message", "its answer and its journal say why"),
     "mail-in-refused": Diagnosis(
