@@ -278,9 +278,10 @@ def _lmtp(connection: _Connection, proof: Proof, leaf: t.Optional[bytes]) -> Non
 
 
 def _policy(connection: _Connection, proof: Proof, leaf: t.Optional[bytes]) -> None:
+    # a greylisting one dies without an address
     connection.socket.sendall(
-        b"request=smtpd_access_policy\nprotocol_state=RCPT\nrecipient=%s\nsize=1\n\n"
-        % (proof.recipient or "").encode("ascii")
+        b"request=smtpd_access_policy\nprotocol_state=RCPT\nclient_address=127.0.0.1\nclient_name=localhost\n"
+        b"helo_name=localhost\nsender=\nrecipient=%s\nsize=1\n\n" % (proof.recipient or "").encode("ascii")
     )
     _expect([connection.line()], ("action=",), "a recipient")
 
