@@ -23,6 +23,7 @@ import ssl
 import time
 import typing as t
 
+from ansible_collections.port587.mail.plugins.module_utils._dkim import key_trouble
 from ansible_collections.port587.mail.plugins.module_utils._prove import Proof, prove
 from ansible_collections.port587.mail.plugins.module_utils._state import remembered_proofs
 from ansible_collections.port587.mail.plugins.module_utils._tree import (
@@ -410,13 +411,22 @@ class Rspamd(SystemdDaemon):
             self._lay_out(tree, view)
             code, out, err = run_command(["rspamadm", "configtest", "-c", os.path.join(tree, "rspamd.conf")])
         if code == 0:
-            return []
+            return list(self._keys(view))
         # what is said besides is of rules that are switched off
         said = (out + err).replace(tree, self.directory).splitlines()
         lines = [line for line in said if re.search(r"error|cannot|invalid|failed", line) and not _chatter(line)]
         return [self._locate(line) for line in lines] or [
             Problem(self.directory, "rspamadm configtest ends with %d" % code)
         ]
+
+    def _keys(self, view: View) -> t.Iterator[Problem]:
+        """Keys for signatures. One that somebody brought along can be anything."""
+        for path, new in view.files.items():
+            # empty: check mode, which makes none
+            if path.startswith(self.state + "/dkim/") and new.content:
+                trouble = key_trouble(new.content)
+                if trouble:
+                    yield Problem(path, trouble)
 
     def _lay_out(self, tree: str, view: View) -> None:
         """The whole directory as it will be. Includes name it by a variable that is compiled in."""

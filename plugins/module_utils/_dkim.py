@@ -27,6 +27,10 @@ _KINDS = {
 }
 
 
+#: What is shorter is refused by many (RFC 8301 3.2).
+RSA_BITS = 2048
+
+
 def new_key(kind: str) -> bytes:
     """A private key as rspamd reads it: PEM for RSA, base64 of seed and public key for Ed25519."""
     with temporary_directory() as directory:
@@ -36,6 +40,17 @@ def new_key(kind: str) -> bytes:
     if code or not key:
         raise TransactionError("rspamadm can't make a DKIM key: %s; nothing was changed" % (err or out).strip())
     return key
+
+
+def key_trouble(private: bytes) -> t.Optional[str]:
+    """What is wrong with a private key, which somebody may have brought along."""
+    try:
+        key = public_key(private)
+    except ValueError as exc:
+        return str(exc)
+    if key.kind == "rsa" and key.bits < RSA_BITS:
+        return "the key has %d bits, and many refuse what has less than %d" % (key.bits, RSA_BITS)
+    return None
 
 
 class PublicKey(t.NamedTuple):

@@ -38,7 +38,7 @@ class _Group(t.NamedTuple):
 
 
 def look(wanted: t.Sequence[Record], resolvers: t.Sequence[str], ask: Ask = _dns_client.ask) -> t.List[Record]:
-    """The records, each with its state, and what was seen in its place."""
+    """The records, each with its state, what was seen in its place, and what has to be put right by hand first."""
     groups: t.Dict[t.Tuple[str, str, str], _Group] = {}
     for record in wanted:
         key = record["name"], record["type"], _kind(record)
@@ -47,15 +47,15 @@ def look(wanted: t.Sequence[Record], resolvers: t.Sequence[str], ask: Ask = _dns
         zones = sorted({record["zone"] or record["name"] for record in wanted})
         servers = dict(zip(zones, pool.map(lambda zone: name_servers(zone, resolvers, ask), zones)))
 
-        def judge(group: _Group) -> t.Tuple[str, str]:
+        def judge(group: _Group) -> t.Tuple[str, str, str]:
             first = group.records[0]
             return _Sight(group, servers[first["zone"] or first["name"]], resolvers, ask).state()
 
         states = dict(zip(groups, pool.map(judge, groups.values())))
     found = []
     for record in wanted:
-        state, seen = states[record["name"], record["type"], _kind(record)]
-        found.append(dict(record, state=state, seen=seen))
+        state, seen, problem = states[record["name"], record["type"], _kind(record)]
+        found.append(dict(record, state=state, seen=seen, problem=problem))
     return found
 
 
@@ -115,7 +115,16 @@ class _Sight:
         # others may name further authorities; two SPF records are an error, even if one of them is right
         return wanted <= seen if self.group.kind == "CAA" else wanted == seen and len(values) == len(self._wanted())
 
-    def state(self) -> t.Tuple[str, str]:
+    def state(self) -> t.Tuple[str, str, str]:
+        """The state, what is there instead, and what is wrong in a way that another record more would not cure."""
+        state, seen = self._state()
+        problem = self._problem()
+        if not problem:
+            return state, seen, ""
+        name = "%s %s: " % (self.group.name, self.group.kind)
+        return DIFFERENT if state == PRESENT else state, problem, name + problem
+
+    def _state(self) -> t.Tuple[str, str]:
         published = [one for one in self.published if one is not None]
         remembered = [one for one in self.remembered if one is not None]
         if not published and not remembered:
@@ -125,23 +134,26 @@ class _Sight:
         others = sorted({value for values in reference for value in values})
         if all(right):
             if all(map(self._right, remembered)):
-                return self._spf(reference[0]) or (PRESENT, "")
+                return PRESENT, ""
             return WAITING, "published, but not everywhere yet: others remember what was there before"
         if any(right):
             return WAITING, "not on all name servers of the zone yet"
         if not others:
             return MISSING, ""
-        if self.group.kind == "TXT" and len(others) > 1 and others[0].lower().startswith("v=spf1"):
-            return DIFFERENT, "%d SPF records, and receivers take none then: %s" % (len(others), " | ".join(others))
         return DIFFERENT, " | ".join(others)
 
-    def _spf(self, values: t.Sequence[str]) -> t.Optional[t.Tuple[str, str]]:
-        if self.group.kind != "TXT" or not values[0].lower().startswith("v=spf1"):
-            return None
-        lookups = self._lookups(values[0], 0)
-        if lookups <= SPF_LOOKUPS:
-            return None
-        return DIFFERENT, "it causes more than %d look-ups, and receivers stop there" % SPF_LOOKUPS
+    def _problem(self) -> str:
+        if self.group.kind != "TXT":
+            return ""
+        for values in filter(None, self.published if any(self.published) else self.remembered):
+            # of SPF, DMARC, DKIM, MTA-STS and TLS reports alike
+            if len(values) > len(self.group.records):
+                those = " | ".join(sorted(values))
+                return "there are %d of them, and receivers take none then: %s" % (len(values), those)
+        text = self._wanted()[0]
+        if text.lower().startswith("v=spf1") and self._lookups(text, 0) > SPF_LOOKUPS:
+            return "with what it includes, it causes more than %d look-ups, and receivers stop there" % SPF_LOOKUPS
+        return ""
 
     def _lookups(self, text: str, depth: int) -> int:
         """With all that it includes, as far as that can be looked up."""

@@ -54,7 +54,7 @@ host:
   returned: always
   type: str
 seen:
-  description: The records, each with two more keys.
+  description: The records, each with three more keys.
   returned: always
   type: list
   elements: dict
@@ -67,6 +67,11 @@ seen:
       sample: waiting
     seen:
       description: What is there instead, or why it counts as different.
+      type: str
+    problem:
+      description: >-
+        What has to be put right by hand before the record is published, or empty: there are several of what receivers
+        take one of, such as SPF records, or the SPF record that is wanted includes too much.
       type: str
 records:
   description: The same in short, as M(port587.mail.probe) returns it, for M(port587.mail.verdict).

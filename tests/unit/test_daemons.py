@@ -415,6 +415,23 @@ def test_rspamd_s_includes_lead_to_the_copy(tmp_path: pathlib.Path, monkeypatch:
     assert _daemons.Rspamd().validate(view) == []
 
 
+def test_a_key_for_signatures_that_is_too_short(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_daemons.Rspamd, "_lay_out", lambda *_arguments: None)
+    run = _daemons.run_command
+    monkeypatch.setattr(_daemons, "run_command", lambda argv: (0, "", "") if argv[0] == "rspamadm" else run(argv))
+    path = "/var/lib/rspamd/dkim/example.com.rsa1.key"
+
+    def said(content: bytes) -> t.List[t.Tuple[str, str]]:
+        return [(one.path, one.text) for one in _daemons.Rspamd().validate(View([File(path, content)]))]
+
+    for bits, text in ((1024, "the key has 1024 bits, and many refuse what has less than 2048"), (2048, "")):
+        key = subprocess.check_output(["openssl", "genrsa", str(bits)], stderr=subprocess.DEVNULL)
+        assert said(key) == ([(path, text)] if text else [])
+    assert said(b"nonsense") == [(path, "it is neither PEM nor an Ed25519 key in base64")]
+    # check mode, which makes none
+    assert said(b"") == []
+
+
 def test_rspamd_starts_again_after_it_has_compiled(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
     restarts = []
 

@@ -45,8 +45,13 @@ class World:
 
 
 def state(record: t.Dict[str, t.Any], world: World) -> t.Tuple[str, str]:
-    (found,) = _dns_seen.look([record], ["8.8.8.8", "9.9.9.9"], world.ask)
+    found = look(record, world)
     return found["state"], found["seen"]
+
+
+def look(record: t.Dict[str, t.Any], world: World) -> t.Dict[str, t.Any]:
+    (found,) = _dns_seen.look([record], ["8.8.8.8", "9.9.9.9"], world.ask)
+    return found
 
 
 RIGHT, WRONG = [MX["value"]], ["10 old.example.net."]
@@ -86,12 +91,35 @@ def test_texts_of_other_kinds_are_none_of_ours() -> None:
     )
 
 
-def test_two_spf_records_are_named() -> None:
-    both = ["v=spf1 mx -all", "v=spf1 include:other.example ~all"]
-    kind, seen = state(SPF, World(both, both, both, both))
-    assert kind == "different"
-    assert "2 SPF records" in seen
-    assert "include:other.example" in seen
+@pytest.mark.parametrize("first", ["v=spf1 mx -all", "v=spf1 a ~all"])
+def test_two_spf_records_are_named(first: str) -> None:
+    both = [first, "v=spf1 include:other.example ~all"]
+    found = look(SPF, World(both, both, both, both))
+    assert found["state"] == "different"
+    assert found["problem"] == "example.com TXT: " + found["seen"]
+    assert found["seen"] == "there are 2 of them, and receivers take none then: " + " | ".join(sorted(both))
+
+
+def test_what_another_record_cures_is_no_problem() -> None:
+    site = ["google-site-verification=abc", "v=spf1 a ~all"]
+    assert look(SPF, World(site, site, None, None))["problem"] == ""
+    # the name servers don't agree yet
+    assert look(SPF, World([SPF["value"]], ["v=spf1 a ~all"], None, None))["problem"] == ""
+    # it was cured, and others remember
+    assert look(SPF, World([SPF["value"]], [SPF["value"]], [SPF["value"], "v=spf1 a ~all"], None))["problem"] == ""
+
+
+def test_two_keys_at_one_name_are_named() -> None:
+    both = ["v=DKIM1; k=rsa; p=AA", "v=DKIM1; k=rsa; p=BB"]
+    assert "there are 2 of them" in look(KEY, World(both, both, None, None))["problem"]
+
+
+def test_an_spf_record_is_looked_at_before_it_is_published() -> None:
+    record = dict(SPF, value="v=spf1 mx include:many.example -all")
+    many = ["v=spf1 " + "".join("a:%d.example " % n for n in range(9)) + "-all"]
+    found = look(record, World([], [], None, None, many_example=many))
+    assert found["state"] == "missing"
+    assert "example.com TXT: with what it includes, it causes more than 10 look-ups" in found["problem"]
 
 
 def test_an_spf_record_that_includes_too_much() -> None:
