@@ -37,6 +37,10 @@ def apply(**values: t.Any) -> str:
 @pytest.fixture(scope="module", autouse=True)
 def limited() -> t.Iterator[None]:
     apply(**LIMITED)
+    for one in map(site, dict.fromkeys(MAIL_HOSTS)):
+        # what was counted in other tests, or an hour ago
+        database = "/var/lib/port587-send-limits/sent.sqlite"
+        one.host.check_output(f"rm {database}*; systemctl restart port587-send-limits")
     yield
     # test_off has done it, unless it was not asked for
     apply()
@@ -143,7 +147,7 @@ def try_submission(site: Site, seconds: float) -> t.List[int]:
     while time.monotonic() < end:
         with contextlib.suppress(OSError, smtplib.SMTPException), Smtp(site.server, 587) as smtp:
             while time.monotonic() < end:
-                codes.append(smtp.authenticate(Account(f"alice@{site.domain}", "guess")).code)
+                codes.append(smtp.authenticate(Account(f"alice@{site.domain}", token())).code)
                 if codes[-1] == 450:
                     time.sleep(0.2)
     return codes
@@ -156,16 +160,19 @@ def try_imap(site: Site, seconds: float) -> t.List[int]:
         with contextlib.suppress(OSError, Imap.abort), Imap(site.server) as imap:
             while time.monotonic() < end:
                 with contextlib.suppress(Imap.error):
-                    imap.log_in(Account(f"alice@{site.domain}", "guess"))
+                    imap.log_in(Account(f"alice@{site.domain}", token()))
                 codes.append(1)
     return codes
 
 
-@pytest.mark.parametrize(("port", "attempt", "most"), [(587, try_submission, 30), (993, try_imap, 40)])
+@pytest.mark.parametrize(("port", "attempt", "most"), [(587, try_submission, 30), (993, try_imap, 100)])
 def test_brute_force(
     here: Site, attacked: Site, port: int, attempt: t.Callable[[Site, float], t.List[int]], most: int
 ) -> None:
-    """Twenty at once for six seconds try out passwords; what counts is how many were tried."""
+    """Twenty at once for six seconds try out passwords; what counts is how many were tried.
+
+    Each is another one, as Dovecot bears with a client that tries an old password again and again.
+    """
     with concurrent.futures.ThreadPoolExecutor(20) as pool:
         running = [pool.submit(attempt, attacked, 6) for _ in range(20)]
         time.sleep(4)
@@ -223,6 +230,6 @@ def test_off() -> None:
     for here in map(site, dict.fromkeys(MAIL_HOSTS)):
         for unit in ("postgrey", "port587-send-limits"):
             assert not here.host.service(unit).is_running
-            assert not here.host.service(unit).is_enabled
+            assert here.host.run(f"systemctl is-enabled {unit}").stdout.strip() != "enabled"
         assert bring(here, f"{token()}@none.test", mail(STRANGER, f"bob@{here.domain}", token()))[0] == 250
         assert send(here, "bob", 60)[0] == 250
