@@ -86,10 +86,16 @@ class SystemdDaemon(Daemon):
     def restart(self) -> None:
         # several starts within seconds would trip systemd's limit, and the unit would stay down
         run_command(["systemctl", "reset-failed", self.name])
+        # what has changed may be how it is started
+        run_command(["systemctl", "daemon-reload"])
         self._systemctl("restart")
 
     def stop(self) -> None:
         self._systemctl("stop")
+
+    def let_go(self) -> None:
+        # who starts it by hand starts it as the package would
+        run_command(["systemctl", "daemon-reload"])
 
     def prove(self, remembered: t.Dict[str, t.Any], patience: float = DEADLINE) -> None:
         prove([Proof(**p) for p in remembered.get("proofs", [])], remembered.get("certificate"), patience)
@@ -133,21 +139,27 @@ class Postfix(SystemdDaemon):
     executable = "postfix"
     reloading = "reload -- version"
     directory = "/etc/postfix"
+    #: The resolv.conf of its own that it may have, and what shows it that one when it is started.
+    resolver = "/etc/port587/resolv.conf"
+    drop_ins = tuple("/etc/systemd/system/%s.service.d/port587.conf" % unit for unit in ("postfix", "postfix@-"))
 
     def running(self) -> bool:
         # not systemctl is-active: up to Debian 12 the unit says "active" after the master is dead;
         # and not postfix status, which writes a line into the log each time it is asked
-        try:
-            with open("/var/spool/postfix/pid/master.pid") as handle:
-                pid = int(handle.read())
-            # the name, not the link to the program: that may be hidden even from root in a container
-            with open("/proc/%d/comm" % pid) as handle:
-                return handle.read() == "master\n"
-        except (OSError, ValueError):
-            return False
+        # the name, not the link to the program: that may be hidden even from root in a container
+        with contextlib.suppress(OSError):
+            return read_file("/proc/%s/comm" % self.pid()) == b"master\n"
+        return False
+
+    @staticmethod
+    def pid() -> str:
+        """Of the master that runs, or that ran last; empty before."""
+        return (read_file("/var/spool/postfix/pid/master.pid") or b"").decode("ascii", "replace").strip()
 
     def needs_restart(self, view: View) -> bool:
         """postconf(5): these are only read when the master starts."""
+        if any(view.read(path) != view.before(path) for path in (self.resolver, *self.drop_ins)):
+            return True
         new = view.read(self.directory + "/main.cf") or b""
         old = view.before(self.directory + "/main.cf") or b""
         return any(
@@ -350,13 +362,14 @@ class _Values:
             yield "the table %s does not exist" % path, path
 
 
-def _is_taken(port: int) -> bool:
+def _is_taken(port: int, address: str = "", kind: socket.SocketKind = socket.SOCK_STREAM) -> bool:
     """Whether a program listens on the port, on whatever address."""
-    with socket.socket() as probe:
-        # connections that have ended don't count
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    with socket.socket(socket.AF_INET, kind) as probe:
+        if kind == socket.SOCK_STREAM:
+            # connections that have ended don't count
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            probe.bind(("", port))
+            probe.bind((address, port))
         except OSError as exc:
             return exc.errno == errno.EADDRINUSE
     return False
@@ -849,11 +862,6 @@ class Service(SystemdDaemon):
     def needs_restart(self, view: View) -> bool:
         return True
 
-    def restart(self) -> None:
-        # what is changed may be how it is started
-        run_command(["systemctl", "daemon-reload"])
-        super().restart()
-
     def words_since(self, moment: float) -> t.List[str]:
         argv = ["journalctl", "--quiet", "--no-pager", "--output=cat", "--since=@%.6f" % moment, "--unit=" + self.name]
         return run_command(argv)[1].splitlines()
@@ -864,6 +872,29 @@ class MtaSts(Service):
 
     name = "postfix-mta-sts-resolver"
     executable = "mta-sts-daemon"
+
+
+class Unbound(Service):
+    """A resolver for the mail server alone."""
+
+    name = "unbound"
+    executable = "unbound"
+    configuration = "/etc/unbound/port587.conf"
+    checks = {configuration: ["unbound-checkconf"]}
+    #: What it trusts and keeps up to date: at its first start a copy of the other, and so not there before.
+    root_key = b"/var/lib/unbound/root.key"
+    packaged_root_key = b"/usr/share/dns/root.key"
+
+    def validate(self, view: View) -> t.List[Problem]:
+        content = (view.read(self.configuration) or b"").replace(self.root_key, self.packaged_root_key)
+        problems = super().validate(View([File(self.configuration, content)]))
+        if self.running():
+            if view.before(self.configuration) is None:
+                text = "unbound runs here already, set up by somebody else, and would lose its configuration"
+                problems.append(Problem(self.configuration, text))
+        elif any(_is_taken(53, "127.0.0.1", kind) for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM)):
+            problems.append(Problem(self.configuration, "another program answers on port 53 of 127.0.0.1"))
+        return problems
 
 
 # -- the renewal of certificates ----------------------------------------------------------------------------------
@@ -900,7 +931,9 @@ class Postgrey(Service):
 
 # -- by name ------------------------------------------------------------------------------------------------------
 
-_DAEMONS = {one.name: one for one in (Postfix, Dovecot, Rspamd, Nginx, MtaSts, SendLimits, Postgrey, RenewalTimer)}  # type: t.Dict[str, t.Type[SystemdDaemon]]
+_DAEMONS = {
+    one.name: one for one in (Postfix, Dovecot, Rspamd, Nginx, MtaSts, Unbound, SendLimits, Postgrey, RenewalTimer)
+}  # type: t.Dict[str, t.Type[SystemdDaemon]]
 
 
 def daemon(name: str) -> Daemon:

@@ -13,8 +13,8 @@ import struct
 import typing as t
 from ipaddress import ip_address
 
-TYPES = {"A": 1, "NS": 2, "CNAME": 5, "SOA": 6, "PTR": 12, "MX": 15, "TXT": 16, "AAAA": 28, "SRV": 33, "TLSA": 52}
-TYPES["CAA"] = 257
+TYPES = {"A": 1, "NS": 2, "CNAME": 5, "SOA": 6, "PTR": 12, "MX": 15, "TXT": 16, "AAAA": 28, "SRV": 33}
+TYPES.update({"DNSKEY": 48, "TLSA": 52, "CAA": 257})
 
 #: Seconds for one server. A lost packet is asked for a second time.
 PATIENCE = 2.0
@@ -23,26 +23,32 @@ PAYLOAD = 1232
 
 
 class Answer(t.NamedTuple):
-    """``values``: of the type that was asked for, at the end of the CNAMEs on the way. ``name`` is that end."""
+    """``values``: of the type that was asked for, at the end of the CNAMEs on the way. ``name`` is that end.
+
+    ``validated``: whether the server says that it has validated them with DNSSEC.
+    """
 
     values: t.List[str]
     name: str
     authoritative: bool
+    validated: bool = False
 
 
-def ask(server: str, name: str, kind: str, recursive: bool = True, patience: float = PATIENCE) -> t.Optional[Answer]:
+def ask(
+    server: str, name: str, kind: str, recursive: bool = True, patience: float = PATIENCE, port: int = 53
+) -> t.Optional[Answer]:
     """None where the server does not answer, or says that it can't."""
     number = struct.unpack("!H", os.urandom(2))[0]
     try:
         question = _question(name, kind, number, recursive)
         for _attempt in range(2):
-            message = _over_udp(server, question, number, patience / 2)
+            message = _over_udp((server, port), question, number, patience / 2)
             if message is not None:
                 break
         if message is None:
             return None
         if message[2] & 0x02:
-            message = _over_tcp(server, question, patience)
+            message = _over_tcp((server, port), question, patience)
         return _parse(message, name, kind)
     except (OSError, UnicodeError, ValueError, IndexError, struct.error):
         return None
@@ -53,7 +59,8 @@ def _question(name: str, kind: str, number: int, recursive: bool) -> bytes:
     if any(len(label) > 63 for label in labels):
         raise ValueError(name)
     packed = b"".join(bytes([len(label)]) + label for label in labels) + b"\0"
-    head = struct.pack("!6H", number, 0x0100 if recursive else 0, 1, 0, 0, 1)
+    # AD in a question: the answer may say so, too (RFC 6840 5.7)
+    head = struct.pack("!6H", number, (0x0100 if recursive else 0) | 0x0020, 1, 0, 0, 1)
     # OPT: the root as name, 41, and how long an answer over UDP may be
     return head + packed + struct.pack("!2H", TYPES[kind], 1) + b"\0" + struct.pack("!2HIH", 41, PAYLOAD, 0, 0)
 
@@ -62,10 +69,10 @@ def _family(server: str) -> socket.AddressFamily:
     return socket.AF_INET6 if ":" in server else socket.AF_INET
 
 
-def _over_udp(server: str, question: bytes, number: int, patience: float) -> t.Optional[bytes]:
-    with socket.socket(_family(server), socket.SOCK_DGRAM) as asked:
+def _over_udp(server: t.Tuple[str, int], question: bytes, number: int, patience: float) -> t.Optional[bytes]:
+    with socket.socket(_family(server[0]), socket.SOCK_DGRAM) as asked:
         asked.settimeout(patience)
-        asked.connect((server, 53))
+        asked.connect(server)
         asked.send(question)
         try:
             while True:
@@ -76,8 +83,8 @@ def _over_udp(server: str, question: bytes, number: int, patience: float) -> t.O
             return None
 
 
-def _over_tcp(server: str, question: bytes, patience: float) -> bytes:
-    with socket.create_connection((server, 53), patience) as asked:
+def _over_tcp(server: t.Tuple[str, int], question: bytes, patience: float) -> bytes:
+    with socket.create_connection(server, patience) as asked:
         asked.sendall(struct.pack("!H", len(question)) + question)
         with asked.makefile("rb") as reader:
             return reader.read(struct.unpack("!H", reader.read(2))[0])
@@ -122,7 +129,7 @@ def _parse(message: bytes, name: str, kind: str) -> t.Optional[Answer]:
     for _one in range(len(aliases) if kind != "CNAME" else 0):
         end = aliases.get(end, end)
     values = [value for owner, number, value in found if owner == end and number == TYPES[kind]]
-    return Answer(values, end, bool(flags & 0x0400))
+    return Answer(values, end, bool(flags & 0x0400), bool(flags & 0x0020))
 
 
 def _value(message: bytes, at: int, length: int, number: int) -> str:

@@ -19,6 +19,7 @@ import ssl
 import time
 import typing as t
 
+from ansible_collections.port587.mail.plugins.module_utils import _dns_client
 from ansible_collections.port587.mail.plugins.module_utils._milter import Message, scan
 from ansible_collections.port587.mail.plugins.module_utils._tree import DEADLINE, ProofError
 
@@ -33,8 +34,8 @@ _RSA_KEY = bytes.fromhex("06092a864886f70d0101010500")
 class Proof(t.NamedTuple):
     """One thing to try.
 
-    ``protocol``: smtp, imap, pop3, sieve, http, socketmap (on ``port``) or sasl, lmtp, policy, milter (on the socket
-    ``path``, as ``user``).
+    ``protocol``: smtp, imap, pop3, sieve, http, socketmap, dns (on ``port``) or sasl, lmtp, policy, milter (on the
+    socket ``path``, as ``user``).
     ``tls``: implicit, starttls or none. ``auth``: AUTH has to be offered (True) or must not be (False).
     ``recipient``: the address to name in RCPT; ``answer``: accepted or refused.
     ``host`` and ``uri``: what to GET over HTTP. It has to be there. ``host`` is what to look up in a socketmap, and
@@ -335,6 +336,17 @@ def _socketmap(connection: _Connection, proof: Proof, leaf: t.Optional[bytes]) -
     _expect([connection.reader.read(int(length[:-1])).decode("utf-8", "replace")], ("OK ", "NOTFOUND "), query.decode())
 
 
+def _dns(connection: _Connection, proof: Proof, leaf: t.Optional[bytes]) -> None:
+    """The connection was over TCP; the question goes over UDP. Everything that is validated hangs on these keys."""
+    answer = _dns_client.ask(proof.address, ".", "DNSKEY", port=proof.port or 53)
+    if answer is None or not answer.values:
+        raise ProofError(
+            "can't get the keys of the root: name servers can't be reached, or their answers are not valid"
+        )
+    if not answer.validated:
+        raise ProofError("answers without having validated")
+
+
 _PROTOCOLS = {
     "smtp": _smtp,
     "imap": _imap,
@@ -346,4 +358,5 @@ _PROTOCOLS = {
     "http": _http,
     "milter": _milter,
     "socketmap": _socketmap,
+    "dns": _dns,
 }

@@ -391,6 +391,8 @@ class _Change:
                         daemon.stop()
                         daemon.disable()
                 self._swap(files)
+                for daemon in self.leaving:
+                    daemon.let_go()
                 for activation in self.activations:
                     told_to_stop()
                     self._activate(activation.daemon, plan.get(activation.daemon.name))

@@ -35,7 +35,7 @@ _PROOF: t.Dict[str, t.Dict[str, t.Any]] = {
     "protocol": {
         "type": "str",
         "required": True,
-        "choices": ["smtp", "imap", "pop3", "sieve", "sasl", "lmtp", "policy", "http", "milter", "socketmap"],
+        "choices": ["smtp", "imap", "pop3", "sieve", "sasl", "lmtp", "policy", "http", "milter", "socketmap", "dns"],
     },
     "port": {"type": "int"},
     "address": {"type": "str", "default": "127.0.0.1"},
@@ -64,6 +64,7 @@ ARGUMENTS: t.Dict[str, t.Dict[str, t.Any]] = {
             "dovecot",
             "nginx",
             "rspamd",
+            "unbound",
             "postfix-mta-sts-resolver",
             "port587-send-limits",
             "postgrey",

@@ -101,7 +101,7 @@ options:
   daemon:
     description: The daemon that reads the tree, and that validates and takes it over.
     type: str
-    choices: [postfix, dovecot, nginx, rspamd, postfix-mta-sts-resolver, port587-send-limits, postgrey]
+    choices: [postfix, dovecot, nginx, rspamd, unbound, postfix-mta-sts-resolver, port587-send-limits, postgrey]
   prove:
     description:
       - What O(daemon) has to do after a change, tried on the server itself until it succeeds, for at most 20 seconds.
@@ -114,9 +114,10 @@ options:
         description:
           - V(sasl), V(lmtp), V(policy) and V(milter) are spoken on the UNIX socket O(prove[].path), the others on
             O(prove[].port). V(policy) is spoken on either.
+          - V(dns) asks a resolver for the keys of the root, which it has to have validated.
         type: str
         required: true
-        choices: [smtp, imap, pop3, sieve, sasl, lmtp, policy, http, milter, socketmap]
+        choices: [smtp, imap, pop3, sieve, sasl, lmtp, policy, http, milter, socketmap, dns]
       port:
         description: TCP port.
         type: int

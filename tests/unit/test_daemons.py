@@ -10,7 +10,7 @@ import typing as t
 
 import pytest
 from ansible_collections.port587.mail.plugins.module_utils import _daemons, _tree
-from ansible_collections.port587.mail.plugins.module_utils._daemons import Dovecot, Nginx, Postfix
+from ansible_collections.port587.mail.plugins.module_utils._daemons import Dovecot, Nginx, Postfix, Unbound
 from ansible_collections.port587.mail.plugins.module_utils._tree import File, Problem, View
 
 
@@ -120,6 +120,61 @@ def test_what_postfix_restarts_for(tmp_path: pathlib.Path, old: str, new: str, r
     postfix.directory = str(tmp_path)
     (tmp_path / "main.cf").write_text(old)
     assert postfix.needs_restart(View([File(str(tmp_path / "main.cf"), new.encode())])) is restart
+
+
+@pytest.mark.parametrize("unit", ["postfix", "postfix@-"])
+def test_postfix_restarts_for_another_resolver(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch, unit: str
+) -> None:
+    paths = [path.replace("/etc/", f"{tmp_path}/") for path in (Postfix.resolver, *Postfix.drop_ins)]
+    monkeypatch.setattr(Postfix, "resolver", paths[0])
+    monkeypatch.setattr(Postfix, "drop_ins", tuple(paths[1:]))
+    (drop_in,) = [path for path in paths if f"/{unit}.service.d/" in path]
+    files = [File(path, b"x") for path in paths]
+    assert Postfix().needs_restart(View(files))
+    for path in paths:
+        pathlib.Path(path).parent.mkdir(parents=True, exist_ok=True)
+        pathlib.Path(path).write_bytes(b"x")
+    assert not Postfix().needs_restart(View(files))
+    # it has to see the machine's own again
+    assert Postfix().needs_restart(View([], [drop_in]))
+
+
+@pytest.mark.parametrize(
+    ("running", "before", "taken", "expected"),
+    [
+        (False, False, False, []),
+        (True, True, True, []),
+        (True, False, True, ["unbound runs here already, set up by somebody else, and would lose its configuration"]),
+        (False, False, True, ["another program answers on port 53 of 127.0.0.1"]),
+    ],
+)
+def test_resolver_that_is_there_already(
+    tmp_path: pathlib.Path,
+    monkeypatch: pytest.MonkeyPatch,
+    running: bool,
+    before: bool,
+    taken: bool,
+    expected: t.List[str],
+) -> None:
+    path = tmp_path / "port587.conf"
+    if before:
+        path.write_text("server:\n")
+    checked: t.List[bytes] = []
+
+    def check(argv: t.List[str]) -> t.Tuple[int, str, str]:
+        checked.append(pathlib.Path(argv[-1]).read_bytes())
+        return 0, "", ""
+
+    monkeypatch.setattr(Unbound, "configuration", str(path))
+    monkeypatch.setattr(Unbound, "checks", {str(path): ["unbound-checkconf"]})
+    monkeypatch.setattr(Unbound, "running", lambda _self: running)
+    monkeypatch.setattr(_daemons, "run_command", check)
+    monkeypatch.setattr(_daemons, "_is_taken", lambda *_asked: taken)
+    new = File(str(path), b'auto-trust-anchor-file: "/var/lib/unbound/root.key"\n')
+    assert [problem.text for problem in Unbound().validate(View([new]))] == expected
+    # what unbound makes at its first start can't be missed before
+    assert checked == [b'auto-trust-anchor-file: "/usr/share/dns/root.key"\n']
 
 
 def test_what_dovecot_restarts_for(tmp_path: pathlib.Path) -> None:
@@ -273,6 +328,8 @@ def test_port_of_another_program() -> None:
         port = other.getsockname()[1]
         other.listen(1)
         assert _daemons._is_taken(port)
+        assert not _daemons._is_taken(port, "127.0.0.53")
+        assert not _daemons._is_taken(port, "127.0.0.1", socket.SOCK_DGRAM)
     assert not _daemons._is_taken(port)
 
 

@@ -22,7 +22,7 @@ HEALTHY: t.Dict[str, t.Any] = {
     "message_size_limit": 50_000_000,
     "tables": [{"path": "/etc/aliases", "trouble": ""}],
     "queue": {"messages": 0, "oldest": 0, "reasons": []},
-    "resolver": {"chroot": True, "seen": ["192.0.2.53"], "real": ["192.0.2.53"]},
+    "resolver": {"chroot": True, "seen": ["192.0.2.53"], "real": ["192.0.2.53"], "trouble": {}},
     "sockets": [
         {"protocol": "sasl", "path": "/q/private/auth", "setting": "smtpd_sasl_path = private/auth", "trouble": ""}
     ],
@@ -111,6 +111,17 @@ def test_a_server_with_nothing_of_mail_is_no_error() -> None:
         (
             {"resolver": {"chroot": True, "seen": [], "real": ["192.0.2.53"]}},
             ("warn", "MTA", "resolver-in-chroot"),
+        ),
+        (
+            {
+                "resolver": {
+                    "chroot": True,
+                    "seen": ["127.0.0.1"],
+                    "real": ["127.0.0.1"],
+                    "trouble": {"127.0.0.1": "answers without having validated"},
+                }
+            },
+            ("fail", "DNS", "resolver-fails"),
         ),
         # less than one and a half of the largest message
         ({"disks": {"/": {"free": 70_000_000, "share": 0.5, "inodes": 1.0, "size": 10**8}}}, ("fail", "", "disk-full")),

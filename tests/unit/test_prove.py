@@ -7,6 +7,7 @@ import contextlib
 import pathlib
 import socket
 import ssl
+import struct
 import subprocess
 import threading
 import time
@@ -259,6 +260,33 @@ def test_sockets(tmp_path: pathlib.Path, protocol: str, script: Script, words: s
     path = str(tmp_path / "socket")
     with serving(script, path=path):
         assert words in outcome(Proof(protocol, path=path, recipient="a@example.com"))
+
+
+@pytest.mark.parametrize(
+    ("flags", "answers", "words"),
+    [
+        (0x81A0, 1, "proved"),
+        (0x8180, 1, "answers without having validated"),
+        (0x81A0, 0, "can't get the keys of the root"),
+        # SERVFAIL: what a resolver says of what it can't validate
+        (0x8182, 0, "can't get the keys of the root"),
+    ],
+)
+def test_resolver(flags: int, answers: int, words: str) -> None:
+    with serving([]) as port, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as resolver:
+        resolver.bind(("127.0.0.1", port))
+
+        def reply() -> None:
+            question, asker = resolver.recvfrom(512)
+            # for the keys of the root, and with AD: without it, a resolver does not say whether it has validated
+            assert (question[3] & 0x20, question[12:17]) == (0x20, b"\0\0\x30\0\1")
+            head = question[:2] + struct.pack("!5H", flags, 1, answers, 0, 0) + question[12:17]
+            resolver.sendto(head + answers * (b"\0" + struct.pack("!2HIH", 48, 1, 60, 4) + b"key!"), asker)
+
+        thread = threading.Thread(target=reply)
+        thread.start()
+        assert words in outcome(Proof("dns", port))
+        thread.join()
 
 
 def test_socket_that_is_not_there(tmp_path: pathlib.Path) -> None:

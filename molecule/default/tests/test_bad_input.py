@@ -154,9 +154,19 @@ CASES = {
         accounts({"address": "bob@{{ mail_domains[0] }}", "pasword": SECRET}), ("mail_accounts[1].pasword", "password")
     ),
     "quota of Dovecot": Case({"dovecot_quota": "1 GB"}, ("dovecot_quota", "1 GB")),
-    "relay with half a login": Case(
-        {"postfix_relays": [{"host": "relay.example", "password": SECRET}]},
-        ("postfix_relays", "relay.example", "username"),
+    "relay with half a login, and block lists": Case(
+        {
+            "postfix_relays": [{"host": "relay.example", "password": SECRET}],
+            "postfix_dnsbl": ["zen", "list.example=127.0.0.[2..256]", "list.example=127.0.0.[2;4..7]"],
+        },
+        (
+            "postfix_relays",
+            "relay.example",
+            "username",
+            "postfix_dnsbl: 'zen' is not a list's name",
+            "postfix_dnsbl: 'list.example=127.0.0.[2..256]' is not",
+            "postfix_dnsbl: block lists don't answer resolvers that are for everybody",
+        ),
     ),
 }
 

@@ -43,6 +43,13 @@ class Site(t.NamedTuple):
         known = [one for one in waiting if word in self.host.check_output(f"postcat -qh {one['queue_id']}")]
         return [f"{to['address']}: {to.get('delay_reason', '')}" for one in known for to in one["recipients"]]
 
+    def waits(self, word: str) -> t.List[str]:
+        """The same, once it has been tried."""
+        for waiting in until(lambda: self.queued(word)):
+            if waiting and not waiting[0].endswith(": "):
+                return waiting
+        raise AssertionError(waiting)
+
     def flush(self, word: str) -> None:
         """Until what has waited is gone: a resolver that was down remembers that for a moment."""
         for waiting in until(lambda: self.queued(word)):
@@ -386,10 +393,14 @@ def test_dane(way: t.Tuple[Site, Site], dns: Host) -> None:
 # -- a key's life -----------------------------------------------------------------------------------------------------
 
 
-def play(playbook: pathlib.Path, *sites: Site, **values: t.Any) -> controller.Played:
+def variables() -> t.Dict[str, t.Any]:
+    """What the plays were given."""
     converge = yaml.safe_load((SCENARIO / "converge.yml").read_text(encoding="utf-8"))
-    variables = {**converge[0]["vars"], **converge[1]["vars"], **values}
-    done = controller.play(playbook, ",".join(site.name for site in sites), **variables)
+    return {**converge[0]["vars"], **converge[1]["vars"]}
+
+
+def play(playbook: pathlib.Path, *sites: Site, **values: t.Any) -> controller.Played:
+    done = controller.play(playbook, ",".join(site.name for site in sites), **{**variables(), **values})
     assert done.code == 0, done.output
     return done
 
@@ -444,7 +455,7 @@ def test_a_new_key_without_one_lost_mail(dns: Host) -> None:
         ([new, other], "present", [new, other]),
     ]
     for selectors, state_before, signed_with in steps:
-        play(SCENARIO / "part.yml", here, part="rspamd", rspamd_dkim_selectors=selectors)
+        play(SCENARIO / "part.yml", here, parts=["rspamd"], rspamd_dkim_selectors=selectors)
         states = publish(here, dns)
         assert states[f"{new['name']}._domainkey.{here.domain} TXT"] == state_before
         assert (f"{present}._domainkey.{here.domain} TXT" in states) is (len(selectors) == 3)

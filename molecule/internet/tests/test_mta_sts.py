@@ -29,7 +29,7 @@ def sites() -> t.List[Site]:
         one.host.check_output(
             f"echo '{certificate}' >/usr/local/share/ca-certificates/exim.crt && update-ca-certificates 2>&1"
         )
-    play(SCENARIO / "part.yml", *sites, part="postfix", postfix_dane=False, postfix_mta_sts=True)
+    play(SCENARIO / "part.yml", *sites, parts=["postfix"], postfix_dane=False, postfix_mta_sts=True)
     return sites
 
 

@@ -147,6 +147,10 @@ class _Judge:
 
     def resolver(self) -> None:
         stale = self._stale_resolver()
+        for address, trouble in self.facts.get("resolver", {}).get("trouble", {}).items():
+            if trouble:
+                self.fail("resolver", "resolver-fails", "%s: %s" % (address, trouble))
+                return
         if stale and not any(record.diagnosis == "resolver-in-chroot" for record in self.records):
             self.warn("resolver", "resolver-in-chroot", stale)
         elif not stale:
@@ -157,7 +161,7 @@ class _Judge:
         if not resolver or not resolver["chroot"] or resolver["seen"] == resolver["real"]:
             return ""
         seen, real = (", ".join(lines) or "nothing" for lines in (resolver["seen"], resolver["real"]))
-        return "Postfix's copy of resolv.conf says %s, the server's says %s" % (seen, real)
+        return "Postfix's copy of resolv.conf says %s, and would say %s today" % (seen, real)
 
     def disks(self) -> None:
         # smtpd(8) takes nothing where less is free than one and a half of the largest message

@@ -284,7 +284,7 @@ def queue() -> Facts:
 
 
 def resolver(queue_directory: str, services: t.Sequence[Service]) -> Facts:
-    """Whether the copy of resolv.conf that a shut-in smtp(8) sees is today's."""
+    """Whether a shut-in smtp(8) sees the resolv.conf that it should see, and whether a resolver of its own works."""
 
     def servers(path: str) -> t.List[str]:
         try:
@@ -294,8 +294,22 @@ def resolver(queue_directory: str, services: t.Sequence[Service]) -> Facts:
             return []
 
     chroot = any(service.chroot for service in services if service.program == "smtp")
-    seen, real = servers(queue_directory + "/etc/resolv.conf"), servers("/etc/resolv.conf")
-    return {"chroot": chroot, "seen": seen, "real": real}
+    own = all(os.path.exists(path) for path in Postfix.drop_ins)
+    real = servers(Postfix.resolver if own else "/etc/resolv.conf")
+    seen = servers(queue_directory + "/etc/resolv.conf")
+    if own:
+        # mounted where only Postfix sees it; in a container even root may not look there
+        seen = servers("/proc/%s/root%s/etc/resolv.conf" % (Postfix().pid(), queue_directory)) or real
+    here = [address for address in real if own and re.match(r"127\.|::1$", address)]
+    return {"chroot": chroot, "seen": seen, "real": real, "trouble": {one: _resolver_trouble(one) for one in here}}
+
+
+def _resolver_trouble(address: str) -> str:
+    try:
+        prove([Proof("dns", address=address, port=53)], deadline=0)
+    except ProofError as exc:
+        return str(exc).partition(": ")[2]
+    return ""
 
 
 def postfix_certificates(main: t.Mapping[str, str]) -> t.List[str]:

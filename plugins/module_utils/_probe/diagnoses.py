@@ -376,6 +376,11 @@ DIAGNOSES: t.Dict[str, Diagnosis] = {
         "Postfix asks other name servers than the rest of the server: its copy of resolv.conf is old",
         "systemctl restart postfix, which copies it anew",
     ),
+    "resolver-fails": Diagnosis(
+        "DNS",
+        "the resolver on the mail server does not answer, or can't validate, so mail to and from others is put off",
+        "journalctl -u unbound says why; where name servers of the world can't be reached: unbound_forwarders",
+    ),
     "outgoing-25-blocked": Diagnosis(
         "network",
         "no connection to port 25 of any other server comes about: most clouds block it until they are asked",

@@ -154,6 +154,7 @@ _CONSEQUENCES = {
     "disk-full": [*_REFUSED, "not-delivered"],
     "delivery-socket": ["not-delivered"],
     "resolver-in-chroot": ["queue-stuck"],
+    "resolver-fails": ["queue-stuck"],
     "outgoing-25-blocked": ["queue-stuck"],
 }
 
