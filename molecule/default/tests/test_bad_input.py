@@ -154,10 +154,12 @@ CASES = {
         accounts({"address": "bob@{{ mail_domains[0] }}", "pasword": SECRET}), ("mail_accounts[1].pasword", "password")
     ),
     "quota of Dovecot": Case({"dovecot_quota": "1 GB"}, ("dovecot_quota", "1 GB")),
-    "relay with half a login, and block lists": Case(
+    "relay with half a login, block lists, and limits": Case(
         {
             "postfix_relays": [{"host": "relay.example", "password": SECRET}],
             "postfix_dnsbl": ["zen", "list.example=127.0.0.[2..256]", "list.example=127.0.0.[2;4..7]"],
+            "postfix_send_limits": {"hour": -200},
+            "postfix_greylisting_delay": 0,
         },
         (
             "postfix_relays",
@@ -166,6 +168,8 @@ CASES = {
             "postfix_dnsbl: 'zen' is not a list's name",
             "postfix_dnsbl: 'list.example=127.0.0.[2..256]' is not",
             "postfix_dnsbl: block lists don't answer resolvers that are for everybody",
+            "'-200' is no number of recipients",
+            "postfix_greylisting_delay: '0' is no number of seconds",
         ),
     ),
 }

@@ -339,7 +339,7 @@ DIAGNOSES: t.Dict[str, Diagnosis] = {
     ),
     "policy-socket": Diagnosis(
         "MTA",
-        "Postfix can't ask a policy service that it was told to ask, and puts mail off",
+        "Postfix can't ask a policy service that it was told to ask: mail is put off, or goes on unasked",
         "start what listens on that socket (quota: Dovecot's service quota-status; sending limits: "
         "port587-send-limits), or correct check_policy_service",
     ),
