@@ -31,7 +31,7 @@ STRANGER = "eve@none.test"
 def apply(**values: t.Any) -> str:
     """The role postfix alone, on all servers of ours at once."""
     sites = [site(name) for name in dict.fromkeys(MAIL_HOSTS)]
-    return play(SCENARIO / "part.yml", *sites, part="postfix", **values).output
+    return play(SCENARIO / "part.yml", *sites, parts=["postfix"], **values).output
 
 
 @pytest.fixture(scope="module", autouse=True)
