@@ -242,9 +242,9 @@ FAULTS = [
     ),
     Fault(
         "disk full",
-        "systemctl stop postfix dovecot rspamd; cp -a /var/spool/postfix /root/queue;"
+        "systemctl stop postfix dovecot rspamd port587-send-limits; cp -a /var/spool/postfix /root/queue;"
         " mount -t tmpfs -o size=40m tmpfs /var/spool/postfix; cp -a /root/queue/. /var/spool/postfix/;"
-        " systemctl start rspamd dovecot postfix",
+        " systemctl start rspamd port587-send-limits dovecot postfix",
         "MSA",
         "disk-full",
     ),
