@@ -517,7 +517,7 @@ def install(files: t.List[_transaction.File]) -> _transaction.Result:
     return _transaction.run(
         "certificates",
         files,
-        activations=_daemons.running_activations(),
+        activations=_daemons.serving_activations(),
         validate=_certificate.can_be_served,
         keep_others=True,
     )

@@ -945,7 +945,11 @@ def activation(name: str, proofs: t.Sequence[t.Dict[str, t.Any]], certificate: t
     return Activation(daemon(name), {"proofs": list(proofs), "certificate": certificate})
 
 
-def running_activations() -> t.List[Activation]:
-    """The daemons that other transactions set up here and that run now, with the proofs remembered from then."""
-    known = [Activation(daemon(name), proof, remember=False) for name, proof in remembered_proofs().items()]
+def serving_activations() -> t.List[Activation]:
+    """The daemons that other transactions set up here and that serve TLS now, with the proofs remembered from then."""
+    known = [
+        Activation(daemon(name), remembered, remember=False)
+        for name, remembered in remembered_proofs().items()
+        if any(proof.get("tls", "none") != "none" for proof in remembered.get("proofs", []))
+    ]
     return [one for one in known if one.daemon.installed() and one.daemon.running()]

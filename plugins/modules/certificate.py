@@ -650,7 +650,7 @@ def make_it_so(params: t.Dict[str, t.Any], check_mode: bool) -> t.Tuple[Outcome,
                 _transaction.Directory(path) for path in [TLS] + ([CA_DIRECTORY] if outcome.authority else [])
             ],
             # what is not made yet can't be tried
-            activations=_daemons.running_activations() if made else [],
+            activations=_daemons.serving_activations() if made else [],
             validate=_certificate.can_be_served if made else None,
             check_mode=check_mode,
         )

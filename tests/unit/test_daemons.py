@@ -503,3 +503,22 @@ def test_rspamd_starts_again_after_it_has_compiled(tmp_path: pathlib.Path, monke
     assert len(restarts) == 2
     _daemons.Rspamd().start()
     assert len(restarts) == 3
+
+
+def test_a_new_certificate_concerns_who_serves_tls(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Unbound and rspamd have none to serve, and go on undisturbed."""
+    proofs = {
+        "postfix": {"proofs": [{"protocol": "smtp", "port": 25, "tls": "starttls"}], "certificate": "/x.pem"},
+        "dovecot": {
+            "proofs": [{"protocol": "sasl", "path": "/s"}, {"protocol": "imap", "port": 993, "tls": "implicit"}]
+        },
+        "rspamd": {"proofs": [{"protocol": "milter", "path": "/m"}], "certificate": None},
+        "unbound": {"proofs": [{"protocol": "dns", "port": 53, "tls": "none"}]},
+    }
+    monkeypatch.setattr(_daemons, "remembered_proofs", lambda: proofs)
+    for daemon in (_daemons.Postfix, _daemons.Dovecot, _daemons.Rspamd, _daemons.Unbound):
+        monkeypatch.setattr(daemon, "installed", lambda _self: True)
+        monkeypatch.setattr(daemon, "running", lambda _self: True)
+    found = _daemons.serving_activations()
+    assert [one.daemon.name for one in found] == ["postfix", "dovecot"]
+    assert found[0].proof == proofs["postfix"]
