@@ -106,6 +106,8 @@ class Site:
         """Let a name lead to an address, or nowhere."""
         records = [f"update add {name}. 1 A {where}"] if where else []
         self.dns(f"update delete {name}. A", f"update delete {name}. AAAA", *records)
+        said = self.world.check_output(f"dig +short @127.0.0.1 {name} A; dig +short @127.0.0.1 {name} AAAA")
+        assert said.split() == ([where] if where else [])
 
     def verify(self) -> t.Dict[str, t.Any]:
         """What verify.yml finds: diagnosis -> what was seen."""

@@ -113,7 +113,7 @@ def test_name_leads_elsewhere(site):
     site.lead(site.name, site.client_address)
     try:
         code, said = site.force()
-        assert code == 1
+        assert code == 1, said
         assert f"{site.name}: " in said
         assert site.client_address in said
         assert site.serial() == before
@@ -371,7 +371,8 @@ def test_from_files_and_back(site, tmp_path):
     assert (played.code, played.changed) == (0, 1), played.output
     assert (predicted.code, predicted.changed) == (0, 1), predicted.output
     assert site.serial(ca=str(tmp_path / "files.pem"))
-    left = "/usr/local/lib/port587 /etc/port587/acme /etc/systemd/system/*port587* /etc/systemd/system/*/*port587*"
+    units = "/etc/systemd/system/port587-certificates* /etc/systemd/system/*/port587-certificates*"
+    left = f"/usr/local/lib/port587/certificates* /etc/port587/acme {units}"
     assert site.do(f"find {left} -type f -o -type l 2>/dev/null; true") == ""
     assert not site.host.service("port587-certificates.timer").is_running
     assert "not-found" in site.do("systemctl show -p LoadState port587-certificates.timer")
