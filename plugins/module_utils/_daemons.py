@@ -103,8 +103,7 @@ class SystemdDaemon(Daemon):
     @staticmethod
     def _log(moment: float) -> t.List[str]:
         # 2 is syslog's mail facility: both daemons log with it, under many names
-        argv = ["journalctl", "--quiet", "--no-pager", "--output=cat", "--since=@%.6f" % moment, "SYSLOG_FACILITY=2"]
-        return run_command(argv)[1].splitlines()
+        return _journal(moment, "SYSLOG_FACILITY=2")
 
     def words_since(self, moment: float) -> t.List[str]:
         return [
@@ -117,6 +116,23 @@ class SystemdDaemon(Daemon):
         code, out, err = run_command(["systemctl", verb, self.name])
         if code:
             raise TransactionError("systemctl %s %s: %s" % (verb, self.name, (err + out).strip()))
+
+
+def _journal(moment: float, which: str) -> t.List[str]:
+    """What was logged since."""
+    argv = ["journalctl", "--quiet", "--no-pager", "--output=cat", "--since=@%.6f" % moment, which]
+    return run_command(argv)[1].splitlines()
+
+
+def _processes() -> t.Iterator[t.Tuple[str, bytes]]:
+    """Number and command line of each, or the title that it has given itself."""
+    for pid in (name for name in os.listdir("/proc") if name.isdigit()):
+        try:
+            line = read_file("/proc/%s/cmdline" % pid) or b""
+        except ProcessLookupError:
+            # gone meanwhile
+            continue
+        yield pid, line
 
 
 def _noise(line: str) -> bool:
@@ -489,13 +505,7 @@ class Rspamd(SystemdDaemon):
     @staticmethod
     def _workers() -> t.Set[str]:
         """The processes that take connections from Postfix."""
-        workers = set()
-        for pid in (name for name in os.listdir("/proc") if name.isdigit()):
-            # gone meanwhile
-            with contextlib.suppress(ProcessLookupError):
-                if (read_file("/proc/%s/cmdline" % pid) or b"").startswith(b"rspamd: rspamd_proxy"):
-                    workers.add(pid)
-        return workers
+        return {pid for pid, title in _processes() if title.startswith(b"rspamd: rspamd_proxy")}
 
     def words_since(self, moment: float) -> t.List[str]:
         return [line for line in super().words_since(moment) if not _chatter(line)]
@@ -759,11 +769,10 @@ class Nginx(SystemdDaemon):
         """The processes that take connections. One that is told to end says so in its title."""
         master = (read_file(self.pid_file) or b"").strip().decode()
         workers = set()
-        for pid in (name for name in os.listdir("/proc") if name.isdigit()):
+        for pid, title in _processes():
             # gone meanwhile
             with contextlib.suppress(ProcessLookupError, IndexError):
-                title = (read_file("/proc/%s/cmdline" % pid) or b"").rstrip(b"\0 ")
-                if title == b"nginx: worker process" and _parent(pid) == master:
+                if title.rstrip(b"\0 ") == b"nginx: worker process" and _parent(pid) == master:
                     workers.add(int(pid))
         return workers
 
@@ -826,8 +835,7 @@ class Nginx(SystemdDaemon):
         """From its own log, and what it says to systemd before it has opened that."""
         first = time.strftime("%Y/%m/%d %H:%M:%S", time.localtime(moment))
         log = (read_file(self.error_log) or b"")[-65536:].decode("utf-8", "replace")
-        argv = ["journalctl", "--quiet", "--no-pager", "--output=cat", "--since=@%.6f" % moment, "--unit=nginx"]
-        said = [line for line in log.splitlines() if line >= first] + run_command(argv)[1].splitlines()
+        said = [line for line in log.splitlines() if line >= first] + _journal(moment, "--unit=nginx")
         return [line for line in said if re.search(r"\[(emerg|alert|crit)\]", line)]
 
 
@@ -863,15 +871,7 @@ class Service(SystemdDaemon):
         return True
 
     def words_since(self, moment: float) -> t.List[str]:
-        argv = ["journalctl", "--quiet", "--no-pager", "--output=cat", "--since=@%.6f" % moment, "--unit=" + self.name]
-        return run_command(argv)[1].splitlines()
-
-
-class MtaSts(Service):
-    """Postfix asks it for the policies of domains (RFC 8461), as a table."""
-
-    name = "postfix-mta-sts-resolver"
-    executable = "mta-sts-daemon"
+        return _journal(moment, "--unit=" + self.name)
 
 
 class Unbound(Service):
@@ -915,6 +915,13 @@ class RenewalTimer(Service):
 
 
 # -- what Postfix asks ---------------------------------------------------------------------------------------------
+
+
+class MtaSts(Service):
+    """For the policies of domains (RFC 8461), as a table."""
+
+    name = "postfix-mta-sts-resolver"
+    executable = "mta-sts-daemon"
 
 
 class SendLimits(Service):
