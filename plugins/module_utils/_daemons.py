@@ -474,8 +474,8 @@ class Rspamd(SystemdDaemon):
 
     def needs_restart(self, view: View) -> bool:
         """A socket that is named otherwise, or gets another mode, is made anew only at a start."""
-        path = self.directory + "/override.d/worker-proxy.inc"
-        return view.read(path) != view.before(path)
+        paths = [self.directory + "/override.d/worker-%s.inc" % name for name in ("proxy", "controller")]
+        return any(view.read(path) != view.before(path) for path in paths)
 
     def start(self) -> None:
         before = self._compiled()
@@ -936,10 +936,28 @@ class Postgrey(Service):
     executable = "postgrey"
 
 
+# -- what rspamd asks ----------------------------------------------------------------------------------------------
+
+
+class Redis(Service):
+    """One for rspamd alone, by a unit of our own."""
+
+    name = "port587-redis"
+    executable = "redis-server"
+
+    def enable(self) -> None:
+        super().enable()
+        # The package's own was kept from starting when it was installed, and would start with the machine for nobody.
+        # Where somebody uses it, it runs.
+        if run_command(["systemctl", "is-active", "--quiet", "redis-server"])[0]:
+            run_command(["systemctl", "disable", "redis-server"])
+
+
 # -- by name ------------------------------------------------------------------------------------------------------
 
 _DAEMONS = {
-    one.name: one for one in (Postfix, Dovecot, Rspamd, Nginx, MtaSts, Unbound, SendLimits, Postgrey, RenewalTimer)
+    one.name: one
+    for one in (Postfix, Dovecot, Rspamd, Nginx, MtaSts, Unbound, SendLimits, Postgrey, Redis, RenewalTimer)
 }  # type: t.Dict[str, t.Type[SystemdDaemon]]
 
 

@@ -34,8 +34,8 @@ _RSA_KEY = bytes.fromhex("06092a864886f70d0101010500")
 class Proof(t.NamedTuple):
     """One thing to try.
 
-    ``protocol``: smtp, imap, pop3, sieve, http, socketmap, dns (on ``port``) or sasl, lmtp, policy, milter (on the
-    socket ``path``, as ``user``).
+    ``protocol``: smtp, imap, pop3, sieve, http, socketmap, dns (on ``port``) or sasl, lmtp, policy, milter, redis (on
+    the socket ``path``, as ``user``).
     ``tls``: implicit, starttls or none. ``auth``: AUTH has to be offered (True) or must not be (False).
     ``recipient``: the address to name in RCPT; ``answer``: accepted or refused.
     ``host`` and ``uri``: what to GET over HTTP. It has to be there. ``host`` is what to look up in a socketmap, and
@@ -347,6 +347,11 @@ def _dns(connection: _Connection, proof: Proof, leaf: t.Optional[bytes]) -> None
         raise ProofError("answers without having validated")
 
 
+def _redis(connection: _Connection, proof: Proof, leaf: t.Optional[bytes]) -> None:
+    connection.send("PING")
+    _expect([connection.line()], ("+PONG",), "PING")
+
+
 _PROTOCOLS = {
     "smtp": _smtp,
     "imap": _imap,
@@ -359,4 +364,5 @@ _PROTOCOLS = {
     "milter": _milter,
     "socketmap": _socketmap,
     "dns": _dns,
+    "redis": _redis,
 }

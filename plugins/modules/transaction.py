@@ -101,7 +101,16 @@ options:
   daemon:
     description: The daemon that reads the tree, and that validates and takes it over.
     type: str
-    choices: [postfix, dovecot, nginx, rspamd, unbound, postfix-mta-sts-resolver, port587-send-limits, postgrey]
+    choices:
+      - postfix
+      - dovecot
+      - nginx
+      - rspamd
+      - unbound
+      - postfix-mta-sts-resolver
+      - port587-send-limits
+      - port587-redis
+      - postgrey
   prove:
     description:
       - What O(daemon) has to do after a change, tried on the server itself until it succeeds, for at most 20 seconds.
@@ -112,12 +121,12 @@ options:
     suboptions:
       protocol:
         description:
-          - V(sasl), V(lmtp), V(policy) and V(milter) are spoken on the UNIX socket O(prove[].path), the others on
-            O(prove[].port). V(policy) is spoken on either.
+          - V(sasl), V(lmtp), V(policy), V(milter) and V(redis) are spoken on the UNIX socket O(prove[].path), and the
+            others on O(prove[].port). V(policy) and V(http) are spoken on either.
           - V(dns) asks a resolver for the keys of the root, which it has to have validated.
         type: str
         required: true
-        choices: [smtp, imap, pop3, sieve, sasl, lmtp, policy, http, milter, socketmap, dns]
+        choices: [smtp, imap, pop3, sieve, sasl, lmtp, policy, http, milter, socketmap, dns, redis]
       port:
         description: TCP port.
         type: int

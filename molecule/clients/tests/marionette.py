@@ -49,7 +49,10 @@ class Marionette:
         self.number += 1
         text = json.dumps([0, self.number, command, parameters]).encode()
         self.socket.sendall(b"%d:%s" % (len(text), text))
-        _kind, _number, error, result = self._read()
+        try:
+            _kind, _number, error, result = self._read()
+        except TimeoutError as exc:
+            raise AssertionError(f"no answer to {command} {parameters}") from exc
         assert not error, error
         return result
 
@@ -83,20 +86,27 @@ class Marionette:
         )
 
     def types(self, name: str, value: str) -> None:
+        self.fills({name: value})
+
+    def fills(self, values: t.Dict[str, str]) -> None:
+        """Type into several fields, until all is still there: a form that appears slowly empties them once more."""
         self.wait(
             SEEN
             + """
-            const field = seen.find(one => one.id == arguments[0] && !one.disabled);
-            if (!field) return false;
-            field.focus();
-            field.value = arguments[1];
-            for (const event of ["input", "change"]) {
-              field.dispatchEvent(new Event(event, {bubbles: true, composed: true}));
-            }
-            return field.value == arguments[1];
+            const wrong = Object.entries(arguments[0]).filter(([name, value]) => {
+              const field = seen.find(one => one.id == name && !one.disabled);
+              if (field?.value == value) return false;
+              if (!field) return true;
+              field.focus();
+              field.value = value;
+              for (const event of ["input", "change"]) {
+                field.dispatchEvent(new Event(event, {bubbles: true, composed: true}));
+              }
+              return true;
+            });
+            return !wrong.length;
             """,
-            name,
-            value,
+            values,
         )
 
     def clicks(self, name: str) -> None:

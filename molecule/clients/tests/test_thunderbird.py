@@ -143,7 +143,7 @@ def start(site: Site, desktop: Desktop) -> t.Iterator[Start]:
         certificates = [f"/usr/local/share/ca-certificates/{site.server.name}.crt"] if trusting else []
         policies = {"Certificates": {"Install": certificates}, "DisableAppUpdate": True, "DisableTelemetry": True}
         desktop.write(POLICIES, json.dumps({"policies": policies}))
-        machine.check_output("rm -rf /tmp/profile && mkdir /tmp/profile")
+        machine.check_output("systemctl stop thunderbird; rm -rf /tmp/profile && mkdir /tmp/profile")
         machine.check_output("systemctl is-active screen || systemd-run --unit screen Xvfb :99 -screen 0 1280x900x24")
         machine.check_output(
             "systemd-run --unit thunderbird --collect --setenv=DISPLAY=:99 --setenv=HOME=/root --setenv=LANG=C.UTF-8"
@@ -218,24 +218,27 @@ def test_typed_in_by_hand(site: Site, start: Start) -> None:
     thunderbird.types("realName", "Bob")
     thunderbird.types("email", bob.address)
     thunderbird.clicks("forward")
-    thunderbird.clicks("editConfiguration")
-    for name, value in {
-        "incomingHostname": site.server.name,
-        "incomingPort": "993",
-        "incomingConnectionSecuritySelect": str(TLS),
-        "incomingAuthMethodSelect": str(NORMAL_PASSWORD),
-        "incomingUsername": bob.address,
-    }.items():
-        thunderbird.types(name, value)
+    # on a slow machine it gives up finding them, and the fields are there by themselves
+    thunderbird.clicks_until("editConfiguration", "incomingHostname")
+    thunderbird.fills(
+        {
+            "incomingHostname": site.server.name,
+            "incomingPort": "993",
+            "incomingConnectionSecuritySelect": str(TLS),
+            "incomingAuthMethodSelect": str(NORMAL_PASSWORD),
+            "incomingUsername": bob.address,
+        }
+    )
     thunderbird.clicks("forward")
-    for name, value in {
-        "outgoingHostname": site.server.name,
-        "outgoingPort": "587",
-        "outgoingConnectionSecuritySelect": str(STARTTLS),
-        "outgoingAuthMethodSelect": str(NORMAL_PASSWORD),
-        "outgoingUsername": bob.address,
-    }.items():
-        thunderbird.types(name, value)
+    thunderbird.fills(
+        {
+            "outgoingHostname": site.server.name,
+            "outgoingPort": "587",
+            "outgoingConnectionSecuritySelect": str(STARTTLS),
+            "outgoingAuthMethodSelect": str(NORMAL_PASSWORD),
+            "outgoingUsername": bob.address,
+        }
+    )
     # "Test"; before that there is no going on
     thunderbird.clicks("custom")
     thunderbird.photograph("thunderbird-by-hand.png")

@@ -153,6 +153,10 @@ CASES = {
     "unknown key in an account": Case(
         accounts({"address": "bob@{{ mail_domains[0] }}", "pasword": SECRET}), ("mail_accounts[1].pasword", "password")
     ),
+    "training without rspamd": Case(
+        {"mail_training": True, "mail_rspamd": False}, ("dovecot_training", "mail_rspamd is false")
+    ),
+    "training by nothing": Case({"rspamd_training_least": 0}, ("rspamd_training_least", "'0'")),
     "quota of Dovecot": Case({"dovecot_quota": "1 GB"}, ("dovecot_quota", "1 GB")),
     "relay with half a login, block lists, and limits": Case(
         {

@@ -1,0 +1,114 @@
+# Copyright (c) The port587.mail contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What people move into Junk, and out of it, says where the next such mail goes."""
+
+import time
+import typing as t
+
+import pytest
+from mailclient import Imap, mail, submit, token, until
+from test_internet import MAIL_HOSTS, SCENARIO, Site, bring, play, read, site
+
+#: What the two kinds of mail are about.
+KINDS = {
+    "spam": b"Buy cheap pills online now, casino winner! Claim the lottery money of a prince, limited offer.\r\n",
+    "ham": b"The minutes of our garden club: library books, planning, who waters the tomatoes this summer.\r\n",
+}
+KINDS["both"] = KINDS["spam"] + KINDS["ham"]
+SENDER = "eve@elsewhere.example"
+
+
+def about(kind: str, here: Site, word: str, sender: str = SENDER) -> bytes:
+    """No two are the same: the same text again is learned once."""
+    return mail(sender, here.account("bob").address, word, KINDS[kind] + word.encode() + b"\r\n")
+
+
+@pytest.fixture(scope="module")
+def sites() -> t.List[Site]:
+    sites = [site(name) for name in sorted(set(MAIL_HOSTS))]
+    play(SCENARIO / "part.yml", *sites, parts=["rspamd", "dovecot"], mail_training=True, rspamd_training_least=3)
+    for here in sites:
+        # nothing of an earlier run
+        here.host.check_output("redis-cli -s /run/port587-redis/redis.sock flushall")
+    return sites
+
+
+def comes_in(here: Site, kind: str) -> str:
+    word = token()
+    assert bring(here, SENDER, about(kind, here, word)) == (250, "")
+    return word
+
+
+def lies_in_junk(here: Site, kind: str) -> str:
+    """Without having been moved there."""
+    word = token()
+    with Imap(here.server) as imap:
+        imap.log_in(here.account("bob"))
+        assert imap.append("Junk", "", "", about(kind, here, word))[0] == "OK"
+    return word
+
+
+def move(here: Site, word: str, folder: str, target: str) -> None:
+    read(here, "bob", word, folder)
+    with Imap(here.server) as imap:
+        imap.log_in(here.account("bob"))
+        (number,) = imap.search_subject(word, folder)
+        assert imap.xatom("MOVE", number, target)[0] == "OK"
+
+
+def learned(here: Site) -> t.Dict[str, int]:
+    said = here.host.check_output("rspamc -h /var/spool/rspamd/training.sock stat").splitlines()
+    return {
+        kind: int(line.partition("learned: ")[2].partition(";")[0])
+        for kind in ("spam", "ham")
+        for line in said
+        if f"BAYES_{kind.upper()} " in line
+    }
+
+
+def has_learned(here: Site, expected: t.Dict[str, int]) -> None:
+    for counts in until(lambda: learned(here)):
+        if counts == expected:
+            return
+    raise AssertionError(counts)
+
+
+def test_training(sites: t.List[Site]) -> None:
+    for here in sites:
+        teach(here)
+
+
+def teach(here: Site) -> None:
+    junk = [lies_in_junk(here, "ham") for _number in range(3)]
+    for word in [comes_in(here, "spam") for _number in range(3)]:
+        move(here, word, "INBOX", "Junk")
+    for word in junk:
+        move(here, word, "Junk", "INBOX")
+    has_learned(here, {"spam": 3, "ham": 3})
+    # it is on the disk within a second
+    time.sleep(1.5)
+    here.host.check_output("systemctl kill --signal=KILL port587-redis")
+    has_learned(here, {"spam": 3, "ham": 3})
+
+    spam, ham, both = comes_in(here, "spam"), comes_in(here, "ham"), comes_in(here, "both")
+    read(here, "bob", ham)
+    # who is not sure says nothing
+    read(here, "bob", both)
+    # who throws it away has not said that it is none
+    move(here, spam, "Junk", "Trash")
+    assert learned(here) == {"spam": 3, "ham": 3}
+    # and there is no verdict on what people here write
+    word = token()
+    text = about("spam", here, word, here.account("alice").address)
+    submit(here.server, here.account("alice"), here.account("bob").address, text)
+    assert read(here, "bob", word)["X-Spam"] is None
+
+
+def test_off_again(sites: t.List[Site]) -> None:
+    """What was learned stays, for when it is switched on again."""
+    play(SCENARIO / "part.yml", *sites, parts=["dovecot", "rspamd"], mail_training=False)
+    for here in sites:
+        assert here.host.run("systemctl is-active port587-redis").stdout == "inactive\n"
+        assert here.host.run("systemctl is-enabled port587-redis").failed
+        assert here.host.file("/var/lib/port587-redis").listdir()
+        read(here, "bob", comes_in(here, "spam"))
