@@ -423,7 +423,7 @@ class _Change:
         self.journal.begin({"files": paths, "created": created, "changed": changed, "daemons": self.was})
 
         # both of a table's files get one time stamp: Postfix warns of a table older than its source
-        moment = settled()
+        moment = settled(os.lstat(path).st_mtime for path, there in paths.items() if there)
         described = {d.path: d for d in self.directories}
         for path in created:
             os.mkdir(path, 0o700)

@@ -275,9 +275,14 @@ def write(path: str, new: File, moment: float) -> None:
         os.fsync(handle.fileno())
 
 
-def settled() -> float:
-    """A time stamp for new files: Postfix reads one that is younger than two seconds over and over until it is not."""
-    return time.time() - 5
+def settled(replaced: t.Iterable[float] = ()) -> float:
+    """A time stamp for new files: Postfix reads one that is younger than two seconds over and over until it is not.
+
+    It is in a later second than those of the files that are ``replaced``: Dovecot takes a file of the same second and
+    the same size for the one that it has read, until it changes again.
+    """
+    now = time.time()
+    return max([now - 5] + [int(stamp) + 1.0 for stamp in replaced if stamp <= now])
 
 
 def write_settled(path: str, content: bytes) -> None:

@@ -579,6 +579,18 @@ def test_tables_are_compiled_beside_their_source(server: Server) -> None:
     assert not server.run(wanted).changed
 
 
+@pytest.mark.parametrize("age", [0, 4, 5, 6, 60, -60])
+def test_no_file_has_the_second_of_the_one_that_it_replaces(server: Server, age: int) -> None:
+    """Dovecot would take one of the same second and size for the one that it has read."""
+    server.run(tree(server, 1))
+    stamp = time.time() - age
+    os.utime(server.path("etc/below/table"), (stamp, stamp))
+    server.run(tree(server, 2))
+    after = os.stat(server.path("etc/below/table")).st_mtime
+    assert int(after) != int(stamp)
+    assert after <= time.time() + 1
+
+
 @pytest.mark.usefixtures("postmap")
 @pytest.mark.parametrize("trouble", ["missing", "older", "mode"])
 def test_compiled_table_that_is_not_as_it_should_be(server: Server, trouble: str) -> None:

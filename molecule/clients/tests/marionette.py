@@ -42,7 +42,9 @@ class Marionette:
     def _read(self) -> t.Any:
         length = b""
         while not length.endswith(b":"):
-            length += self.reader.read(1)
+            more = self.reader.read(1)
+            assert more, "Thunderbird is gone"
+            length += more
         return json.loads(self.reader.read(int(length[:-1])))
 
     def call(self, command: str, **parameters: t.Any) -> t.Any:

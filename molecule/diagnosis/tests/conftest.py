@@ -17,7 +17,7 @@ KEEP = "etc/postfix etc/dovecot etc/port587 var/vmail"
 RESTORE = f"""
 systemctl stop postfix dovecot fault 2>/dev/null
 if mountpoint -q /var/spool/postfix; then systemctl stop rspamd port587-send-limits; umount /var/spool/postfix; fi
-nft flush ruleset; systemctl -q enable postfix
+nft flush ruleset; systemctl -q is-enabled postfix || systemctl -q enable postfix
 cd / && rm -rf {KEEP} && tar xpf /root/whole.tar
 systemctl reset-failed
 systemctl start rspamd port587-send-limits dovecot postfix
