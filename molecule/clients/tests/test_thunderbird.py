@@ -94,13 +94,18 @@ class Thunderbird(Marionette):
         self.run(
             """
             const all = [...Services.wm.getEnumerator(null)];
-            all.find(one => one.location.href.includes("commonDialog")).close();
+            const dialogue = all.find(one => one.location.href.includes("commonDialog"));
+            dialogue.setTimeout(() => dialogue.close());
             """
         )
         self.wait(
             """
             const compose = Services.wm.getMostRecentWindow("msgcompose");
-            if (compose) { compose.gMsgCompose.bodyModified = compose.gContentChanged = false; compose.close(); }
+            // what is being sent or saved still is asked about, and that question would hold this script
+            if (compose && !compose.gSendOperationInProgress && !compose.gSaveOperationInProgress) {
+              compose.gMsgCompose.bodyModified = compose.gContentChanged = false;
+              compose.setTimeout(() => compose.close());
+            }
             return !compose;
             """
         )
