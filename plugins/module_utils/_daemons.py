@@ -86,9 +86,9 @@ class SystemdDaemon(Daemon):
     def restart(self) -> None:
         # several starts within seconds would trip systemd's limit, and the unit would stay down
         run_command(["systemctl", "reset-failed", self.name])
-        # What has changed may be how it is started. Not each time: systemd then asks all its generators anew.
-        if run_command(["systemctl", "show", "--property=NeedDaemonReload", self.name])[1] != "NeedDaemonReload=no\n":
-            run_command(["systemctl", "daemon-reload"])
+        # What has changed may be how it is started. systemd's NeedDaemonReload does not tell:
+        # 247 overlooks a new drop-in.
+        run_command(["systemctl", "daemon-reload"])
         self._systemctl("restart")
 
     def stop(self) -> None:
