@@ -11,10 +11,15 @@ from test_internet import MAIL_HOSTS, SCENARIO, Site, bring, play, read, site
 
 #: What the two kinds of mail are about.
 KINDS = {
-    "spam": b"Buy cheap pills online now, casino winner! Claim the lottery money of a prince, limited offer.\r\n",
-    "ham": b"The minutes of our garden club: library books, planning, who waters the tomatoes this summer.\r\n",
+    "spam": b"Buy cheap pills online now, casino winner! Claim the lottery money of a prince, limited offer.\r\n"
+    b"Risk free investment doubles your income overnight, act immediately, guaranteed profit without any work.\r\n"
+    b"Exclusive replica watches, miracle weight loss, unclaimed inheritance transfer, click below before midnight.\r\n",
+    "ham": b"The minutes of our garden club: library books, planning, who waters the tomatoes this summer.\r\n"
+    b"Grandmother visits on Thursday, please bring the blue bicycle and the missing chess pieces to the station.\r\n"
+    b"Our choir rehearses Brahms again, the piano tuner came, and the neighbour repaired the leaking roof.\r\n",
 }
-KINDS["both"] = KINDS["spam"] + KINDS["ham"]
+#: Of each kind, before there is a verdict.
+LEARNED = 6
 SENDER = "eve@elsewhere.example"
 
 
@@ -26,7 +31,7 @@ def about(kind: str, here: Site, word: str, sender: str = SENDER) -> bytes:
 @pytest.fixture(scope="module")
 def sites() -> t.List[Site]:
     sites = [site(name) for name in sorted(set(MAIL_HOSTS))]
-    play(SCENARIO / "part.yml", *sites, parts=["rspamd", "dovecot"], mail_training=True, rspamd_training_least=3)
+    play(SCENARIO / "part.yml", *sites, parts=["rspamd", "dovecot"], mail_training=True, rspamd_training_least=LEARNED)
     for here in sites:
         # nothing of an earlier run
         here.host.check_output("redis-cli -s /run/port587-redis/redis.sock flushall")
@@ -85,7 +90,7 @@ def learned(here: Site) -> t.Dict[str, int]:
     said = here.host.run("rspamc -h /var/spool/rspamd/training.sock stat").stdout.splitlines()
     return {
         kind: int(line.partition("learned: ")[2].partition(";")[0])
-        for kind in ("spam", "ham")
+        for kind in KINDS
         for line in said
         if f"BAYES_{kind.upper()} " in line
     }
@@ -104,24 +109,22 @@ def test_training(sites: t.List[Site]) -> None:
 
 
 def teach(here: Site) -> None:
-    junk = [lies_in_junk(here, "ham") for _number in range(3)]
-    for word in [comes_in(here, "spam") for _number in range(3)]:
+    junk = [lies_in_junk(here, "ham") for _number in range(LEARNED)]
+    for word in [comes_in(here, "spam") for _number in range(LEARNED)]:
         move(here, word, "INBOX", "Junk")
     for word in junk:
         move(here, word, "Junk", "INBOX")
-    has_learned(here, {"spam": 3, "ham": 3})
+    has_learned(here, {"spam": LEARNED, "ham": LEARNED})
     # it is on the disk within a second
     time.sleep(1.5)
     here.host.check_output("systemctl kill --signal=KILL port587-redis")
-    has_learned(here, {"spam": 3, "ham": 3})
+    has_learned(here, {"spam": LEARNED, "ham": LEARNED})
 
-    spam, ham, both = lands_in_junk(here), comes_in(here, "ham"), comes_in(here, "both")
+    spam, ham = lands_in_junk(here), comes_in(here, "ham")
     read(here, "bob", ham)
-    # who is not sure says nothing
-    read(here, "bob", both)
     # who throws it away has not said that it is none
     move(here, spam, "Junk", "Trash")
-    assert learned(here) == {"spam": 3, "ham": 3}
+    assert learned(here) == {"spam": LEARNED, "ham": LEARNED}
     # and there is no verdict on what people here write
     word = token()
     text = about("spam", here, word, here.account("alice").address)
