@@ -699,6 +699,8 @@ def test_passwords_changed_on_the_server(host: Host) -> None:
 
     # hers is hers, his is the inventory's
     assert set_accounts(host, **data)["changed_accounts"] == ["bob@example.com"]
+    # Dovecot looks at the file once a second
+    time.sleep(1.1)
     assert smtp_login(host, "eve@example.com", "my own")[0] == 235
     assert smtp_login(host, "bob@example.com", "secret")[0] == 235
     assert not set_accounts(host, **data)["changed"]
