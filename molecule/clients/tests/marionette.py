@@ -88,27 +88,20 @@ class Marionette:
         )
 
     def types(self, name: str, value: str) -> None:
-        self.fills({name: value})
-
-    def fills(self, values: t.Dict[str, str]) -> None:
-        """Type into several fields, until all is still there: a form that appears slowly empties them once more."""
         self.wait(
             SEEN
             + """
-            const wrong = Object.entries(arguments[0]).filter(([name, value]) => {
-              const field = seen.find(one => one.id == name && !one.disabled);
-              if (field?.value == value) return false;
-              if (!field) return true;
-              field.focus();
-              field.value = value;
-              for (const event of ["input", "change"]) {
-                field.dispatchEvent(new Event(event, {bubbles: true, composed: true}));
-              }
-              return true;
-            });
-            return !wrong.length;
+            const field = seen.find(one => one.id == arguments[0] && !one.disabled);
+            if (!field) return false;
+            field.focus();
+            field.value = arguments[1];
+            for (const event of ["input", "change"]) {
+              field.dispatchEvent(new Event(event, {bubbles: true, composed: true}));
+            }
+            return field.value == arguments[1];
             """,
-            values,
+            name,
+            value,
         )
 
     def clicks(self, name: str) -> None:

@@ -223,27 +223,24 @@ def test_typed_in_by_hand(site: Site, start: Start) -> None:
     thunderbird.types("realName", "Bob")
     thunderbird.types("email", bob.address)
     thunderbird.clicks("forward")
-    # on a slow machine it gives up finding them, and the fields are there by themselves
-    thunderbird.clicks_until("editConfiguration", "incomingHostname")
-    thunderbird.fills(
-        {
-            "incomingHostname": site.server.name,
-            "incomingPort": "993",
-            "incomingConnectionSecuritySelect": str(TLS),
-            "incomingAuthMethodSelect": str(NORMAL_PASSWORD),
-            "incomingUsername": bob.address,
-        }
-    )
+    thunderbird.clicks("editConfiguration")
+    for name, value in {
+        "incomingHostname": site.server.name,
+        "incomingPort": "993",
+        "incomingConnectionSecuritySelect": str(TLS),
+        "incomingAuthMethodSelect": str(NORMAL_PASSWORD),
+        "incomingUsername": bob.address,
+    }.items():
+        thunderbird.types(name, value)
     thunderbird.clicks("forward")
-    thunderbird.fills(
-        {
-            "outgoingHostname": site.server.name,
-            "outgoingPort": "587",
-            "outgoingConnectionSecuritySelect": str(STARTTLS),
-            "outgoingAuthMethodSelect": str(NORMAL_PASSWORD),
-            "outgoingUsername": bob.address,
-        }
-    )
+    for name, value in {
+        "outgoingHostname": site.server.name,
+        "outgoingPort": "587",
+        "outgoingConnectionSecuritySelect": str(STARTTLS),
+        "outgoingAuthMethodSelect": str(NORMAL_PASSWORD),
+        "outgoingUsername": bob.address,
+    }.items():
+        thunderbird.types(name, value)
     # "Test"; before that there is no going on
     thunderbird.clicks("custom")
     thunderbird.photograph("thunderbird-by-hand.png")
