@@ -64,25 +64,18 @@ def move(here: Site, word: str, folder: str, target: str) -> None:
 def lands_in_junk(here: Site) -> str:
     """Who could not reach Redis tries again after a while only (upstream, revive_time)."""
     for word in until(lambda: comes_in(here, "spam"), 100):
-        folder = wherever(here, word)
+        folder = folder_of(here, word)
         if folder == "Junk":
             return word
     raise AssertionError(folder)
 
 
-def wherever(here: Site, word: str) -> str:
-    def found() -> t.List[str]:
-        return [folder for folder in ("INBOX", "Junk") if finds(here, word, folder)]
-
-    for folders in until(found):
-        if folders:
-            return folders[0]
+def folder_of(here: Site, word: str) -> str:
+    with Imap(here.server).log_in(here.account("bob")) as imap:
+        for folders in until(lambda: [name for name in ("INBOX", "Junk") if imap.search_subject(word, name)]):
+            if folders:
+                return folders[0]
     raise AssertionError(word)
-
-
-def finds(here: Site, word: str, folder: str) -> t.List[str]:
-    with Imap(here.server) as imap:
-        return imap.log_in(here.account("bob")).search_subject(word, folder)
 
 
 def learned(here: Site) -> t.Dict[str, int]:
