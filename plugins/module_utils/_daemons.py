@@ -86,17 +86,10 @@ class SystemdDaemon(Daemon):
     def restart(self) -> None:
         # several starts within seconds would trip systemd's limit, and the unit would stay down
         run_command(["systemctl", "reset-failed", self.name])
-        # What has changed may be how it is started. systemd's NeedDaemonReload does not tell:
-        # 247 overlooks a new drop-in.
-        run_command(["systemctl", "daemon-reload"])
         self._systemctl("restart")
 
     def stop(self) -> None:
         self._systemctl("stop")
-
-    def let_go(self) -> None:
-        # who starts it by hand starts it as the package would
-        run_command(["systemctl", "daemon-reload"])
 
     def prove(self, remembered: t.Dict[str, t.Any], patience: float = DEADLINE) -> None:
         prove([Proof(**p) for p in remembered.get("proofs", [])], remembered.get("certificate"), patience)

@@ -81,6 +81,9 @@ __all__ = [
 
 MASKED = "(contents hidden: this file holds secrets)\n"
 
+#: Whether systemd has to read its units anew is a matter of these.
+UNITS = "/etc/systemd/system/"
+
 #: Longer files are shown by their changed lines only, and of these so many: a table can have a hundred thousand.
 SHOWN_LINES = 2000
 
@@ -205,7 +208,7 @@ class _Change:
         if interrupted is None:
             return False
         try:
-            self.journal.restore()
+            self._take_back()
         except OSError as exc:
             raise TransactionError(
                 "an earlier run was interrupted, and what it began can't be taken back: %s: %s"
@@ -391,8 +394,6 @@ class _Change:
                         daemon.stop()
                         daemon.disable()
                 self._swap(files)
-                for daemon in self.leaving:
-                    daemon.let_go()
                 for activation in self.activations:
                     told_to_stop()
                     self._activate(activation.daemon, plan.get(activation.daemon.name))
@@ -456,7 +457,14 @@ class _Change:
             os.rename(path, before_name(path))
         for directory in self.changed_directories:
             set_attributes(directory.path, directory.mode, *ids(directory))
-        sync_directories([f.path for f in files] + self.removed)
+        swapped = [f.path for f in files] + self.removed
+        sync_directories(swapped)
+        _read_units_of(swapped)
+
+    def _take_back(self) -> None:
+        """The files; what runs on them is another step."""
+        self.journal.restore()
+        _read_units_of((self.journal.interrupted() or {"files": {}})["files"])
 
     def _activate(self, daemon: Daemon, how: t.Optional[str]) -> None:
         if how and not self.was[daemon.name].enabled:
@@ -474,7 +482,7 @@ class _Change:
             words = _unique(line for a in self.activations for line in a.daemon.words_since(began))
         said = "%s%s" % (cause, "".join("\n  " + w for w in words[-10:]))
         try:
-            self.journal.restore()
+            self._take_back()
             daemons = [a.daemon for a in self.activations] + self.leaving
             state = [self._put_back(daemon, self.was[daemon.name]) for daemon in daemons]
             self.journal.forget()
@@ -566,6 +574,15 @@ def shortened(before: str, after: str) -> t.Tuple[str, str]:
         text = "(of %d lines, those that differ)\n" % len(side) + "".join(lines[:SHOWN_LINES])
         shown.append(text + ("(and %d more)\n" % more if more > 0 else ""))
     return shown[0], shown[1]
+
+
+def _read_units_of(paths: t.Iterable[str]) -> None:
+    """Let systemd read its units anew if some of them are among these: it is slow, and runs all generators again.
+
+    systemd's own NeedDaemonReload does not tell: 247 overlooks a new drop-in.
+    """
+    if any(path.startswith(UNITS) for path in paths):
+        run_command(["systemctl", "daemon-reload"])
 
 
 def _describe(problem: Problem) -> str:

@@ -150,9 +150,6 @@ class Daemon:
     def stop(self) -> None:
         raise NotImplementedError
 
-    def let_go(self) -> None:
-        """It is not wanted any more, was stopped, and its files are gone."""
-
     def prove(self, remembered: t.Dict[str, t.Any], patience: float = DEADLINE) -> None:
         """Prove what an activation remembered, see there, within so many seconds. Raises ProofError."""
         raise NotImplementedError

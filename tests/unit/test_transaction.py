@@ -58,6 +58,24 @@ def test_first_run_writes_starts_and_proves(server: Server) -> None:
     assert leftovers(server) == []
 
 
+def test_units_are_read_anew_when_they_changed(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before the daemon is told, and again when they are taken back."""
+    monkeypatch.setattr(_transaction, "UNITS", server.path("etc/units/"))
+    monkeypatch.setattr(_transaction, "run_command", lambda argv: server.daemon.calls.append(argv[-1]) or (0, "", ""))
+    server.run([*tree(server, 1), server.file("etc/units/fake", "1")])
+    assert server.daemon.calls == ["daemon-reload", "enable", "start", "prove it"]
+    server.daemon.calls.clear()
+    server.run([*tree(server, 2), server.file("etc/units/fake", "1")])
+    assert "daemon-reload" not in server.daemon.calls
+    server.daemon.calls.clear()
+    with pytest.raises(TransactionError):
+        server.run([*tree(server, 2, "bad"), server.file("etc/units/fake", "2")])
+    assert server.daemon.calls == ["daemon-reload", "reload", "prove it", "daemon-reload", "restart", "prove it"]
+    server.daemon.calls.clear()
+    server.run(tree(server, 2))
+    assert server.daemon.calls == ["daemon-reload", "reload", "prove it"]
+
+
 def test_second_run_changes_nothing(server: Server) -> None:
     server.run(tree(server, 1))
     before, state = server.snapshot(), server.snapshot("state")

@@ -21,6 +21,7 @@ KINDS = {
 #: Of each kind, before there is a verdict.
 LEARNED = 6
 SENDER = "eve@elsewhere.example"
+REDIS = "redis-cli -s /run/port587-redis/redis.sock"
 
 
 def about(kind: str, here: Site, word: str, sender: str = SENDER) -> bytes:
@@ -34,7 +35,7 @@ def sites() -> t.List[Site]:
     play(SCENARIO / "part.yml", *sites, parts=["rspamd", "dovecot"], mail_training=True, rspamd_training_least=LEARNED)
     for here in sites:
         # nothing of an earlier run
-        here.host.check_output("redis-cli -s /run/port587-redis/redis.sock flushall")
+        here.host.check_output(f"{REDIS} flushall")
     return sites
 
 
@@ -79,14 +80,10 @@ def folder_of(here: Site, word: str) -> str:
 
 
 def learned(here: Site) -> t.Dict[str, int]:
-    # it says nothing in the moment when Redis is gone
-    said = here.host.run("rspamc -h /var/spool/rspamd/training.sock stat").stdout.splitlines()
-    return {
-        kind: int(line.partition("learned: ")[2].partition(";")[0])
-        for kind in KINDS
-        for line in said
-        if f"BAYES_{kind.upper()} " in line
-    }
+    """In Redis itself: what rspamd 2.7 says of it (rspamc stat) is up to a minute old."""
+    # no answer in the moment when Redis is gone
+    counts = [here.host.run(f"{REDIS} hget RS learns_{kind}").stdout.strip() for kind in KINDS]
+    return {kind: int(count) for kind, count in zip(KINDS, counts) if count.isdigit()}
 
 
 def has_learned(here: Site, expected: t.Dict[str, int]) -> None:
