@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What a run costs, and what the server carries: each figure beside a reference that was measured in the same run.
 
-Usage: scripts/bench [setup|hosts|accounts|mail|sessions|durability|memory]...     all of them if none is named
+Usage: scripts/bench [setup|hosts|accounts|mail|tuning|sessions|durability|memory]...     all of them if none is named
 From the environment:
   BENCH_ROUNDS    how often subject and reference take turns; medians are reported. Default 3
   BENCH_ACCOUNTS  numbers of accounts, default "10 1000 10000 100000"
@@ -38,6 +38,16 @@ LIMITS = (96, 128, 160, 192, 256, 320, 384, 512)
 #: The image of a server that is set up.
 COPY = f"{PREFIX}-bench-copy"
 OWNERS = ("certificates", "accounts", "dovecot", "rspamd", "postfix", "autoconfig")
+#: What could be tuned, as lines for main.cf or dovecot.conf, and what each should make faster.
+SETTINGS: t.Tuple[t.Tuple[str, str, t.Callable[[Server, int], float]], ...] = (
+    ("dovecot", "auth_cache_size = 10M", load.logins),
+    ("dovecot", "service lmtp {\n  process_min_avail = 4\n}", load.reused),
+    ("dovecot", "service lmtp {\n  restart_request_count = 1000\n}", load.reused),
+    ("postfix", "lmtp_destination_concurrency_limit = 5", load.reused),
+    ("postfix", "lmtp_destination_concurrency_limit = 50", load.reused),
+    ("postfix", "in_flow_delay = 0", load.reused),
+    ("postfix", "max_use = 1000", load.submissions),
+)
 GIVEN_HASH = "{SHA512-CRYPT}$6$aThousandSalts$" + "x" * 86
 
 Figures = t.Iterator[Figure]
@@ -253,6 +263,39 @@ class Bench:
                 most = max(most, server.machine.megabytes())
         return most
 
+    def tuning(self) -> Figures:
+        """Settings that the roles leave alone, or could have otherwise."""
+        self.ready(self.lean, **LEAN)
+        server = Server(self.lean, f"u%d@{DOMAIN}", "/var/vmail")
+        for daemon, lines, measure in SETTINGS:
+            say(f"bench: {lines}")
+            file = {"postfix": "/etc/postfix/main.cf", "dovecot": "/etc/dovecot/dovecot.conf"}[daemon]
+            kept = self.lean.sh(f"cat {file}")
+            without: t.List[float] = []
+            having: t.List[float] = []
+            rates = in_turns(
+                functools.partial(self._configured, server, daemon, file, kept, measure, without),
+                functools.partial(self._configured, server, daemon, file, f"{kept}{lines}\n", measure, having),
+            )
+            self.lean.sh(f"cat > {file}; systemctl restart {daemon}", kept)
+            what = f"{measure.__name__}, {' '.join(lines.split())}"
+            yield Figure("Settings", what, rates[1], "/s", rates[0], "without")
+            of_each = [statistics.median(spent) for spent in (having, without)]
+            yield Figure("Settings", f"{what}: processor time of each", of_each[0], "ms", of_each[1], "without")
+
+    def _configured(
+        self,
+        server: Server,
+        daemon: str,
+        file: str,
+        content: str,
+        measure: t.Callable[[Server, int], float],
+        spent: t.List[float],
+    ) -> float:
+        server.machine.sh(f"cat > {file}; systemctl restart {daemon}", content)
+        time.sleep(2)
+        return self._spending(measure, server, spent)
+
     def sessions(self) -> Figures:
         part = "IMAP sessions that wait (IDLE), and TLS"
         servers = self.servers()
@@ -357,7 +400,7 @@ class Bench:
         return lost
 
 
-PARTS = ("setup", "hosts", "accounts", "mail", "sessions", "durability", "memory")
+PARTS = ("setup", "hosts", "accounts", "mail", "tuning", "sessions", "durability", "memory")
 
 
 def main(wanted: t.Sequence[str]) -> int:
