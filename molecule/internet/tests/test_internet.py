@@ -40,7 +40,8 @@ class Site(t.NamedTuple):
     def queued(self, word: str) -> t.List[str]:
         """Recipients and reasons of what waits with this subject."""
         waiting = [json.loads(line) for line in self.host.check_output("postqueue -j").splitlines()]
-        known = [one for one in waiting if word in self.host.check_output(f"postcat -qh {one['queue_id']}")]
+        # it may be on its way by now
+        known = [one for one in waiting if word in self.host.run(f"postcat -qh {one['queue_id']}").stdout]
         return [f"{to['address']}: {to.get('delay_reason', '')}" for one in known for to in one["recipients"]]
 
     def waits(self, word: str) -> t.List[str]:
