@@ -14,6 +14,7 @@ import typing as t
 from ipaddress import ip_address
 
 from ansible_collections.port587.mail.plugins.module_utils import _preflight_net, _server
+from ansible_collections.port587.mail.plugins.module_utils._memory import memory, read_text
 
 MIB = 1024 * 1024
 GIB = 1024 * MIB
@@ -314,10 +315,6 @@ def parse_session(stat: str) -> int:
     return int(fields[3]) if len(fields) > 3 else 0
 
 
-def parse_meminfo(text: str) -> t.Dict[str, int]:
-    return {name: int(kib) * 1024 for name, kib in re.findall(r"^(\w+):\s+(\d+) kB$", text, re.MULTILINE)}
-
-
 def parse_broken(status: str) -> t.List[str]:
     """The packages of /var/lib/dpkg/status that an installation was interrupted at, or failed."""
     found = re.findall(r"^Package: (\S+)\nStatus: \S+ (\S+) (\S+)$", status, re.MULTILINE)
@@ -325,32 +322,8 @@ def parse_broken(status: str) -> t.List[str]:
     return [name for name, error, state in found if error != "ok" or state in unfinished]
 
 
-def limit_files(cgroup: str) -> t.List[str]:
-    """Where the memory limits of the control groups in /proc/self/cgroup are, of the innermost and of all around it."""
-    files = []
-    for line in cgroup.splitlines():
-        controllers, path = line.split(":", 2)[1:]
-        if controllers == "":
-            base, name = "sys/fs/cgroup", "memory.max"
-        elif "memory" in controllers.split(","):
-            base, name = "sys/fs/cgroup/memory", "memory.limit_in_bytes"
-        else:
-            continue
-        parts = [part for part in path.split("/") if part and part != ".."]
-        files += ["/".join([base] + parts[:depth] + [name]) for depth in range(len(parts), -1, -1)]
-    return files
-
-
 def _words(values: t.Iterable[t.Any]) -> str:
     return ", ".join(str(value) for value in values)
-
-
-def _read(path: str) -> str:
-    try:
-        with open(path, encoding="utf-8", errors="replace") as handle:
-            return handle.read()
-    except OSError:
-        return ""
 
 
 def _link(path: str) -> str:
@@ -362,12 +335,12 @@ def _link(path: str) -> str:
 
 
 def _process(folder: str) -> Process:
-    unit = parse_unit(_read(f"{folder}/cgroup"))
+    unit = parse_unit(read_text(f"{folder}/cgroup"))
     try:
         program = _link(f"{folder}/exe")
     except PermissionError:
         program = ""
-    return Process(int(os.path.basename(folder)), _read(f"{folder}/comm").strip(), unit, program)
+    return Process(int(os.path.basename(folder)), read_text(f"{folder}/comm").strip(), unit, program)
 
 
 def holders(root: str, targets: t.Iterable[str]) -> t.Dict[str, Holders]:
@@ -388,7 +361,7 @@ def holders(root: str, targets: t.Iterable[str]) -> t.Dict[str, Holders]:
         try:
             opened = {_link(f"{folder}/fd/{name}") for name in os.listdir(f"{folder}/fd")}
         except PermissionError:
-            if parse_session(_read(f"{folder}/stat")) == pid:
+            if parse_session(read_text(f"{folder}/stat")) == pid:
                 hidden.append(_process(folder))
             continue
         except OSError:
@@ -402,7 +375,7 @@ def holders(root: str, targets: t.Iterable[str]) -> t.Dict[str, Holders]:
 def listeners(root: str, ports: t.Sequence[int]) -> t.List[t.Tuple[int, Holders]]:
     sockets: t.Dict[str, int] = {}
     for table in ("tcp", "tcp6"):
-        sockets.update(parse_listening(_read(f"{root}proc/net/{table}")))
+        sockets.update(parse_listening(read_text(f"{root}proc/net/{table}")))
     wanted = {f"socket:[{inode}]": port for inode, port in sockets.items() if port in ports}
     seen = holders(root, wanted) if wanted else {}
     return [(port, seen[target]) for target, port in wanted.items()]
@@ -416,16 +389,8 @@ def package_users(root: str) -> t.Tuple[Process, ...]:
             files.add(str(os.stat(path).st_ino))
         except OSError:
             continue
-    locks = re.findall(r"POSIX\s+ADVISORY\s+WRITE\s+(\d+)\s+\w+:\w+:(\d+)\s", _read(f"{root}proc/locks"))
+    locks = re.findall(r"POSIX\s+ADVISORY\s+WRITE\s+(\d+)\s+\w+:\w+:(\d+)\s", read_text(f"{root}proc/locks"))
     return tuple(_process(f"{root}proc/{pid}") for pid in sorted({pid for pid, inode in locks if inode in files}))
-
-
-def memory(root: str) -> t.Tuple[int, int]:
-    """Memory that there is to use, and swap. A container's limit counts where it is below what the machine has."""
-    machine = parse_meminfo(_read(f"{root}proc/meminfo"))
-    limits = [_read(root + name).strip() for name in limit_files(_read(f"{root}proc/self/cgroup"))]
-    amount = min([machine["MemTotal"]] + [int(limit) for limit in limits if limit.isdigit()])
-    return amount, machine.get("SwapTotal", 0)
 
 
 def free_space(paths: t.Iterable[str]) -> t.Dict[str, int]:
@@ -472,7 +437,7 @@ def examine(
     amount, swap = memory(root)
     looks: t.Dict[str, t.Callable[[], t.Optional[Finding]]] = {
         "root": lambda: check_root(os.geteuid()),
-        "release": lambda: check_release(_read(f"{root}etc/os-release") or _read(f"{root}usr/lib/os-release")),
+        "release": lambda: check_release(read_text(f"{root}etc/os-release") or read_text(f"{root}usr/lib/os-release")),
         # The test that sd_booted(3) makes.
         "systemd": lambda: check_systemd(os.path.isdir(f"{root}run/systemd/system")),
         "ports": lambda: check_ports(listeners(root, PORTS + (WEB_PORTS if web else ())), web),
@@ -480,7 +445,7 @@ def examine(
         "disk": lambda: check_disk(free_space(("/", "/var"))),
         "writable": lambda: check_writable(read_only(WRITTEN_TO)),
         "clock": lambda: None if controller_time is None else check_clock(time.time(), controller_time),
-        "apt": lambda: check_apt(parse_broken(_read(f"{root}var/lib/dpkg/status")), package_users(root)),
+        "apt": lambda: check_apt(parse_broken(read_text(f"{root}var/lib/dpkg/status")), package_users(root)),
         "swap": lambda: check_swap(amount, swap),
     }
     # The clock and all else that is quick comes first: what the network takes must not count as the clock's error.
@@ -494,7 +459,7 @@ def examine_network(
     hostname: str, mail_hosts: t.List[str], skip: t.List[str], root: str
 ) -> t.List[t.Optional[Finding]]:
     sight = _preflight_net.look(
-        hostname, mail_hosts, _read(f"{root}etc/resolv.conf"), _read(f"{root}run/systemd/resolve/resolv.conf")
+        hostname, mail_hosts, read_text(f"{root}etc/resolv.conf"), read_text(f"{root}run/systemd/resolve/resolv.conf")
     )
     looks: t.Dict[str, t.Callable[[], t.Optional[Finding]]] = {
         "dns": lambda: check_dns(sight),

@@ -12,7 +12,7 @@ import pwd
 import re
 import typing as t
 
-from ansible_collections.port587.mail.plugins.module_utils import _known
+from ansible_collections.port587.mail.plugins.module_utils import _known, _memory
 
 #: The options of port587.mail.server_info.
 QUESTIONS: t.Dict[str, t.Dict[str, t.Any]] = {
@@ -173,7 +173,7 @@ def answer(run: Run, questions: t.Mapping[str, t.List[str]]) -> t.Dict[str, t.An
     asked = ask(
         run, os_release(), user_exists, questions["packages"], questions["users"], questions["postfix_parameters"]
     )
-    return dict(asked, trees=_known.trees())
+    return dict(asked, memory=_memory.memory("/")[0], trees=_known.trees())
 
 
 def _program(package: Package, said: t.Optional[str], stand_in: t.Optional[str]) -> Program:

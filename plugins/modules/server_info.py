@@ -130,6 +130,11 @@ dovecot:
     assumed:
       description: As with Postfix.
       type: bool
+memory:
+  description: Memory that there is to use, in bytes. A container's limit counts where it is below what the machine has.
+  returned: always
+  type: int
+  sample: 469762048
 trees:
   description: >-
     What there is of the files of each M(port587.mail.transaction) with a daemon, by its name: for its option

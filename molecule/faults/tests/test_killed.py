@@ -8,6 +8,7 @@ import typing as t
 
 import pytest
 from conftest import Vps
+from mailclient import until
 
 #: On the host: waits for the process that holds the lock, which is the module while it works, or until that begins to
 #: replace files, and then for the delay; kills it, and says what was left. Without a delay it says how long the lock
@@ -102,6 +103,10 @@ def test_killed(
     # it may have said its last word before it was killed
     assert outcome.code == 0 or what.startswith("killed")
     hit.append(what)
+    # what it has told systemd to do goes on without it
+    for jobs in until(lambda: vps.run("systemctl", "list-jobs", "--no-legend")):
+        if "start" not in jobs:
+            break
     vps.serves()
 
     vps.apply(part, rounds=[rounds(number)])

@@ -1,0 +1,47 @@
+# Copyright (c) The port587.mail contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
+# Runs on the server: Python 3.6 and the standard library only.
+
+"""How much memory a server has."""
+
+import re
+import typing as t
+
+
+def read_text(path: str) -> str:
+    """Empty where it is not there, or must not be read."""
+    try:
+        with open(path, encoding="utf-8", errors="replace") as handle:
+            return handle.read()
+    except OSError:
+        return ""
+
+
+def parse_meminfo(text: str) -> t.Dict[str, int]:
+    return {name: int(kib) * 1024 for name, kib in re.findall(r"^(\w+):\s+(\d+) kB$", text, re.MULTILINE)}
+
+
+def limit_files(cgroup: str) -> t.List[str]:
+    """Where the memory limits of the control groups in /proc/self/cgroup are, of the innermost and of all around it."""
+    files = []
+    for line in cgroup.splitlines():
+        controllers, path = line.split(":", 2)[1:]
+        if controllers == "":
+            base, name = "sys/fs/cgroup", "memory.max"
+        elif "memory" in controllers.split(","):
+            base, name = "sys/fs/cgroup/memory", "memory.limit_in_bytes"
+        else:
+            continue
+        parts = [part for part in path.split("/") if part and part != ".."]
+        files += ["/".join([base] + parts[:depth] + [name]) for depth in range(len(parts), -1, -1)]
+    return files
+
+
+def memory(root: str) -> t.Tuple[int, int]:
+    """Memory that there is to use, and swap. A container's limit counts where it is below what the machine has."""
+    machine = parse_meminfo(read_text(f"{root}proc/meminfo"))
+    limits = [read_text(root + name).strip() for name in limit_files(read_text(f"{root}proc/self/cgroup"))]
+    amount = min([machine["MemTotal"]] + [int(limit) for limit in limits if limit.isdigit()])
+    return amount, machine.get("SwapTotal", 0)
