@@ -42,7 +42,7 @@ OWNERS = ("certificates", "accounts", "dovecot", "rspamd", "postfix", "autoconfi
 SETTINGS: t.Tuple[t.Tuple[str, str, t.Callable[[Server, int], float]], ...] = (
     ("dovecot", "auth_cache_size = 10M", load.logins),
     ("dovecot", "service lmtp {\n  process_min_avail = 4\n}", load.reused),
-    ("dovecot", "service lmtp {\n  restart_request_count = 1000\n}", load.reused),
+    ("dovecot", "service lmtp {\n  restart_request_count = 200\n}", load.reused),
     ("postfix", "lmtp_destination_concurrency_limit = 5", load.reused),
     ("postfix", "lmtp_destination_concurrency_limit = 50", load.reused),
     ("postfix", "in_flow_delay = 0", load.reused),
@@ -80,8 +80,12 @@ class Bench:
         machine.start()
         return machine.play("site.yml", **site(**variables)).seconds
 
-    def servers(self) -> t.Dict[str, Server]:
+    def lean_server(self) -> Server:
         self.ready(self.lean, **LEAN)
+        return Server(self.lean, f"u%d@{DOMAIN}", "/var/vmail")
+
+    def servers(self) -> t.Dict[str, Server]:
+        lean = self.lean_server()
         self.ready(self.ours)
         if not (KEEP and self.default.exists()) and "default" not in self._ready:
             say(f"bench: setting up {self.default.container}")
@@ -91,7 +95,7 @@ class Bench:
         self._ready.add("default")
         return {
             "default": Server(self.default, "u%d", "/home"),
-            "lean": Server(self.lean, f"u%d@{DOMAIN}", "/var/vmail"),
+            "lean": lean,
             "ours": Server(self.ours, f"u%d@{DOMAIN}", "/var/vmail"),
         }
 
@@ -265,8 +269,7 @@ class Bench:
 
     def tuning(self) -> Figures:
         """Settings that the roles leave alone, or could have otherwise."""
-        self.ready(self.lean, **LEAN)
-        server = Server(self.lean, f"u%d@{DOMAIN}", "/var/vmail")
+        server = self.lean_server()
         for daemon, lines, measure in SETTINGS:
             say(f"bench: {lines}")
             file = {"postfix": "/etc/postfix/main.cf", "dovecot": "/etc/dovecot/dovecot.conf"}[daemon]
@@ -277,11 +280,14 @@ class Bench:
                 functools.partial(self._configured, server, daemon, file, kept, measure, without),
                 functools.partial(self._configured, server, daemon, file, f"{kept}{lines}\n", measure, having),
             )
-            self.lean.sh(f"cat > {file}; systemctl restart {daemon}", kept)
+            self._configure(daemon, file, kept)
             what = f"{measure.__name__}, {' '.join(lines.split())}"
             yield Figure("Settings", what, rates[1], "/s", rates[0], "without")
             of_each = [statistics.median(spent) for spent in (having, without)]
             yield Figure("Settings", f"{what}: processor time of each", of_each[0], "ms", of_each[1], "without")
+
+    def _configure(self, daemon: str, file: str, content: str) -> None:
+        self.lean.sh(f"cat > {file}; systemctl restart {daemon}", content)
 
     def _configured(
         self,
@@ -292,7 +298,7 @@ class Bench:
         measure: t.Callable[[Server, int], float],
         spent: t.List[float],
     ) -> float:
-        server.machine.sh(f"cat > {file}; systemctl restart {daemon}", content)
+        self._configure(daemon, file, content)
         time.sleep(2)
         return self._spending(measure, server, spent)
 
@@ -356,8 +362,7 @@ class Bench:
 
     def durability(self) -> Figures:
         """Kill everything under load: what was answered with 250 has to be in a mailbox afterwards."""
-        self.ready(self.lean, **LEAN)
-        server = Server(self.lean, f"u%d@{DOMAIN}", "/var/vmail")
+        server = self.lean_server()
         accepted: t.List[str] = []
         over = threading.Event()
 
