@@ -152,6 +152,7 @@ class Postfix(SystemdDaemon):
     #: The resolv.conf of its own that it may have, and what shows it that one when it is started.
     resolver = "/etc/port587/resolv.conf"
     drop_ins = tuple("/etc/systemd/system/%s.service.d/port587.conf" % unit for unit in ("postfix", "postfix@-"))
+    units = "/etc/systemd/system/"
 
     def running(self) -> bool:
         # not systemctl is-active: up to Debian 12 the unit says "active" after the master is dead;
@@ -168,7 +169,8 @@ class Postfix(SystemdDaemon):
 
     def needs_restart(self, view: View) -> bool:
         """postconf(5): these are only read when the master starts."""
-        if any(view.read(path) != view.before(path) for path in (self.resolver, *self.drop_ins)):
+        once = [self.resolver] + [path for path in [*view.files, *view.removed] if path.startswith(self.units)]
+        if any(view.read(path) != view.before(path) for path in once):
             return True
         new = view.read(self.directory + "/main.cf") or b""
         old = view.before(self.directory + "/main.cf") or b""

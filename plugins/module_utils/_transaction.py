@@ -19,7 +19,7 @@ import signal
 import time
 import typing as t
 
-from ansible_collections.port587.mail.plugins.module_utils import _daemons
+from ansible_collections.port587.mail.plugins.module_utils import _daemons, _kernel
 from ansible_collections.port587.mail.plugins.module_utils._state import (
     STATE_DIRECTORY,
     Journal,
@@ -94,6 +94,7 @@ class Result(t.NamedTuple):
     activated: t.Dict[str, str]
     not_validated: t.List[str]
     recovered: bool
+    warnings: t.List[str]
 
 
 def run(
@@ -166,6 +167,7 @@ class _Change:
         self.was = {}  # type: t.Dict[str, _Was]
         self.leaving = []  # type: t.List[Daemon]
         self.not_validated = []  # type: t.List[str]
+        self.warnings = []  # type: t.List[str]
 
     # -- the two ways to run ------------------------------------------------------------------------------------
 
@@ -200,6 +202,7 @@ class _Change:
             activated=plan,
             not_validated=self.not_validated,
             recovered=recovered,
+            warnings=self.warnings,
         )
 
     def _recover(self) -> bool:
@@ -460,6 +463,7 @@ class _Change:
         swapped = [f.path for f in files] + self.removed
         sync_directories(swapped)
         _read_units_of(swapped)
+        self.warnings = _kernel.raise_limits(swapped)
 
     def _take_back(self) -> None:
         """The files; what runs on them is another step."""

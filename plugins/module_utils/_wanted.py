@@ -84,12 +84,27 @@ ARGUMENTS: t.Dict[str, t.Dict[str, t.Any]] = {
             "postgrey",
         ],
     },
+    "units": {"type": "list", "elements": "str", "default": []},
     "prove": {"type": "list", "elements": "dict", "options": _PROOF, "default": []},
     "certificate": {"type": "path"},
     "lock_timeout": {"type": "int", "default": 120},
     # for the action plugin, which keeps it
     "known": {"type": "dict"},
 }
+
+
+#: The drop-in by which a unit is started again.
+RESTART = "/etc/systemd/system/%s.d/port587-restart.conf"
+#: As shipped, most daemons stay down when they are killed, and the others after five times in ten seconds.
+_RESTART_TEXT = b"""\
+# Written by port587.mail: it is started again whatever ended it, and however often. Only systemctl stop ends it.
+[Unit]
+StartLimitIntervalSec=0
+
+[Service]
+Restart=always
+RestartSec=1
+"""
 
 
 class Wanted(t.NamedTuple):
@@ -114,6 +129,7 @@ def wanted(params: t.Dict[str, t.Any], content: t.Callable[[t.Dict[str, t.Any]],
         )
         for f in params["files"]
     ]
+    files += [File(RESTART % unit, _RESTART_TEXT) for unit in params["units"]]
     directories = [
         Directory(d["path"], _mode(d["mode"], d["path"]), d["owner"], d["group"]) for d in params["directories"]
     ]

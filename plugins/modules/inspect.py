@@ -9,11 +9,11 @@ short_description: Look at a mail server from inside, for what nobody can see fr
 version_added: 1.0.0
 author: The port587.mail contributors (@port587)
 description:
-  - Looks in one module run at the services, who listens on which mail port, the sockets between Postfix and Dovecot as
-    the user C(postfix) sees them from inside Postfix's chroot, whether lookup tables were compiled after they were
-    changed, whether the certificates that are served are those in the files, how long mail waits in the queue and why,
-    whether Postfix's copy of C(resolv.conf) is today's, owners of mailboxes, disks, memory, the clock, and the last
-    warnings in the log.
+  - Looks in one module run at the services and how often systemd had to start them again, limits of the kernel, who
+    listens on which mail port, the sockets between Postfix and Dovecot as the user C(postfix) sees them from inside
+    Postfix's chroot, whether lookup tables were compiled after they were changed, whether the certificates that are
+    served are those in the files, how long mail waits in the queue and why, whether Postfix's copy of C(resolv.conf)
+    is today's, owners of mailboxes, disks, memory, the clock, and the last warnings in the log.
   - It goes with M(port587.mail.probe), which walks in from outside. M(port587.mail.verdict) joins both.
   - Changes nothing, and works on servers that this collection has not built.
   - A server with faults does not make the module fail.
@@ -88,6 +88,17 @@ facts:
     daemons:
       description: C(postfix) and C(dovecot), those that are installed. Whether each is C(running), and C(at_boot).
       type: dict
+    restarts:
+      description: >-
+        Daemons that systemd had to start again since somebody started them. C(unit), how many C(times), and how many
+        seconds C(ago) the last time was.
+      type: list
+      elements: dict
+    too_low:
+      description: >-
+        Limits of the kernel that could not be raised. C(name), the value C(wanted), and the one C(present).
+      type: list
+      elements: dict
     listeners:
       description: >-
         Who listens on a mail port. C(port), C(program), C(ours) (Postfix or Dovecot), C(loopback) (for itself only).
@@ -146,8 +157,8 @@ def main() -> None:
     if os.geteuid() != 0:
         module.fail_json(msg="inspect has to run as root (become: true), and runs as uid %d" % os.geteuid())
     facts = look()
-    log = facts.pop("log")
     records = judge(facts, module.params["controller_time"])
+    log = facts.pop("log")
     module.exit_json(changed=False, records=[record.to_dict() for record in records], log=log, facts=facts)
 
 

@@ -111,6 +111,13 @@ options:
       - port587-send-limits
       - port587-redis
       - postgrey
+  units:
+    description:
+      - Units of O(daemon), such as V(dovecot.service). Each gets a drop-in, a further file of the tree, by which
+        systemd starts it again whatever ended it, and however often.
+    type: list
+    elements: str
+    default: []
   prove:
     description:
       - What O(daemon) has to do after a change, tried on the server itself until it succeeds, for at most 20 seconds.
@@ -297,7 +304,10 @@ def main() -> None:
         module.fail_json(msg=exc.message, **exc.details)
     for line in result.not_validated:
         module.debug(line)
-    module.exit_json(**result._asdict())
+    said = result._asdict()
+    for line in said.pop("warnings"):
+        module.warn(line)
+    module.exit_json(**said)
 
 
 if __name__ == "__main__":

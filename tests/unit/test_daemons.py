@@ -129,6 +129,7 @@ def test_postfix_restarts_for_another_resolver(
     paths = [path.replace("/etc/", f"{tmp_path}/") for path in (Postfix.resolver, *Postfix.drop_ins)]
     monkeypatch.setattr(Postfix, "resolver", paths[0])
     monkeypatch.setattr(Postfix, "drop_ins", tuple(paths[1:]))
+    monkeypatch.setattr(Postfix, "units", f"{tmp_path}/systemd/system/")
     (drop_in,) = [path for path in paths if f"/{unit}.service.d/" in path]
     files = [File(path, b"x") for path in paths]
     assert Postfix().needs_restart(View(files))

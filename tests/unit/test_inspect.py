@@ -30,7 +30,12 @@ HEALTHY: t.Dict[str, t.Any] = {
     "disks": {"/": {"free": 5 * 10**9, "share": 0.5, "inodes": 0.9, "size": 10**10}},
     "certificates": {"imaps": {"file": "/c.pem", "port": 993, "other": False}},
     "killed": [],
+    "restarts": [],
+    "too_low": [],
+    "log": [],
 }
+TOO_LOW = {"name": "fs.inotify.max_user_instances", "wanted": 500, "present": 128}
+INOTIFY = "imap(eve@example.com): Warning: Inotify instance limit for user 5000 (UID vmail) exceeded, disabling."
 TIMED_OUT = "connect to mx.example.org[192.0.2.1]:25: Connection timed out"
 NO_NAME = "Host or domain name not found. Name service error for name=example.org type=MX: Host not found, try again"
 
@@ -42,12 +47,18 @@ def found(change: t.Dict[str, t.Any], controller: t.Optional[float] = None) -> t
 
 def test_a_healthy_server_has_nothing_to_say() -> None:
     assert found({}, 1000.0) == []
+    # twice is no habit, and what is long ago is over
+    assert found({"restarts": [{"unit": "x.service", "times": 2, "ago": 60.0}]}) == []
+    assert found({"restarts": [{"unit": "x.service", "times": 9, "ago": 90000.0}]}) == []
+    # nobody has needed more
+    assert found({"too_low": [TOO_LOW]}) == []
     assert found({"queue": {"messages": 3, "oldest": 600, "reasons": [{"reason": "greylisted", "count": 3}]}}) == []
 
 
 def test_a_server_with_nothing_of_mail_is_no_error() -> None:
     nothing = {"time": 0.0, "daemons": {}, "listeners": [], "disks": {}, "certificates": {}, "killed": []}
-    assert [one.verdict for one in judge(nothing)] == ["ok"] * 3
+    nothing.update(restarts=[], too_low=[], log=[])
+    assert [one.verdict for one in judge(nothing)] == ["ok"] * 5
 
 
 @pytest.mark.parametrize(
@@ -134,6 +145,11 @@ def test_a_server_with_nothing_of_mail_is_no_error() -> None:
             ("warn", "MDA", "disk-nearly-full"),
         ),
         ({"killed": ["imap"]}, ("warn", "MDA", "memory-short")),
+        ({"restarts": [{"unit": "x.service", "times": 3, "ago": 60.0}]}, ("warn", "MTA", "restarts-often")),
+        (
+            {"too_low": [TOO_LOW], "log": [{"time": 0.0, "program": "dovecot", "text": INOTIFY}]},
+            ("warn", "MRA", "kernel-limit"),
+        ),
         (
             {"mailboxes": {"path": "/v", "foreign": [{"path": "/v/d/u", "owner": "root", "wanted": "vmail"}]}},
             ("fail", "MRA", "mailbox-unreadable"),
@@ -179,6 +195,22 @@ TCP6 = """  sl  local_address rem_address st tx_queue rx_queue tr tm->when retrn
 def test_listeners() -> None:
     assert look.parse_listeners(TCP) == {"11": (25, True), "12": (587, False)}
     assert look.parse_listeners(TCP6) == {"21": (25, False), "22": (587, True)}
+
+
+def test_what_systemd_started_again() -> None:
+    said = """\
+NRestarts=0
+InactiveExitTimestampMonotonic=1000000
+Id=postfix.service
+
+NRestarts=12
+InactiveExitTimestampMonotonic=90500000
+Id=dovecot.service
+
+Id=of.an.old.systemd.service
+InactiveExitTimestampMonotonic=0
+"""
+    assert look.parse_restarts(said, 100.0) == [{"unit": "dovecot.service", "times": 12, "ago": 9.5}]
 
 
 def test_services_with_their_settings() -> None:

@@ -108,6 +108,13 @@ FAULTS = [
     Fault("no submissions", f"postconf -MX 465/inet; {RESTART}", "MSA", "submission-closed"),
     Fault("no smtp", f"postconf -MX smtp/inet; {RESTART}", "MTA", "smtp-closed"),
     Fault("no IPv6", f"postconf inet_protocols=ipv4; {RESTART}", "DNS", "ipv6-silent"),
+    Fault(
+        "dies again and again",
+        "for time in 1 2 3; do systemctl kill --kill-who=main --signal=KILL dovecot; sleep 2; done",
+        "MTA",
+        "restarts-often",
+        "warn",
+    ),
     Fault("not enabled", "systemctl disable postfix", "MTA", "not-at-boot", "warn"),
     Fault("only for itself", f"postconf inet_interfaces=loopback-only; {RESTART}", "MTA", "loopback-only"),
     Fault("587 dropped", FIREWALL % "input tcp dport 587 drop", "network", "port-filtered"),

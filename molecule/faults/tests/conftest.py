@@ -18,7 +18,18 @@ SCENARIO = pathlib.Path(__file__).parent.parent
 PEOPLE = yaml.safe_load((SCENARIO / "converge.yml").read_text(encoding="utf-8"))[0]["vars"]["mail_accounts"]
 
 #: In this order: the first of them sets the servers up.
-ORDER = ["first_run", "bad_changes", "check_mode", "own_files", "two_runs", "full", "killed", "in_flight", "all_killed"]
+ORDER = [
+    "first_run",
+    "bad_changes",
+    "check_mode",
+    "own_files",
+    "two_runs",
+    "full",
+    "killed",
+    "in_flight",
+    "comes_back",
+    "all_killed",
+]
 
 #: One line for each file and directory that transactions look after, with all there is to it; and what the daemons do.
 SNAPSHOT = """

@@ -15,6 +15,8 @@ from ansible_collections.port587.mail.plugins.module_utils._probe.records import
 QUEUE_PATIENCE = 4 * 3600
 #: Seconds by which two clocks may differ before certificates and one-time passwords suffer.
 CLOCK_TOLERANCE = 120.0
+#: A daemon that was started again so often, the last time within so many seconds, has a fault.
+RESTARTS, RESTARTED = 3, 3600
 #: Share of a disk's space and inodes below which somebody should make room.
 SCARCE = 0.05
 
@@ -55,6 +57,22 @@ class _Judge:
                 self.warn(step, "not-at-boot", "%s runs, but is not enabled" % name.capitalize())
             else:
                 self.ok(step)
+
+    def restarts(self) -> None:
+        often = [one for one in self.facts["restarts"] if one["times"] >= RESTARTS and one["ago"] < RESTARTED]
+        for one in often:
+            seen = "systemd has started %(unit)s again %(times)d times" % one
+            self.warn("restarts", "restarts-often", "%s, the last time %s ago" % (seen, _duration(one["ago"])))
+        if not often:
+            self.ok("restarts")
+
+    def kernel(self) -> None:
+        low = ["%(name)s is %(present)d, and should be %(wanted)d" % one for one in self.facts["too_low"]]
+        # in a container it may stay so for ever, and few need more
+        if low and any("Inotify instance limit" in line["text"] for line in self.facts["log"]):
+            self.warn("kernel", "kernel-limit", "; ".join(low))
+        else:
+            self.ok("kernel", "; ".join(low))
 
     def listeners(self) -> None:
         ports: t.Dict[int, t.List[t.Dict[str, t.Any]]] = {}
@@ -213,6 +231,8 @@ def judge(facts: t.Dict[str, t.Any], controller: t.Optional[float] = None) -> t.
     """The records of what :func:`look` has seen. ``controller``: the time there, in seconds since the epoch."""
     judging = _Judge(facts)
     judging.daemons()
+    judging.restarts()
+    judging.kernel()
     judging.listeners()
     judging.sockets()
     judging.tables()

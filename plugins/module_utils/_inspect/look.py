@@ -7,6 +7,7 @@
 """What can't be seen from outside: looked up on the server, nothing is changed, nothing is judged."""
 
 import collections
+import glob
 import json
 import os
 import pwd
@@ -15,7 +16,7 @@ import sqlite3
 import time
 import typing as t
 
-from ansible_collections.port587.mail.plugins.module_utils import _acme, _preflight, _send_limits
+from ansible_collections.port587.mail.plugins.module_utils import _acme, _kernel, _preflight, _send_limits, _wanted
 from ansible_collections.port587.mail.plugins.module_utils._daemons import (
     Dovecot,
     Postfix,
@@ -58,6 +59,8 @@ def look() -> Facts:
         "listeners": listeners("/"),
         "log": log(LOG_SECONDS),
         "killed": killed(),
+        "restarts": restarts(),
+        "too_low": [limit._asdict() for limit in _kernel.too_low()],
         "daemons": {one.name: state(one) for one in (Postfix(), Dovecot()) if one.installed()},
     }
     disks = ["/"]
@@ -103,6 +106,28 @@ def at_limit() -> t.Optional[t.List[str]]:
 
 def state(daemon: SystemdDaemon) -> Facts:
     return {"running": daemon.running(), "at_boot": daemon.enabled()}
+
+
+def restarts() -> t.List[Facts]:
+    """How often systemd has started a daemon again by itself since somebody started it, and when that was last."""
+    before, after = _wanted.RESTART.split("%s")
+    units = {path[len(before) : -len(after)] for path in glob.glob(_wanted.RESTART % "*.service")}
+    units |= {"postfix.service", "postfix@-.service", "dovecot.service"}
+    shown = "--property=Id,NRestarts,InactiveExitTimestampMonotonic"
+    said = run_command(["systemctl", "show", shown] + sorted(units))[1]
+    return parse_restarts(said, time.clock_gettime(time.CLOCK_MONOTONIC))
+
+
+def parse_restarts(text: str, now: float) -> t.List[Facts]:
+    """The output of `systemctl show`: a paragraph for each unit. systemd counts from its version 235 on."""
+    found = []
+    for paragraph in text.split("\n\n"):
+        said = _parameters(paragraph)
+        times = int(said.get("NRestarts") or 0)
+        if times:
+            began = int(said["InactiveExitTimestampMonotonic"]) / 1e6
+            found.append({"unit": said["Id"], "times": times, "ago": now - began})
+    return found
 
 
 def parse_listeners(text: str) -> t.Dict[str, t.Tuple[int, bool]]:

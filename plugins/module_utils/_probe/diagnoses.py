@@ -114,6 +114,11 @@ DIAGNOSES: t.Dict[str, Diagnosis] = {
         "Dovecot runs, but the part of it that checks passwords does not start",
         "journalctl -u dovecot names the reason, such as an unknown word in auth_mechanisms",
     ),
+    "restarts-often": Diagnosis(
+        "MTA",
+        "a daemon ends again and again, and is started again each time; meanwhile nobody is served",
+        "journalctl -u UNIT says why it ends; memory that is short is a frequent reason",
+    ),
     "not-at-boot": Diagnosis(
         "MTA",
         "it runs now, but will not be started at the next boot",
@@ -326,6 +331,11 @@ DIAGNOSES: t.Dict[str, Diagnosis] = {
         "MDA",
         "memory ran out, and the kernel killed programs",
         "add swap or memory, or let fewer clients in at a time (default_process_limit, client_limit)",
+    ),
+    "kernel-limit": Diagnosis(
+        "MRA",
+        "the kernel lets this server have less than its sessions need, so some people see new mail half a minute late",
+        "sysctl --system; in a container only the machine around it can raise the limit",
     ),
     "table-stale": Diagnosis(
         "MTA",

@@ -129,12 +129,20 @@ _CONSEQUENCES = {
     "port-filtered": ["ipv6-silent"],
     "port-rejected": ["ipv6-silent"],
     # Dovecot checks Postfix's logins, takes its mail, and knows whether a mailbox is full
-    "dovecot-stopped": ["login-socket", "delivery-socket", "policy-socket", "server-unreachable"],
+    "dovecot-stopped": ["login-socket", "delivery-socket", "policy-socket", "server-unreachable", "restarts-often"],
     "dovecot-auth-broken": ["login-socket", "policy-socket", "mail-in-refused"],
-    "postfix-stopped": ["ipv6-silent", "server-unreachable"],
+    "postfix-stopped": ["ipv6-silent", "server-unreachable", "restarts-often"],
     "server-unreachable": ["ipv6-silent"],
     "loopback-only": [*_CLOSED, "ipv6-silent", "postfix-stopped", "dovecot-stopped", "server-unreachable"],
-    "port-taken": [*_CLOSED, "ipv6-silent", "port-filtered", "service-confused", "service-stalls", "service-dies"],
+    "port-taken": [
+        *_CLOSED,
+        "ipv6-silent",
+        "port-filtered",
+        "service-confused",
+        "service-stalls",
+        "service-dies",
+        "restarts-often",
+    ],
     # an account that only sends has no mailbox
     "login-not-for-reading": ["recipient-unknown"],
     "certificate-not-loaded": [
