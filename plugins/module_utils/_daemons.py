@@ -932,6 +932,16 @@ class Postgrey(Service):
     executable = "postgrey"
 
 
+# -- what Dovecot asks ---------------------------------------------------------------------------------------------
+
+
+class LoginLimits(Service):
+    """The program that _login_limits.py is."""
+
+    name = "port587-login-limits"
+    executable = "python3"
+
+
 # -- what rspamd asks ----------------------------------------------------------------------------------------------
 
 
@@ -953,7 +963,19 @@ class Redis(Service):
 
 _DAEMONS = {
     one.name: one
-    for one in (Postfix, Dovecot, Rspamd, Nginx, MtaSts, Unbound, SendLimits, Postgrey, Redis, RenewalTimer)
+    for one in (
+        Postfix,
+        Dovecot,
+        Rspamd,
+        Nginx,
+        MtaSts,
+        Unbound,
+        SendLimits,
+        LoginLimits,
+        Postgrey,
+        Redis,
+        RenewalTimer,
+    )
 }  # type: t.Dict[str, t.Type[SystemdDaemon]]
 
 

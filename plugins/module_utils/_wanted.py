@@ -80,6 +80,7 @@ ARGUMENTS: t.Dict[str, t.Dict[str, t.Any]] = {
             "unbound",
             "postfix-mta-sts-resolver",
             "port587-send-limits",
+            "port587-login-limits",
             "port587-redis",
             "postgrey",
         ],

@@ -109,6 +109,7 @@ options:
       - unbound
       - postfix-mta-sts-resolver
       - port587-send-limits
+      - port587-login-limits
       - port587-redis
       - postgrey
   units:

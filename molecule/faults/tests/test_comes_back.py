@@ -17,12 +17,13 @@ ASKED = {
     "dovecot": (143, "", "* OK"),
     "nginx": (80, "GET / HTTP/1.0\r\n\r\n", "HTTP/"),
     "rspamd": ("/var/spool/postfix/rspamd/milter.sock", "", ""),
+    "port587-login-limits": (8587, "GET / HTTP/1.0\r\n\r\n", "HTTP/"),
     "port587-send-limits": ("/var/spool/postfix/port587/send-limits", "request=smtpd_access_policy\n\n", "action="),
 }
 
-#: On the host: kill each, all at the same time, and say for each how long it took to be there again.
+#: On the host: kill each, two at the same time, and say for each how long it took to be there again.
 KILLER = """
-import glob, json, os, signal, socket, subprocess, sys, threading, time
+import concurrent.futures, glob, json, os, signal, socket, subprocess, sys, time
 asked, times, patience = json.loads(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3])
 took = {name: [] for name in asked}
 def main_process(name):
@@ -52,9 +53,8 @@ def try_one(name):
                 return
             time.sleep(0.05)
         took[name].append(round(time.time() - began, 2))
-threads = [threading.Thread(target=try_one, args=(name,)) for name in asked]
-for thread in threads: thread.start()
-for thread in threads: thread.join()
+with concurrent.futures.ThreadPoolExecutor(2) as pool:
+    list(pool.map(try_one, asked))
 print(json.dumps(took))
 """
 

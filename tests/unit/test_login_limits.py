@@ -1,0 +1,89 @@
+# Copyright (c) The port587.mail contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""How many wrong logins an address may try."""
+
+import pytest
+from ansible_collections.port587.mail.plugins.module_utils import _login_limits
+from ansible_collections.port587.mail.plugins.module_utils._login_limits import Ledger, network_of, owner_of
+
+HERE, THERE = "192.0.2.1", "192.0.2.2"
+ALICE = ("alice@example.com", "a1b")
+
+
+@pytest.fixture
+def ledger() -> Ledger:
+    """Three wrong logins were tried from one address."""
+    ledger = Ledger(3)
+    for number in range(3):
+        ledger.report(HERE, (ALICE[0], str(number)), False, 1000.0 + number)
+    return ledger
+
+
+def test_another_wrong_login_is_not_looked_at(ledger: Ledger) -> None:
+    assert ledger.refusal(HERE, ALICE, 1003.0) == "Too many wrong logins from 192.0.2.1; try again in an hour"
+    assert ledger.refusal(THERE, ALICE, 1003.0) == ""
+    # the first is forgotten by then
+    assert ledger.refusal(HERE, ALICE, 1001.0 + _login_limits.WINDOW) == ""
+
+
+def test_who_was_let_in_before_still_is(ledger: Ledger) -> None:
+    ledger = Ledger(3)
+    ledger.report(HERE, ALICE, True, 999.0)
+    for number in range(9):
+        ledger.report(HERE, ("bob@example.com", str(number)), False, 1000.0)
+    assert ledger.refusal(HERE, ALICE, 1001.0) == ""
+    assert ledger.refusal(HERE, ("bob@example.com", "another"), 1001.0) != ""
+    # only as long as it is right
+    for _ in range(_login_limits.REPEATS):
+        ledger.report(HERE, ALICE, False, 1002.0)
+    assert ledger.refusal(HERE, ALICE, 1003.0) != ""
+
+
+def test_an_old_password_counts_once() -> None:
+    ledger = Ledger(3)
+    for number in range(_login_limits.REPEATS):
+        assert ledger.refusal(HERE, ALICE, 1000.0 + number) == ""
+        ledger.report(HERE, ALICE, False, 1000.0 + number)
+    assert ledger.refusal(HERE, ALICE, 1100.0) != ""
+    assert ledger.refusal(HERE, ("bob@example.com", "right"), 1100.0) == ""
+
+
+def test_what_is_remembered_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_login_limits, "ADDRESSES", 10)
+    monkeypatch.setattr(_login_limits, "LOGINS", 10)
+    ledger = Ledger(3)
+    for number in range(50):
+        ledger.report(HERE, (f"{number}@example.com", "x"), True, 1000.0)
+        ledger.report(HERE, ALICE, False, 1000.0)
+        ledger.report(f"198.51.100.{number}", ALICE, False, 1000.0)
+    assert len(ledger.addresses) == 10
+    assert all(len(known.right) <= 10 and len(known.wrong) <= 3 for known in ledger.addresses.values())
+
+
+@pytest.mark.parametrize(
+    ("remote", "network"),
+    [
+        ("192.0.2.1", "192.0.2.1"),
+        ("::ffff:192.0.2.1", "192.0.2.1"),
+        ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::/64"),
+        # this machine itself, and what is no address
+        ("127.0.0.1", ""),
+        ("::1", ""),
+        ("", ""),
+    ],
+)
+def test_who_counts_as_one(remote: str, network: str) -> None:
+    assert network_of(remote) == network
+    ledger = Ledger(0)
+    ledger.report(remote, ALICE, False, 1000.0)
+    assert bool(ledger.refusal(remote, ("bob", "x"), 1000.0)) is bool(network)
+
+
+def test_whose_socket_it_is() -> None:
+    table = """\
+  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode
+   0: 0100007F:2193 00000000:0000 0A 00000000:00000000 00:00000000 00000000 61184        0 11
+   1: 0100007F:C001 0100007F:2193 01 00000000:00000000 00:00000000 00000000   108        0 12
+"""
+    assert owner_of(0xC001, table) == 108
+    assert owner_of(0xC002, table) is None
