@@ -72,8 +72,8 @@ class Ledger:
             known.right[login] = None
             known.right.move_to_end(login)
             known.wrong.pop(login, None)
-        else:
-            known.right.pop(login, None)
+        elif login not in known.right:
+            # else the password has changed since, or it is another one with the same few bits
             since, times = known.wrong.get(login, (now, 0))
             known.wrong[login] = (since, times + 1)
         while len(known.right) > LOGINS:

@@ -71,7 +71,7 @@ async def under_attack(connect: t.Callable[[str], Client], slowest: t.List[float
 
 
 def test_guessing(host: Host, connect: t.Callable[[str], Client], record_property: t.Any) -> None:
-    host.check_output("systemctl restart port587-login-limits")
+    host.check_output("systemctl restart port587-login-limits; until ss -lnt | grep -q :8587; do sleep 0.1; done")
     # somebody is behind the same router
     assert asyncio.run(connect("vps_ipv6").log_in(PASSWORD)).startswith(b"a OK")
     took: t.List[float] = []
