@@ -26,6 +26,9 @@ PORT = 8587
 WINDOW = 3600
 #: The same one is not looked at any more after so many times: a hash costs 25 ms of a processor.
 REPEATS = 30
+#: How many logins of an address that are not known yet are looked at in a second, and how many seconds one of them
+#: waits for its turn at most; from Postfix, which gives up after ten, it does not wait for so long.
+A_SECOND, PATIENCE, PATIENCE_OF_POSTFIX = 5, 20, 5
 #: What is remembered at most: addresses, and of each the logins that were let in.
 ADDRESSES, LOGINS = 20000, 200
 #: Those who may ask: Dovecot, and who proves that somebody answers.
@@ -42,6 +45,8 @@ class Address:
         #: since when it counts, and how often it was tried
         self.wrong = {}  # type: t.Dict[Login, t.Tuple[float, int]]
         self.right = collections.OrderedDict()  # type: collections.OrderedDict[Login, None]
+        #: when it may try the next
+        self.next = 0.0
 
 
 class Ledger:
@@ -51,35 +56,50 @@ class Ledger:
         self.limit = limit
         self.addresses = collections.OrderedDict()  # type: collections.OrderedDict[str, Address]
 
-    def refusal(self, remote: str, login: Login, now: float) -> str:
-        """What the person is told whose login is not even looked at; empty where it is."""
-        network = network_of(remote)
-        known = self.addresses.get(network)
-        if known is None or login in known.right:
-            return ""
+    def _known(self, network: str) -> Address:
+        known = self.addresses.setdefault(network, Address())
+        self.addresses.move_to_end(network)
+        while len(self.addresses) > ADDRESSES:
+            self.addresses.popitem(last=False)
+        return known
+
+    def _too_much(self, known: Address, login: Login, now: float) -> bool:
         known.wrong = {one: tried for one, tried in known.wrong.items() if tried[0] > now - WINDOW}
         again = known.wrong.get(login)
-        too_much = again[1] >= REPEATS if again else len(known.wrong) >= self.limit
-        return "Too many wrong logins from %s; try again in an hour" % network if too_much else ""
+        return again[1] >= REPEATS if again else len(known.wrong) >= self.limit
+
+    def wait(self, remote: str, login: Login, now: float) -> t.Optional[int]:
+        """Seconds to wait before the login is looked at; None if it is not at all."""
+        network = network_of(remote)
+        if not network:
+            return 0
+        known = self._known(network)
+        if login in known.right:
+            return 0
+        if self._too_much(known, login, now):
+            return None
+        # before it is known that they are wrong, many can come at once
+        turn = max(known.next, now)
+        if turn > now + PATIENCE:
+            return None
+        known.next = turn + 1 / A_SECOND
+        return int(turn - now)
 
     def report(self, remote: str, login: Login, success: bool, now: float) -> None:
         network = network_of(remote)
-        if not network or self.refusal(remote, login, now):
+        if not network:
             return
-        known = self.addresses.setdefault(network, Address())
-        self.addresses.move_to_end(network)
+        known = self._known(network)
         if success:
             known.right[login] = None
             known.right.move_to_end(login)
             known.wrong.pop(login, None)
-        elif login not in known.right:
-            # else the password has changed since, or it is another one with the same few bits
+            while len(known.right) > LOGINS:
+                known.right.popitem(last=False)
+        elif login not in known.right and not self._too_much(known, login, now):
+            # one that was right: the password has changed since, or it is another one with the same few bits
             since, times = known.wrong.get(login, (now, 0))
             known.wrong[login] = (since, times + 1)
-        while len(known.right) > LOGINS:
-            known.right.popitem(last=False)
-        while len(self.addresses) > ADDRESSES:
-            self.addresses.popitem(last=False)
 
 
 def network_of(remote: str) -> str:
@@ -122,17 +142,17 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         self._answer({})
 
     def do_POST(self) -> None:
-        text = self.rfile.read(min(int(self.headers.get("Content-Length") or 0), 65536))
+        request = self.rfile.read(min(int(self.headers.get("Content-Length") or 0), 65536))
         if not self.may_ask:
             self.send_error(403)
             return
         try:
-            said = json.loads(text.decode("utf-8", "replace"))
-            refusal = self.server.answer(said, self.path.rpartition("command=")[2])
+            said = json.loads(request.decode("utf-8", "replace"))
+            status, text = self.server.answer(said, self.path.rpartition("command=")[2])
         except (ValueError, KeyError, TypeError, AttributeError) as exc:
             _say("not understood: %r" % exc)
-            refusal = ""
-        self._answer({"status": -1 if refusal else 0, "msg": refusal})
+            status, text = 0, ""
+        self._answer({"status": status, "msg": text})
 
     def _answer(self, said: t.Dict[str, t.Any]) -> None:
         text = json.dumps(said).encode("ascii")
@@ -156,13 +176,17 @@ class Server(socketserver.ThreadingMixIn, http.server.HTTPServer):
         self.users = users
         self.one_at_a_time = threading.Lock()
 
-    def answer(self, said: t.Dict[str, t.Any], command: str) -> str:
-        login = (str(said["login"]).lower(), str(said.get("pwhash", "")))
+    def answer(self, said: t.Dict[str, t.Any], command: str) -> t.Tuple[int, str]:
+        """Less than 0 refuses, and the text is what the person is told; else it is the number of seconds to wait."""
+        remote, login = said["remote"], (str(said["login"]).lower(), str(said.get("pwhash", "")))
         with self.one_at_a_time:
             if command == "report":
-                self.ledger.report(said["remote"], login, bool(said["success"]), time.time())
-                return ""
-            return self.ledger.refusal(said["remote"], login, time.time())
+                self.ledger.report(remote, login, bool(said["success"]), time.time())
+                return 0, ""
+            seconds = self.ledger.wait(remote, login, time.time())
+        if seconds is None:
+            return -1, "Too many wrong logins from %s; try again later" % network_of(remote)
+        return min(seconds, PATIENCE_OF_POSTFIX) if said.get("protocol") == "smtp" else seconds, ""
 
 
 def _say(text: str) -> None:

@@ -20,31 +20,46 @@ def ledger() -> Ledger:
 
 
 def test_another_wrong_login_is_not_looked_at(ledger: Ledger) -> None:
-    assert ledger.refusal(HERE, ALICE, 1003.0) == "Too many wrong logins from 192.0.2.1; try again in an hour"
-    assert ledger.refusal(THERE, ALICE, 1003.0) == ""
+    assert ledger.wait(HERE, ALICE, 1003.0) is None
+    assert ledger.wait(THERE, ALICE, 1003.0) == 0
     # the first is forgotten by then
-    assert ledger.refusal(HERE, ALICE, 1001.0 + _login_limits.WINDOW) == ""
+    assert ledger.wait(HERE, ALICE, 1001.0 + _login_limits.WINDOW) == 0
 
 
-def test_who_was_let_in_before_still_is(ledger: Ledger) -> None:
+def test_who_was_let_in_before_still_is() -> None:
     ledger = Ledger(3)
     ledger.report(HERE, ALICE, True, 999.0)
     for number in range(9):
         ledger.report(HERE, ("bob@example.com", str(number)), False, 1000.0)
-    assert ledger.refusal(HERE, ALICE, 1001.0) == ""
-    assert ledger.refusal(HERE, ("bob@example.com", "another"), 1001.0) != ""
+    assert ledger.wait(HERE, ALICE, 1001.0) == 0
+    assert ledger.wait(HERE, ("bob@example.com", "another"), 1001.0) is None
     # only some bits of the password are known: what failed may have been another one
     ledger.report(HERE, ALICE, False, 1002.0)
-    assert ledger.refusal(HERE, ALICE, 1003.0) == ""
+    assert ledger.wait(HERE, ALICE, 1003.0) == 0
 
 
 def test_an_old_password_counts_once() -> None:
     ledger = Ledger(3)
     for number in range(_login_limits.REPEATS):
-        assert ledger.refusal(HERE, ALICE, 1000.0 + number) == ""
+        assert ledger.wait(HERE, ALICE, 1000.0 + number) == 0
         ledger.report(HERE, ALICE, False, 1000.0 + number)
-    assert ledger.refusal(HERE, ALICE, 1100.0) != ""
-    assert ledger.refusal(HERE, ("bob@example.com", "right"), 1100.0) == ""
+    assert ledger.wait(HERE, ALICE, 1100.0) is None
+    assert ledger.wait(HERE, ("bob@example.com", "right"), 1100.0) == 0
+
+
+def test_many_at_once_wait_for_their_turn() -> None:
+    ledger = Ledger(3)
+    ledger.report(HERE, ALICE, True, 999.0)
+    waits = [ledger.wait(HERE, ("bob@example.com", str(number)), 1000.0) for number in range(200)]
+    assert waits[:11] == [0] * 5 + [1] * 5 + [2]
+    assert waits[-1] is None
+    assert max(seconds for seconds in waits if seconds is not None) in (
+        _login_limits.PATIENCE - 1,
+        _login_limits.PATIENCE,
+    )
+    # those that are known don't, and others are not concerned
+    assert ledger.wait(HERE, ALICE, 1000.0) == 0
+    assert ledger.wait(THERE, ("bob@example.com", "1"), 1000.0) == 0
 
 
 def test_what_is_remembered_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -75,7 +90,7 @@ def test_who_counts_as_one(remote: str, network: str) -> None:
     assert network_of(remote) == network
     ledger = Ledger(0)
     ledger.report(remote, ALICE, False, 1000.0)
-    assert bool(ledger.refusal(remote, ("bob", "x"), 1000.0)) is bool(network)
+    assert (ledger.wait(remote, ("bob", "x"), 1000.0) is None) is bool(network)
 
 
 def test_whose_socket_it_is() -> None:
