@@ -15,6 +15,7 @@ import time
 import typing as t
 
 import controller
+import killing
 import pytest
 import testinfra
 import yaml
@@ -59,6 +60,15 @@ class Site(t.NamedTuple):
             self.host.check_output("postqueue -f")
             time.sleep(2)
         raise AssertionError(waiting)
+
+
+def comes_back(here: Site, **asked: t.Tuple[t.Union[int, str], str, str]) -> None:
+    """Daemons, by their names with _ for -, that are killed again and again."""
+    container = here.host.ansible.get_variables()["vps_container"]
+    by_unit = {name.replace("_", "-"): question for name, question in asked.items()}
+    for unit, took in killing.seconds_away(container, by_unit).items():
+        print(here.name, unit, took)
+        assert killing.came_back(took), (unit, took)
 
 
 def machine(name: str) -> Host:

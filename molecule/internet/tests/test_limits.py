@@ -16,7 +16,7 @@ import typing as t
 
 import pytest
 from mailclient import Account, Imap, Smtp, mail, submit, token, until
-from test_internet import MAIL_HOSTS, SCENARIO, Site, bring, play, read, site
+from test_internet import MAIL_HOSTS, SCENARIO, Site, bring, comes_back, play, read, site
 
 LIMITED = {
     "postfix_main": {},
@@ -135,6 +135,10 @@ def test_nobody_greylists(here: Site) -> None:
         assert bring(here, f"{token()}@none.test", mail(STRANGER, f"bob@{here.domain}", token()))[0] == 250
     finally:
         here.host.check_output("systemctl start postgrey")
+
+
+def test_what_greylists_comes_back(here: Site) -> None:
+    comes_back(here, postgrey=(10023, "request=smtpd_access_policy\nclient_address=192.0.2.1\n\n", "action="))
 
 
 # -- brute force and floods -------------------------------------------------------------------------------------------

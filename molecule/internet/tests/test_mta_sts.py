@@ -7,7 +7,7 @@ import typing as t
 
 import pytest
 from mailclient import token, until
-from test_internet import MAIL_HOSTS, SCENARIO, Site, machine, play, read_at_exim, site, write
+from test_internet import MAIL_HOSTS, SCENARIO, Site, comes_back, machine, play, read_at_exim, site, write
 
 PROGRAM = "postfix-mta-sts-resolver"
 
@@ -54,6 +54,11 @@ def test_what_policies_ask_for(sites: t.List[Site]) -> None:
     for here in sites:
         log = here.host.check_output("journalctl --since=-60s -q -o cat -t postfix/smtp")
         assert "Verified TLS connection established to valid.exim.test" in log
+
+
+def test_what_knows_the_policies_comes_back(sites: t.List[Site]) -> None:
+    for here in sites:
+        comes_back(here, postfix_mta_sts_resolver=(8461, "17:postfix 192.0.2.1,", "9:NOTFOUND ,"))
 
 
 def test_mail_waits_while_nobody_knows_the_policies(sites: t.List[Site]) -> None:

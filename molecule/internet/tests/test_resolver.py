@@ -5,7 +5,7 @@
 import controller
 import pytest
 from mailclient import token, until
-from test_internet import MAIL_HOSTS, SCENARIO, Site, machine, read_at_exim, site, variables, write
+from test_internet import MAIL_HOSTS, SCENARIO, Site, comes_back, machine, read_at_exim, site, variables, write
 
 SITE = SCENARIO.parents[1] / "playbooks/site.yml"
 
@@ -61,6 +61,10 @@ def test_what_is_said_of_it(here: Site) -> None:
         assert "resolver-fails" in inspected()
     finally:
         here.host.check_output("systemctl start unbound")
+
+
+def test_it_comes_back(here: Site) -> None:
+    comes_back(here, unbound=(53, "", ""))
 
 
 def test_switched_off_and_on() -> None:

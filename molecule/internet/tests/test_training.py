@@ -7,7 +7,7 @@ import typing as t
 
 import pytest
 from mailclient import Imap, mail, submit, token, until
-from test_internet import MAIL_HOSTS, SCENARIO, Site, bring, play, read, site
+from test_internet import MAIL_HOSTS, SCENARIO, Site, bring, comes_back, play, read, site
 
 #: What the two kinds of mail are about.
 KINDS = {
@@ -120,6 +120,11 @@ def teach(here: Site) -> None:
     text = about("spam", here, word, here.account("alice").address)
     submit(here.server, here.account("alice"), here.account("bob").address, text)
     assert read(here, "bob", word)["X-Spam"] is None
+
+
+def test_redis_comes_back(sites: t.List[Site]) -> None:
+    for here in sites:
+        comes_back(here, port587_redis=("/run/port587-redis/redis.sock", "PING\r\n", "+PONG"))
 
 
 def test_mail_goes_on_without_redis(sites: t.List[Site]) -> None:
