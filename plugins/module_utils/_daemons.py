@@ -23,6 +23,7 @@ import ssl
 import time
 import typing as t
 
+from ansible_collections.port587.mail.plugins.module_utils import _nginx
 from ansible_collections.port587.mail.plugins.module_utils._dkim import key_trouble
 from ansible_collections.port587.mail.plugins.module_utils._prove import Proof, prove
 from ansible_collections.port587.mail.plugins.module_utils._state import remembered_proofs
@@ -139,6 +140,9 @@ def _noise(line: str) -> bool:
 #: Allowed values of TLS levels, postconf(5) smtp_tls_security_level and smtpd_tls_security_level.
 _CLIENT_TLS_LEVELS = ("", "none", "may", "encrypt", "dane", "dane-only", "fingerprint", "verify", "secure")
 _SERVER_TLS_LEVELS = ("", "none", "may", "encrypt")
+
+#: What master.cf calls them. /etc/services does not know all of these names everywhere.
+_PORTS = {"smtp": 25, "smtps": 465, "submissions": 465, "submission": 587}
 
 _TABLE = re.compile(r"(?<![\w$}-])(?:proxy:)?([a-z]+):(/[^\s,;{}]+)")
 _COMPILED_TABLES = ("hash", "btree", "lmdb", "cdb", "dbm", "sdbm")
@@ -265,19 +269,30 @@ class Postfix(SystemdDaemon):
             for text, absent in look_up.wrong(key, value.strip()):
                 text = "%s: -o %s = %s: %s" % (service, key, value.strip(), text)
                 problems.append(Problem(os.path.join(self.directory, "master.cf"), text, absent=absent))
-        served = run_command(["postconf", "-M"])[1].split() if self.running() else []
+        served = self._served() if self.running() else set()
         for line in ask("-M").splitlines():
             service, kind, *_columns, program = line.split()[:8]
             if kind == "inet" and not self._port_is_known(service.rsplit(":", 1)[-1], main):
                 text = "%s: no port has this name; write the port's number" % service
                 problems.append(Problem(os.path.join(self.directory, "master.cf"), text))
-            elif kind == "inet" and service.isdigit() and service not in served and _is_taken(int(service)):
+            elif kind == "inet" and service.isdigit() and int(service) not in served and _is_taken(int(service)):
                 text = "%s: another program listens on port %s" % (service, service)
                 problems.append(Problem(os.path.join(self.directory, "master.cf"), text))
             if not view.exists(os.path.join(programs, program)):
                 text = "%s: there is no program %s in %s" % (service, program, programs)
                 problems.append(Problem(os.path.join(self.directory, "master.cf"), text))
         return problems
+
+    @staticmethod
+    def _served() -> t.Set[int]:
+        """The ports that master.cf gives it already, under whatever name: smtps, submissions and 465 are one."""
+        found = set()
+        for service, kind in (line.split()[:2] for line in run_command(["postconf", "-M"])[1].splitlines()):
+            port = service.rsplit(":", 1)[-1]
+            if kind == "inet":
+                with contextlib.suppress(OSError):
+                    found.add(_PORTS.get(port) or (int(port) if port.isdigit() else socket.getservbyname(port, "tcp")))
+        return found
 
     @staticmethod
     def _port_is_known(port: str, main: t.Mapping[str, str]) -> bool:
@@ -637,7 +652,8 @@ class Dovecot(SystemdDaemon):
 
     def _ports(self) -> t.List[str]:
         """The ports that it has already."""
-        values = _doveconf(run_command(["doveconf", "-n"])[1]) if self.running() else []
+        # without -n: those that nobody has set are ports, too
+        values = _doveconf(run_command(["doveconf"])[1]) if self.running() else []
         return [value for name, value in values if name == "port"]
 
     @staticmethod
@@ -724,8 +740,6 @@ def key_pair_trouble(paths: t.Sequence[str], view: View) -> t.Optional[str]:
 
 # -- nginx --------------------------------------------------------------------------------------------------------
 
-_LISTEN = re.compile(rb"^\s*listen\s+(?:\S*:)?(\d+)", re.MULTILINE)
-
 #: "nginx: [emerg] ...", and what it logs: "2026/11/02 10:00:00 [emerg] 123#123: ..."
 _NGINX_SAYS = re.compile(r"^(?:nginx:|\S+ \S+) \[(\w+)\] (?:\d+#\d+: )?(.*)", re.MULTILINE)
 
@@ -742,9 +756,7 @@ class Nginx(SystemdDaemon):
     def needs_restart(self, view: View) -> bool:
         """Between one address and all of them: the new socket can't be bound while the old one is."""
         return any(
-            re.findall(rb"^\s*listen .*", new.content, re.MULTILINE)
-            != re.findall(rb"^\s*listen .*", view.before(path) or new.content, re.MULTILINE)
-            for path, new in self._own(view)
+            _listens(new.content) != _listens(view.before(path) or new.content) for path, new in self._own(view)
         )
 
     def reload(self) -> None:
@@ -812,13 +824,12 @@ class Nginx(SystemdDaemon):
 
     def _look_up(self, view: View) -> t.List[Problem]:
         """nginx -t lets a port pass that another program has."""
-        live = run_command(["nginx", "-T"])[1].encode() if self.running() else b""
-        served = set(_LISTEN.findall(live))
+        served = _nginx.ports(run_command(["nginx", "-T"])[1]) if self.running() else set()
         return [
-            Problem(path, "another program listens on port %d" % int(port))
+            Problem(path, "another program listens on port %d" % port)
             for path, new in self._own(view)
-            for port in sorted(set(_LISTEN.findall(new.content)) - served, key=int)
-            if _is_taken(int(port))
+            for port in sorted({_nginx.listen(words[0])[1] for words in _listens(new.content)} - served)
+            if _is_taken(port)
         ]
 
     def complaints_since(self, moment: float) -> t.List[str]:
@@ -831,6 +842,10 @@ class Nginx(SystemdDaemon):
         log = (read_file(self.error_log) or b"")[-65536:].decode("utf-8", "replace")
         said = [line for line in log.splitlines() if line >= first] + _journal(moment, "--unit=nginx")
         return [line for line in said if re.search(r"\[(emerg|alert|crit)\]", line)]
+
+
+def _listens(content: bytes) -> t.List[t.List[str]]:
+    return _nginx.listens(_nginx.parse(content.decode("utf-8", "replace")))
 
 
 def _parent(pid: str) -> str:

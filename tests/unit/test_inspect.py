@@ -30,6 +30,7 @@ HEALTHY: t.Dict[str, t.Any] = {
     "disks": {"/": {"free": 5 * 10**9, "share": 0.5, "inodes": 0.9, "size": 10**10}},
     "certificates": {"imaps": {"file": "/c.pem", "port": 993, "other": False}},
     "killed": [],
+    "firewall": [],
 }
 TIMED_OUT = "connect to mx.example.org[192.0.2.1]:25: Connection timed out"
 NO_NAME = "Host or domain name not found. Name service error for name=example.org type=MX: Host not found, try again"
@@ -46,7 +47,7 @@ def test_a_healthy_server_has_nothing_to_say() -> None:
 
 
 def test_a_server_with_nothing_of_mail_is_no_error() -> None:
-    nothing = {"time": 0.0, "daemons": {}, "listeners": [], "disks": {}, "certificates": {}, "killed": []}
+    nothing = {"time": 0.0, "daemons": {}, "listeners": [], "disks": {}, "certificates": {}, "killed": [], "firewall": []}
     assert [one.verdict for one in judge(nothing)] == ["ok"] * 3
 
 
@@ -63,6 +64,9 @@ def test_a_server_with_nothing_of_mail_is_no_error() -> None:
             {"listeners": [{"port": 25, "loopback": True, "program": "master (pid 9)", "ours": True}]},
             ("fail", "MTA", "loopback-only"),
         ),
+        ({"firewall": [{"ports": [587], "by": "ufw", "cure": "x"}]}, ("fail", "network", "host-firewall")),
+        # some shut it on purpose
+        ({"firewall": [{"ports": [4190], "by": "ufw", "cure": "x"}]}, ("warn", "network", "host-firewall")),
         (
             {"sockets": [{"protocol": "sasl", "path": "/q/a", "setting": "x = a", "trouble": "does not exist"}]},
             ("fail", "MSA", "login-socket"),
@@ -302,6 +306,25 @@ def joined(change: t.Dict[str, t.Any], *records: Record, log: t.Sequence[t.Any] 
 def test_what_the_server_serves_is_rejected_by_somebody_else() -> None:
     (finding,) = joined({}, connect("submission", 587, "submission-closed"))
     assert (finding["component"], finding["diagnosis"]) == ("network", "port-rejected")
+
+
+def test_the_server_s_own_firewall_is_named_for_what_is_silent() -> None:
+    shut = {"firewall": [{"ports": [587, 993], "by": "ufw", "cure": "ufw allow 587,993/tcp"}]}
+    silent = [connect("submission", 587, "port-filtered"), connect("imaps", 993, "port-filtered")]
+    (finding,) = joined(shut, connect("smtp", 25), *silent)
+    assert (finding["component"], finding["diagnosis"]) == ("network", "host-firewall")
+    assert finding["endpoints"] == ["192.0.2.1:587", "192.0.2.1:993"]
+    assert finding["inside"][0] == "ufw lets nobody in on port 587; to open all that it shuts: ufw allow 587,993/tcp"
+    # the provider's may shut another one
+    found = joined(shut, *silent, connect("submissions", 465, "port-filtered"))
+    assert {one["diagnosis"] for one in found} == {"host-firewall", "port-filtered"}
+
+
+def test_a_server_that_its_firewall_hides_wholly() -> None:
+    ports = {"smtp": 25, "submission": 587, "submissions": 465, "imaps": 993, "pop3s": 995}
+    shut = {"firewall": [{"ports": sorted(ports.values()), "by": "ufw", "cure": "x"}]}
+    (finding,) = joined(shut, *(connect(name, port, "port-filtered") for name, port in ports.items()))
+    assert finding["diagnosis"] == "host-firewall"
 
 
 def test_what_nobody_listens_on_is_closed() -> None:

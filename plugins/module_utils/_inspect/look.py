@@ -15,7 +15,12 @@ import sqlite3
 import time
 import typing as t
 
-from ansible_collections.port587.mail.plugins.module_utils import _acme, _preflight, _send_limits
+from ansible_collections.port587.mail.plugins.module_utils import (
+    _acme,
+    _firewall,
+    _preflight,
+    _send_limits,
+)
 from ansible_collections.port587.mail.plugins.module_utils._daemons import (
     Dovecot,
     Postfix,
@@ -60,6 +65,7 @@ def look() -> Facts:
         "killed": killed(),
         "daemons": {one.name: state(one) for one in (Postfix(), Dovecot()) if one.installed()},
     }
+    facts["firewall"] = [dict(one._asdict()) for one in _firewall.look(reachable(facts["listeners"]))]
     disks = ["/"]
     tls: t.Dict[str, t.List[str]] = {}
     if "postfix" in facts["daemons"]:
@@ -143,6 +149,11 @@ def listeners(root: str) -> t.List[Facts]:
         }
         for target, (port, loopback) in sorted(wanted.items(), key=lambda item: item[1])
     ]
+
+
+def reachable(seen: t.Sequence[Facts]) -> t.List[int]:
+    """The ports on which somebody listens for the world."""
+    return sorted({one["port"] for one in seen if not one["loopback"]})
 
 
 # -- Postfix ------------------------------------------------------------------------------------------------------
