@@ -213,7 +213,7 @@ def check_apt(broken: t.List[str], busy: t.Tuple[Process, ...]) -> Finding:
     expected = "no package half installed, and apt not busy"
     if busy:
         # What it is working on looks half installed, and isn't.
-        cure = "apt is waited for; if that fails, run again when this is through"
+        cure = "nothing to do: it is waited for, for ten minutes at most"
         return Finding("apt", "warn", f"{_words(busy)} is installing or updating packages", expected, cure)
     return _finding(
         "apt",
@@ -443,6 +443,15 @@ def package_users(root: str) -> t.Tuple[Process, ...]:
             continue
     locks = re.findall(r"POSIX\s+ADVISORY\s+WRITE\s+(\d+)\s+\w+:\w+:(\d+)\s", read_text(f"{root}proc/locks"))
     return tuple(_process(f"{root}proc/{pid}") for pid in sorted({pid for pid, inode in locks if inode in files}))
+
+
+def running_for(root: str, pid: int) -> float:
+    """Seconds since a process was started; 0 where it is gone."""
+    fields = read_text(f"{root}proc/{pid}/stat").rpartition(")")[2].split()
+    uptime = read_text(f"{root}proc/uptime").split()
+    if len(fields) < 20 or not uptime:
+        return 0.0
+    return float(uptime[0]) - int(fields[19]) / os.sysconf("SC_CLK_TCK")
 
 
 def free_space(paths: t.Iterable[str]) -> t.Dict[str, int]:
