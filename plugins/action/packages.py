@@ -37,29 +37,31 @@ class ActionModule(ActionBase):
             }
         )
         began = time.monotonic()
-        unexplained = 0
-        while True:
-            result = self._install(arguments["name"], task_vars)
-            if not is_locked(result):
-                return result
-            left = arguments["wait"] - int(time.monotonic() - began)
+        # the first look is for the person, who is told at once
+        pause = unexplained = 0
+        result = self._install(arguments["name"], task_vars)
+        while is_locked(result):
+            left = max(0, arguments["wait"] - int(time.monotonic() - began))
             held = self._execute_module(
                 module_name="port587.mail.packages",
-                module_args={"name": [], "wait": max(0, min(AT_A_TIME, left))},
+                module_args={"name": [], "wait": min(pause, left)},
                 task_vars=task_vars,
             )
             if held.get("failed"):
                 return held
-            if not held["holders"]:
-                unexplained += not held["waited"]
-                if unexplained > UNEXPLAINED:
-                    return result
-                continue
             who = ", ".join(held["holders"])
-            if left <= 0:
+            if who and not left:
                 return {"failed": True, "changed": False, "msg": given_up(who, arguments["wait"])}
-            host = task_vars.get("inventory_hostname", "")
-            Display().display(f"{host}: apt is in use by {who}. Waiting, for {left} s more at most.")
+            if who:
+                host = task_vars.get("inventory_hostname", "")
+                Display().display(f"{host}: apt is in use by {who}. Waiting, for {left} s more at most.")
+                pause = AT_A_TIME
+                continue
+            unexplained += not held["waited"]
+            if unexplained > UNEXPLAINED:
+                break
+            result = self._install(arguments["name"], task_vars)
+        return result
 
     def _install(self, names: list[str], task_vars: dict[str, t.Any]) -> dict[str, t.Any]:
         return self._execute_module(
