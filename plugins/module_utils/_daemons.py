@@ -44,6 +44,8 @@ from ansible_collections.port587.mail.plugins.module_utils._tree import (
     write_settled,
 )
 
+#: Seconds for Dovecot 2.2 to compute DH parameters: up to a minute on a quick machine.
+PARAMETERS = 900.0
 #: Seconds for the first start of rspamd, which compiles its lists: ten on a quick machine.
 FIRST_START = 120.0
 
@@ -566,13 +568,30 @@ class Dovecot(SystemdDaemon):
     configuration = "/etc/dovecot/dovecot.conf"
     protocols = "/usr/share/dovecot/protocols.d"
     pid_file = "/run/dovecot/master.pid"
+    drop_in = "/etc/systemd/system/dovecot.service.d/port587.conf"
+    #: Up to 2.2 it computes DH parameters at its first start, and nobody gets a handshake before.
+    parameters_program = "/usr/lib/dovecot/ssl-params"
+    parameters = "/var/lib/dovecot/ssl-parameters.dat"
+
+    def prove(self, remembered: t.Dict[str, t.Any], patience: float = DEADLINE) -> None:
+        end = time.time() + (PARAMETERS if patience else 0)
+        while (
+            os.path.exists(self.parameters_program)
+            and not os.path.exists(self.parameters)
+            and time.time() < end
+            and self.running()
+        ):
+            time.sleep(0.5)
+        super().prove(remembered, patience)
 
     def complaints_since(self, moment: float) -> t.List[str]:
         # a reload goes on without a listener that it can't have; the next start would not
         return [line for line in self._log(moment) if re.match(r"master: (Error|Fatal|Panic): ", line)]
 
     def needs_restart(self, view: View) -> bool:
-        """Where its sockets lie is settled when the master starts, and which protocols there are, too."""
+        """Where its sockets lie is settled when the master starts, and which protocols there are, too; and its limits."""
+        if view.read(self.drop_in) != view.before(self.drop_in):
+            return True
         with contextlib.suppress(OSError):
             if os.stat(self.protocols).st_mtime > os.stat(self.pid_file).st_mtime:
                 # a package was added to a Dovecot that runs: "Unknown protocol: pop3"

@@ -183,6 +183,39 @@ def test_what_dovecot_restarts_for(tmp_path: pathlib.Path) -> None:
     (tmp_path / "dovecot.conf").write_text("listen = *\n")
     assert not dovecot.needs_restart(View([File(dovecot.configuration, b"listen = ::\n")]))
     assert dovecot.needs_restart(View([File(dovecot.configuration, b"base_dir = /run/x\n")]))
+    dovecot.drop_in = str(tmp_path / "port587.conf")
+    assert dovecot.needs_restart(View([File(dovecot.drop_in, b"[Service]\nLimitNOFILE=65535\n")]))
+
+
+def test_dovecot_2_2_is_given_the_time_to_compute_its_parameters(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slept = []
+
+    def sleep(seconds: float) -> None:
+        slept.append(seconds)
+        if len(slept) == 3:
+            (tmp_path / "ssl-parameters.dat").write_bytes(b"x")
+
+    dovecot = Dovecot()
+    monkeypatch.setattr(dovecot, "parameters", str(tmp_path / "ssl-parameters.dat"))
+    monkeypatch.setattr(dovecot, "parameters_program", str(tmp_path / "ssl-params"))
+    monkeypatch.setattr(_daemons.time, "sleep", sleep)
+    monkeypatch.setattr(Dovecot, "running", lambda _self: True)
+    # since 2.3 there is no such program
+    dovecot.prove({})
+    assert slept == []
+    (tmp_path / "ssl-params").write_bytes(b"x")
+    # one that is asked whether it serves now
+    dovecot.prove({}, patience=0)
+    assert slept == []
+    dovecot.prove({})
+    assert len(slept) == 3
+    # one that has died has nothing to wait for
+    (tmp_path / "ssl-parameters.dat").unlink()
+    monkeypatch.setattr(Dovecot, "running", lambda _self: False)
+    dovecot.prove({})
+    assert len(slept) == 3
 
 
 @pytest.mark.parametrize(

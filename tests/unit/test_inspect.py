@@ -285,6 +285,15 @@ def test_log_lines() -> None:
     assert lines == [{"time": 1.0, "program": "postfix/smtpd", "text": "fatal: so"}]
 
 
+def test_what_the_kernel_killed() -> None:
+    """In the words of Linux 4.15 (Ubuntu 18.04) and of newer ones."""
+    old = "Out of memory: Kill process 812 (rspamd) score 900 or sacrifice child\n"
+    old += "Killed process 812 (rspamd) total-vm:1000kB, anon-rss:900kB, file-rss:0kB, shmem-rss:0kB\n"
+    new = "Out of memory: Killed process 900 (imap) total-vm:1000kB, anon-rss:900kB\n"
+    group = "Memory cgroup out of memory: Kill process 7 (smtpd) score 1 or sacrifice child\n"
+    assert look.parse_killed(old + new + group) == ["rspamd", "imap", "smtpd"]
+
+
 # -- joined with what is seen from outside ------------------------------------------------------------------------
 
 

@@ -445,5 +445,9 @@ def killed() -> t.List[str]:
     if not has_command("journalctl"):
         return []
     argv = ["journalctl", "--quiet", "--no-pager", "--output=cat", "--dmesg", "--since=-1d", "--priority=err"]
-    said = run_command(argv)[1]
-    return re.findall(r"ut of memory: Killed process \d+ \(([^)]+)\)", said)
+    return parse_killed(run_command(argv)[1])
+
+
+def parse_killed(said: str) -> t.List[str]:
+    """Linux before 5.0 writes "Kill process"."""
+    return re.findall(r"ut of memory: Kill(?:ed)? process \d+ \(([^)]+)\)", said)
