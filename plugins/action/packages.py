@@ -18,7 +18,9 @@ AT_A_TIME = 30
 #: So often apt may say that it can't have its lock while nobody is seen to hold it.
 UNEXPLAINED = 3
 
-_LOCKED = re.compile(r"(could not get|unable to acquire|failed to|unable to|waiting for) .{0,30}\block\b|lock was locked", re.IGNORECASE)
+_LOCKED = re.compile(
+    r"(could not get|unable to acquire|failed to|unable to|waiting for) .{0,30}\block\b|lock was locked", re.IGNORECASE
+)
 
 
 class ActionModule(ActionBase):
@@ -81,13 +83,13 @@ class ActionModule(ActionBase):
 
 
 def is_locked(result: dict[str, t.Any]) -> bool:
-    """Whether apt failed because somebody else has it. Each version of apt and of ansible-core says that in its own words."""
+    """Whether apt failed because somebody else has it. Each version of it and of ansible-core has its own words."""
     said = f"{result.get('msg', '')} {result.get('stderr', '')}"
     return bool(result.get("failed")) and _LOCKED.search(said) is not None
 
 
 def given_up(who: str, seconds: int) -> str:
     return (
-        f"apt has not been free for {seconds} s, so nothing was installed: it is in use by {who}. See what that is doing "
-        "(systemctl status, ps), and run again when it is through"
+        f"apt has not been free for {seconds} s, so nothing was installed: it is in use by {who}. See what that is "
+        "doing (systemctl status, ps), and run again when it is through"
     )

@@ -589,7 +589,7 @@ class Dovecot(SystemdDaemon):
         return [line for line in self._log(moment) if re.match(r"master: (Error|Fatal|Panic): ", line)]
 
     def needs_restart(self, view: View) -> bool:
-        """Where its sockets lie is settled when the master starts, and which protocols there are, too; and its limits."""
+        """Where its sockets lie, which protocols there are, and its limits are settled when the master starts."""
         if view.read(self.drop_in) != view.before(self.drop_in):
             return True
         with contextlib.suppress(OSError):
@@ -774,9 +774,7 @@ class Nginx(SystemdDaemon):
 
     def needs_restart(self, view: View) -> bool:
         """Between one address and all of them: the new socket can't be bound while the old one is."""
-        return any(
-            _listens(new.content) != _listens(view.before(path) or new.content) for path, new in self._own(view)
-        )
+        return any(_listens(new.content) != _listens(view.before(path) or new.content) for path, new in self._own(view))
 
     def reload(self) -> None:
         before = self._workers()

@@ -6,8 +6,9 @@
 
 """Which ports the server's own firewall keeps shut for everybody.
 
-Read from the rules in the kernel, whoever put them there: ufw, firewalld, nftables, iptables. A rule that depends on more than the port
-(an address, an interface, a rate) may let somebody in, so a port counts as shut only where no rule on the way could let a new connection in.
+Read from the rules in the kernel, whoever put them there: ufw, firewalld, nftables, iptables. A rule that depends on
+more than the port (an address, an interface, a rate) may let somebody in, so a port counts as shut only where no rule
+on the way could let a new connection in.
 """
 
 import contextlib
@@ -31,7 +32,7 @@ class Rule(t.NamedTuple):
 
 
 class Chains(t.NamedTuple):
-    """A table: the rules of each chain, and of those that packets for this machine start in, what becomes of the rest."""
+    """A table: the rules of each chain; and of those in which packets to this machine start, what the rest become."""
 
     rules: t.Dict[str, t.List[Rule]]
     policies: t.Dict[str, str]
@@ -83,7 +84,9 @@ def _told(name: str, table: Chains, ports: t.List[int]) -> Shut:
     if name.startswith("iptables"):
         command = "iptables -I INPUT -p tcp -m multiport --dports %s -j ACCEPT" % listed
         return Shut(ports, "iptables", command + ", the same with ip6tables, and both wherever the rules are kept")
-    chain = next(chain for chain in table.policies if closed(Chains(table.rules, {chain: table.policies[chain]}), ports))
+    chain = next(
+        chain for chain in table.policies if closed(Chains(table.rules, {chain: table.policies[chain]}), ports)
+    )
     command = "nft insert rule %s %s tcp dport '{ %s }' accept" % (name, chain, listed)
     return Shut(ports, "nftables", command + ", and the same rule in /etc/nftables.conf")
 
@@ -224,7 +227,9 @@ def _nft_rules(statements: t.List[Json]) -> t.List[Rule]:
     """A rule, or one for each verdict of its map."""
     conditions: t.List[Condition] = []
     for statement in statements:
-        name, value = next(iter(statement.items())) if isinstance(statement, dict) else (str(statement), None)
+        # "return", or {"jump": {...}}
+        name: str = statement if isinstance(statement, str) else next(iter(statement))
+        value: Json = None if isinstance(statement, str) else statement[name]
         if name == "match":
             conditions.append(_nft_condition(value))
         elif name in _STATEMENTS:

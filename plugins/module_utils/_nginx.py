@@ -6,7 +6,8 @@
 
 """What nginx's configuration says: which servers there are, on which ports and for which names.
 
-Read from the output of `nginx -T` by nginx's own grammar, for a directive may stand anywhere on a line, and in an included file.
+Read from the output of `nginx -T` by nginx's own grammar, for a directive may stand anywhere on a line, and in an
+included file.
 """
 
 import fnmatch
@@ -103,7 +104,7 @@ def listens(directives: t.Iterable[Directive]) -> t.List[t.List[str]]:
 
 
 def listen(value: str) -> t.Tuple[str, int, int]:
-    """(address, empty for all of them; first and last port) of "80", "*:80", "[::]:80", "localhost", "192.0.2.1:80-90"."""
+    """(address, empty for all of them; first and last port) of "80", "*:80", "localhost", "192.0.2.1:80-90"."""
     found = re.match(r"(?:(.*):)?(\d{1,5})(?:-(\d{1,5}))?\Z", value)
     address, first, last = found.groups() if found else (value, "80", None)
     return ("" if address in (None, "*", "0.0.0.0", "[::]") else address), int(first), int(last or first)
@@ -125,8 +126,7 @@ def _contents(
         pattern = one.words[1] if one.words[1].startswith("/") else main.rpartition("/")[0] + "/" + one.words[1]
         for path in files:
             if path not in within and path.count("/") == pattern.count("/") and fnmatch.fnmatchcase(path, pattern):
-                for there, inner in _contents(files, path, files[path], (*within, path)):
-                    yield there, inner
+                yield from _contents(files, path, files[path], (*within, path))
 
 
 def _server(file: str, protocol: str, inside: t.Sequence[Directive]) -> Server:

@@ -4,7 +4,10 @@
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 # Runs on the server: Python 3.6 and the standard library only.
 
-"""Until when a release gets security updates: of the package distro-info-data where the server has it, else of the table here."""
+"""Until when a release gets security updates.
+
+The package distro-info-data says so where the server has it, else the table here.
+"""
 
 import glob
 import re

@@ -96,8 +96,8 @@ facts:
       elements: dict
     firewall:
       description: >-
-        What the server's own firewall keeps shut for everybody, of the ports on which somebody listens. C(ports), C(by), and
-        the C(cure), a command.
+        What the server's own firewall keeps shut for everybody of the ports on which somebody listens. C(ports), C(by)
+        and the C(cure), a command.
       type: list
       elements: dict
     sockets:

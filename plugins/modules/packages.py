@@ -9,9 +9,10 @@ short_description: Install Debian packages, and wait while somebody else uses ap
 version_added: 1.0.0
 author: The port587.mail contributors (@port587)
 description:
-  - Installs with M(ansible.builtin.apt), without recommended packages, and without starting anything before it is configured.
-  - A new server updates itself in its first minutes. While that or somebody else has apt's or dpkg's lock, it is waited for,
-    with every version of ansible-core and of apt, and every half minute it is said who has it and since when.
+  - Installs with M(ansible.builtin.apt), without recommended packages, and without starting anything before it is
+    configured.
+  - A new server updates itself in its first minutes. While that or somebody else has apt's or dpkg's lock, it is waited
+    for, with every version of ansible-core and of apt, and every half minute it is said who has it and since when.
 options:
   name:
     description: Debian packages.

@@ -35,14 +35,16 @@ options:
     type: bool
     default: false
   web_names:
-    description: The names that nginx is to answer for, for the check V(web). No other site of an nginx here may have them.
+    description: >-
+      The names that nginx is to answer for, for the check V(web). No other site of an nginx here may have them.
     type: list
     elements: str
     default: []
   open_ports:
     description: >-
       The ports that have to be open to the world, for the check V(firewall). It refuses those that the server's own
-      firewall (ufw, firewalld, nftables, iptables) surely keeps shut for everybody. Without them that check is left out.
+      firewall (ufw, firewalld, nftables, iptables) surely keeps shut for everybody. Without them that check is left
+      out.
     type: list
     elements: int
     default: []
@@ -50,9 +52,11 @@ options:
     description:
       - Checks to leave out knowingly.
       - >-
-        V(root), V(release), V(systemd), V(ports), V(web), V(firewall), V(memory), V(disk), V(writable), V(clock) and V(apt)
-        refuse.
-      - V(swap), V(updates), V(dns), V(ipv6), V(hostname), V(ptr) and V(outgoing) warn, and so does V(apt) while apt is busy.
+        V(root), V(release), V(systemd), V(ports), V(web), V(firewall), V(memory), V(disk), V(writable), V(clock) and
+        V(apt) refuse.
+      - >-
+        V(swap), V(updates), V(dns), V(ipv6), V(hostname), V(ptr) and V(outgoing) warn, and so does V(apt) while apt is
+        busy.
     type: list
     elements: str
     choices:

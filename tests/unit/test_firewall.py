@@ -26,7 +26,7 @@ def iptables(*rules: str, policy: str = "DROP", chains: str = "") -> t.List[int]
         (["INPUT -i lo -j ACCEPT", "INPUT -m state --state RELATED,ESTABLISHED -j ACCEPT"], [25, 443, 993]),
         (["INPUT -p tcp -m tcp --dport 25 -j ACCEPT", "INPUT -p udp --dport 443 -j ACCEPT"], [443, 993]),
         (["INPUT -p tcp -m multiport --dports 25,400:500 -j ACCEPT"], [993]),
-        (["INPUT -p tcp -m tcp --dport 25 -m comment --comment \"-j ACCEPT\" -j LOG --log-prefix x"], [25, 443, 993]),
+        (['INPUT -p tcp -m tcp --dport 25 -m comment --comment "-j ACCEPT" -j LOG --log-prefix x'], [25, 443, 993]),
         # may let somebody in
         (["INPUT -s 192.0.2.0/24 -p tcp -m tcp --dport 25 -j ACCEPT"], [443, 993]),
         (["INPUT -i eth0 -p tcp -m tcp --dport 25 -j ACCEPT"], [443, 993]),
@@ -89,7 +89,10 @@ def nft(*rules: t.List[t.Any], policy: str = "drop", family: str = "inet", hook:
         ([match(SADDR, "192.0.2.1"), match(DPORT, 25), {"accept": None}], [443, 993]),
         ([match(DPORT, 25), {"limit": {"rate": 1}}, {"accept": None}], [443, 993]),
         ([match({"meta": {"key": "nfproto"}}, "ipv6"), {"accept": None}], [25, 443, 993]),
-        ([{"vmap": {"key": DPORT, "data": {"set": [[25, {"accept": None}], [443, {"jump": {"target": "mail"}}]]}}}], [443, 993]),
+        (
+            [{"vmap": {"key": DPORT, "data": {"set": [[25, {"accept": None}], [443, {"jump": {"target": "mail"}}]]}}}],
+            [443, 993],
+        ),
         ([{"vmap": {"key": DPORT, "data": "@named"}}], []),
         ([{"jump": {"target": "mail"}}], [443, 993]),
         ([match(DPORT, 25), {"xt": None}], [443, 993]),
@@ -132,5 +135,8 @@ def test_what_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_nothing_is_said_of_what_is_not_understood(monkeypatch: pytest.MonkeyPatch) -> None:
     assert looked(monkeypatch) == []
     assert looked(monkeypatch, nft="", iptables_save="") == []
-    assert looked(monkeypatch, nft="not JSON", iptables_save="*filter\n:INPUT DROP\n-A INPUT -m comment --comment \"\n") == []
+    assert (
+        looked(monkeypatch, nft="not JSON", iptables_save='*filter\n:INPUT DROP\n-A INPUT -m comment --comment "\n')
+        == []
+    )
     assert looked(monkeypatch, nft='{"nftables": [{"rule": {"family": "inet"}}]}') == []

@@ -47,7 +47,15 @@ def test_a_healthy_server_has_nothing_to_say() -> None:
 
 
 def test_a_server_with_nothing_of_mail_is_no_error() -> None:
-    nothing = {"time": 0.0, "daemons": {}, "listeners": [], "disks": {}, "certificates": {}, "killed": [], "firewall": []}
+    nothing = {
+        "time": 0.0,
+        "daemons": {},
+        "listeners": [],
+        "disks": {},
+        "certificates": {},
+        "killed": [],
+        "firewall": [],
+    }
     assert [one.verdict for one in judge(nothing)] == ["ok"] * 3
 
 

@@ -71,7 +71,26 @@ def test_what_is_written_is_read(seed: int) -> None:
 @pytest.mark.parametrize("seed", range(100))
 def test_nothing_makes_it_fail(seed: int) -> None:
     chance = random.Random(seed)
-    parts = ["http", "server", "listen", "80", "{", "}", ";", "'", '"', "\\", "#", "\n", " ", "include", "*", "${", "\u3042", "\0"]
+    parts = [
+        "http",
+        "server",
+        "listen",
+        "80",
+        "{",
+        "}",
+        ";",
+        "'",
+        '"',
+        "\\",
+        "#",
+        "\n",
+        " ",
+        "include",
+        "*",
+        "${",
+        "\u3042",
+        "\0",
+    ]
     text = "".join(chance.choice(parts) for _ in range(200))
     _nginx.servers(text)
     _nginx.servers(dump(main=text, a=text))
@@ -86,7 +105,10 @@ def test_a_long_file_is_quick() -> None:
     ("servers", "ports"),
     [
         ("server { listen 80; }", {80}),
-        ("server { server_name x; listen 127.0.0.1:8080 default_server; listen [::1]:81; listen [::]:82 ssl; }", {8080, 81, 82}),
+        (
+            "server { server_name x; listen 127.0.0.1:8080 default_server; listen [::1]:81; listen [::]:82 ssl; }",
+            {8080, 81, 82},
+        ),
         ("server{listen\n443\nssl;}", {443}),
         ("server { return 204; }", {80}),
         ("server { listen localhost; } server { listen [::1]; }", {80}),

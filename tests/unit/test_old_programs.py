@@ -1,7 +1,7 @@
 # Copyright (c) The port587.mail contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What is written for each supported release has no option that its programs don't know yet. The list: docs/versions.md."""
+"""What is written for each supported release has no option that its programs don't know yet (docs/versions.md)."""
 
 import json
 import os
@@ -42,11 +42,13 @@ PLAY = """
     mail_training: true
     rspamd_dkim_selectors: [{name: one, type: rsa}, {name: two, type: ed25519}]
     at: "%(root)s/roles"
+    overrides: "{{ lookup('fileglob', at ~ '/rspamd/templates/etc/rspamd/override.d/*.j2', wantlist=true) }}"
     written:
-      postfix: "{{ lookup('template', at ~ '/postfix/templates/etc/postfix/main.cf.j2', at ~ '/postfix/templates/etc/postfix/master.cf.j2') }}"
+      postfix: "{{ lookup('template', at ~ '/postfix/templates/etc/postfix/main.cf.j2')
+        ~ lookup('template', at ~ '/postfix/templates/etc/postfix/master.cf.j2') }}"
       dovecot: "{{ lookup('template', at ~ '/dovecot/templates/etc/dovecot/' ~ __dovecot_template) }}"
-      rspamd: "{{ lookup('template', *lookup('fileglob', at ~ '/rspamd/templates/etc/rspamd/override.d/*.j2', wantlist=true))
-        ~ lookup('template', at ~ '/rspamd/templates/etc/rspamd/rspamd.conf.local.override.j2') }}"
+      rspamd: "{{ lookup('template', at ~ '/rspamd/templates/etc/rspamd/rspamd.conf.local.override.j2')
+        ~ lookup('template', *overrides) }}"
   tasks:
     - ansible.builtin.include_role:
         name: "port587.mail.{{ role }}"
@@ -99,7 +101,15 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> t.Dict[t.Tuple[str, str
     hosts = {"-".join(release): {"port587_server": server(release)} for release in RELEASES}
     inventory = {"all": {"hosts": hosts, "vars": {"ansible_connection": "local"}}}
     (directory / "hosts.json").write_text(json.dumps(inventory), encoding="utf-8")
-    argv = [sys.executable, "-m", "ansible", "playbook", "-i", str(directory / "hosts.json"), str(directory / "play.yml")]
+    argv = [
+        sys.executable,
+        "-m",
+        "ansible",
+        "playbook",
+        "-i",
+        str(directory / "hosts.json"),
+        str(directory / "play.yml"),
+    ]
     done = subprocess.run(
         argv,
         check=False,

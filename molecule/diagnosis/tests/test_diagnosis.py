@@ -111,7 +111,9 @@ FAULTS = [
     Fault("not enabled", "systemctl disable postfix", "MTA", "not-at-boot", "warn"),
     Fault("only for itself", f"postconf inet_interfaces=loopback-only; {RESTART}", "MTA", "loopback-only"),
     Fault("587 dropped", FIREWALL % "input iifname eth0 tcp dport 587 drop", "network", "port-filtered"),
-    Fault("587 rejected", FIREWALL % "input iifname eth0 tcp dport 587 reject with tcp reset", "network", "port-rejected"),
+    Fault(
+        "587 rejected", FIREWALL % "input iifname eth0 tcp dport 587 reject with tcp reset", "network", "port-rejected"
+    ),
     Fault("587 shut by the server", FIREWALL % "input tcp dport 587 drop", "network", "host-firewall"),
     Fault("587 taken", INSTEAD % DROPS, "MSA", "port-taken"),
     Fault("587 is a web server", INSTEAD % TALKS_HTTP, "MSA", "port-taken"),

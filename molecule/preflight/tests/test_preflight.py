@@ -142,8 +142,8 @@ def test_a_release_without_security_updates(host: Host, ask: Ask) -> None:
         result = ask(skip=OUTSIDE[:-1])
     assert not result["failed"]
     assert result["warnings"] == [
-        "mail.example.com: updates: Ubuntu 18.04 has had no security updates since 2023-05-31. Cure: upgrade to a newer release, "
-        "or take the extended support that there is until 2028-04-26."
+        "mail.example.com: updates: Ubuntu 18.04 has had no security updates since 2023-05-31. Cure: upgrade to a "
+        "newer release, or take the extended support that there is until 2028-04-26."
     ]
 
 
