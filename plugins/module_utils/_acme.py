@@ -379,12 +379,14 @@ def tell_email(settings: Settings) -> str:
         return ""
     try:
         with _alone():
-            argv = _certbot(settings, "update_account") + ["--email", settings.email, "--no-eff-email"]
+            # it has had a command of its own since 0.30
+            command = ["update_account"] if _version() >= (0, 30) else ["register", "--update-registration"]
+            argv = _certbot(settings, command[0]) + command[1:] + ["--email", settings.email, "--no-eff-email"]
             code, out, err = _transaction.run_command(argv)
             if code == 0:
                 write_json(_email(settings), {"email": settings.email})
             return words(out + "\n" + err) if code else ""
-    except OSError as exc:
+    except (OSError, AcmeError) as exc:
         return str(exc)
 
 

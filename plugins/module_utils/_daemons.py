@@ -23,6 +23,7 @@ import ssl
 import time
 import typing as t
 
+from ansible_collections.port587.mail.plugins.module_utils import _nginx
 from ansible_collections.port587.mail.plugins.module_utils._dkim import key_trouble
 from ansible_collections.port587.mail.plugins.module_utils._prove import Proof, prove
 from ansible_collections.port587.mail.plugins.module_utils._state import remembered_proofs
@@ -43,6 +44,8 @@ from ansible_collections.port587.mail.plugins.module_utils._tree import (
     write_settled,
 )
 
+#: Seconds for Dovecot 2.2 to compute DH parameters: up to a minute on a quick machine.
+PARAMETERS = 900.0
 #: Seconds for the first start of rspamd, which compiles its lists: ten on a quick machine.
 FIRST_START = 120.0
 
@@ -139,6 +142,9 @@ def _noise(line: str) -> bool:
 #: Allowed values of TLS levels, postconf(5) smtp_tls_security_level and smtpd_tls_security_level.
 _CLIENT_TLS_LEVELS = ("", "none", "may", "encrypt", "dane", "dane-only", "fingerprint", "verify", "secure")
 _SERVER_TLS_LEVELS = ("", "none", "may", "encrypt")
+
+#: What master.cf calls them. /etc/services does not know all of these names everywhere.
+_PORTS = {"smtp": 25, "smtps": 465, "submissions": 465, "submission": 587}
 
 _TABLE = re.compile(r"(?<![\w$}-])(?:proxy:)?([a-z]+):(/[^\s,;{}]+)")
 _COMPILED_TABLES = ("hash", "btree", "lmdb", "cdb", "dbm", "sdbm")
@@ -267,19 +273,30 @@ class Postfix(SystemdDaemon):
             for text, absent in look_up.wrong(key, value.strip()):
                 text = "%s: -o %s = %s: %s" % (service, key, value.strip(), text)
                 problems.append(Problem(os.path.join(self.directory, "master.cf"), text, absent=absent))
-        served = run_command(["postconf", "-M"])[1].split() if self.running() else []
+        served = self._served() if self.running() else set()
         for line in ask("-M").splitlines():
             service, kind, *_columns, program = line.split()[:8]
             if kind == "inet" and not self._port_is_known(service.rsplit(":", 1)[-1], main):
                 text = "%s: no port has this name; write the port's number" % service
                 problems.append(Problem(os.path.join(self.directory, "master.cf"), text))
-            elif kind == "inet" and service.isdigit() and service not in served and _is_taken(int(service)):
+            elif kind == "inet" and service.isdigit() and int(service) not in served and _is_taken(int(service)):
                 text = "%s: another program listens on port %s" % (service, service)
                 problems.append(Problem(os.path.join(self.directory, "master.cf"), text))
             if not view.exists(os.path.join(programs, program)):
                 text = "%s: there is no program %s in %s" % (service, program, programs)
                 problems.append(Problem(os.path.join(self.directory, "master.cf"), text))
         return problems
+
+    @staticmethod
+    def _served() -> t.Set[int]:
+        """The ports that master.cf gives it already, under whatever name: smtps, submissions and 465 are one."""
+        found = set()
+        for service, kind in (line.split()[:2] for line in run_command(["postconf", "-M"])[1].splitlines()):
+            port = service.rsplit(":", 1)[-1]
+            if kind == "inet":
+                with contextlib.suppress(OSError):
+                    found.add(_PORTS.get(port) or (int(port) if port.isdigit() else socket.getservbyname(port, "tcp")))
+        return found
 
     @staticmethod
     def _port_is_known(port: str, main: t.Mapping[str, str]) -> bool:
@@ -553,13 +570,30 @@ class Dovecot(SystemdDaemon):
     configuration = "/etc/dovecot/dovecot.conf"
     protocols = "/usr/share/dovecot/protocols.d"
     pid_file = "/run/dovecot/master.pid"
+    drop_in = "/etc/systemd/system/dovecot.service.d/port587.conf"
+    #: Up to 2.2 it computes DH parameters at its first start, and nobody gets a handshake before.
+    parameters_program = "/usr/lib/dovecot/ssl-params"
+    parameters = "/var/lib/dovecot/ssl-parameters.dat"
+
+    def prove(self, remembered: t.Dict[str, t.Any], patience: float = DEADLINE) -> None:
+        end = time.time() + (PARAMETERS if patience else 0)
+        while (
+            os.path.exists(self.parameters_program)
+            and not os.path.exists(self.parameters)
+            and time.time() < end
+            and self.running()
+        ):
+            time.sleep(0.5)
+        super().prove(remembered, patience)
 
     def complaints_since(self, moment: float) -> t.List[str]:
         # a reload goes on without a listener that it can't have; the next start would not
         return [line for line in self._log(moment) if re.match(r"master: (Error|Fatal|Panic): ", line)]
 
     def needs_restart(self, view: View) -> bool:
-        """Where its sockets lie is settled when the master starts, and which protocols there are, too."""
+        """Where its sockets lie, which protocols there are, and its limits are settled when the master starts."""
+        if view.read(self.drop_in) != view.before(self.drop_in):
+            return True
         with contextlib.suppress(OSError):
             if os.stat(self.protocols).st_mtime > os.stat(self.pid_file).st_mtime:
                 # a package was added to a Dovecot that runs: "Unknown protocol: pop3"
@@ -639,7 +673,8 @@ class Dovecot(SystemdDaemon):
 
     def _ports(self) -> t.List[str]:
         """The ports that it has already."""
-        values = _doveconf(run_command(["doveconf", "-n"])[1]) if self.running() else []
+        # without -n: those that nobody has set are ports, too
+        values = _doveconf(run_command(["doveconf"])[1]) if self.running() else []
         return [value for name, value in values if name == "port"]
 
     @staticmethod
@@ -726,8 +761,6 @@ def key_pair_trouble(paths: t.Sequence[str], view: View) -> t.Optional[str]:
 
 # -- nginx --------------------------------------------------------------------------------------------------------
 
-_LISTEN = re.compile(rb"^\s*listen\s+(?:\S*:)?(\d+)", re.MULTILINE)
-
 #: "nginx: [emerg] ...", and what it logs: "2026/11/02 10:00:00 [emerg] 123#123: ..."
 _NGINX_SAYS = re.compile(r"^(?:nginx:|\S+ \S+) \[(\w+)\] (?:\d+#\d+: )?(.*)", re.MULTILINE)
 
@@ -743,11 +776,7 @@ class Nginx(SystemdDaemon):
 
     def needs_restart(self, view: View) -> bool:
         """Between one address and all of them: the new socket can't be bound while the old one is."""
-        return any(
-            re.findall(rb"^\s*listen .*", new.content, re.MULTILINE)
-            != re.findall(rb"^\s*listen .*", view.before(path) or new.content, re.MULTILINE)
-            for path, new in self._own(view)
-        )
+        return any(_listens(new.content) != _listens(view.before(path) or new.content) for path, new in self._own(view))
 
     def reload(self) -> None:
         before = self._workers()
@@ -814,13 +843,12 @@ class Nginx(SystemdDaemon):
 
     def _look_up(self, view: View) -> t.List[Problem]:
         """nginx -t lets a port pass that another program has."""
-        live = run_command(["nginx", "-T"])[1].encode() if self.running() else b""
-        served = set(_LISTEN.findall(live))
+        served = _nginx.ports(run_command(["nginx", "-T"])[1]) if self.running() else set()
         return [
-            Problem(path, "another program listens on port %d" % int(port))
+            Problem(path, "another program listens on port %d" % port)
             for path, new in self._own(view)
-            for port in sorted(set(_LISTEN.findall(new.content)) - served, key=int)
-            if _is_taken(int(port))
+            for port in sorted({_nginx.listen(words[0])[1] for words in _listens(new.content)} - served)
+            if _is_taken(port)
         ]
 
     def complaints_since(self, moment: float) -> t.List[str]:
@@ -833,6 +861,10 @@ class Nginx(SystemdDaemon):
         log = (read_file(self.error_log) or b"")[-65536:].decode("utf-8", "replace")
         said = [line for line in log.splitlines() if line >= first] + _journal(moment, "--unit=nginx")
         return [line for line in said if re.search(r"\[(emerg|alert|crit)\]", line)]
+
+
+def _listens(content: bytes) -> t.List[t.List[str]]:
+    return _nginx.listens(_nginx.parse(content.decode("utf-8", "replace")))
 
 
 def _parent(pid: str) -> str:

@@ -13,8 +13,15 @@ import time
 import typing as t
 from ipaddress import ip_address
 
-from ansible_collections.port587.mail.plugins.module_utils import _preflight_net, _server
+from ansible_collections.port587.mail.plugins.module_utils import (
+    _firewall,
+    _nginx,
+    _preflight_net,
+    _security_updates,
+    _server,
+)
 from ansible_collections.port587.mail.plugins.module_utils._memory import memory, read_text
+from ansible_collections.port587.mail.plugins.module_utils._tree import has_command, run_command
 
 MIB = 1024 * 1024
 GIB = 1024 * MIB
@@ -40,6 +47,8 @@ OUR_PROGRAMS = (
 OUR_UNITS = ("postfix.", "postfix@", "dovecot.")
 # It may well have been there before, with other sites.
 WEB_PROGRAM, WEB_UNIT = "/usr/sbin/nginx", "nginx."
+#: The site that role autoconfig writes, and what it names: what is wrong there, the run puts right.
+OUR_SITE = r"/(?:zz-port587\.conf|etc/port587/|var/lib/port587/)"
 WRITTEN_TO = ("/", "/etc", "/usr", "/var")
 PACKAGE_LOCKS = ("/var/lib/dpkg/lock-frontend", "/var/lib/dpkg/lock", "/var/lib/apt/lists/lock")
 
@@ -131,6 +140,33 @@ def check_ports(listening: t.Iterable[t.Tuple[int, Holders]], web: bool = False)
     )
 
 
+def check_web(code: int, said: str, configuration: str, names: t.Sequence[str]) -> Finding:
+    """``code``, ``said``, ``configuration``: of `nginx -T`."""
+    errors = re.findall(r"\[emerg\] (?:\d+#\d+: )?(.*)", said) if code else []
+    seen = [f"nginx refuses its own configuration: {error}" for error in errors if not re.search(OUR_SITE, error)]
+    for server in _nginx.servers(configuration):
+        taken = {name.lower() for name in server.names} & set(names)
+        if server.ports & set(WEB_PORTS) and taken and not re.search(OUR_SITE, server.file):
+            seen.append(f"{server.file} has the server_name {_words(sorted(taken))}")
+    return _finding(
+        "web",
+        not seen,
+        "; ".join(seen) or "nginx has room for the site",
+        "an nginx in order, and no other site for the names of this one",
+        "correct that (nginx -t), or do without the web server: `mail_autoconfig: false`",
+    )
+
+
+def check_firewall(found: t.Sequence[_firewall.Shut], ports: t.Sequence[int]) -> Finding:
+    return _finding(
+        "firewall",
+        not found,
+        "; ".join(f"{one.by} lets nobody in on {_words(one.ports)}" for one in found) or "shuts none of the ports",
+        f"{_words(sorted(ports))} open to the world, at the provider too",
+        "; ".join(one.cure for one in found) + ". What is shut on purpose, leave out of `preflight_open_ports`",
+    )
+
+
 def check_memory(memory: int) -> Finding:
     return _finding(
         "memory",
@@ -177,7 +213,7 @@ def check_apt(broken: t.List[str], busy: t.Tuple[Process, ...]) -> Finding:
     expected = "no package half installed, and apt not busy"
     if busy:
         # What it is working on looks half installed, and isn't.
-        cure = "apt is waited for; if that fails, run again when this is through"
+        cure = "nothing to do: it is waited for, for ten minutes at most"
         return Finding("apt", "warn", f"{_words(busy)} is installing or updating packages", expected, cure)
     return _finding(
         "apt",
@@ -198,6 +234,22 @@ def check_swap(memory: int, swap: int) -> Finding:
         f"{memory // MIB} MiB of memory and {swap // MIB} MiB of swap",
         f"swap, where there is less than {MEMORY_WITHOUT_SWAP // MIB} MiB of memory",
         "fallocate -l 1G /swapfile; chmod 600 /swapfile; mkswap /swapfile; swapon /swapfile; and a line in /etc/fstab",
+        "warn",
+    )
+
+
+def check_updates(support: _security_updates.Support, today: str) -> Finding:
+    name = " ".join((support.release[0].capitalize(), support.release[1]))
+    extended = support.extended and not support.has_extended and support.extended >= today
+    return _finding(
+        "updates",
+        support.end >= today,
+        f"{name} gets security updates until {support.end}"
+        if support.end >= today
+        else f"{name} has had no security updates since {support.end}",
+        "a release that gets security updates: this server is reached by the whole world",
+        "upgrade to a newer release"
+        + (f", or take the extended support that there is until {support.extended}" if extended else ""),
         "warn",
     )
 
@@ -393,6 +445,15 @@ def package_users(root: str) -> t.Tuple[Process, ...]:
     return tuple(_process(f"{root}proc/{pid}") for pid in sorted({pid for pid, inode in locks if inode in files}))
 
 
+def running_for(root: str, pid: int) -> float:
+    """Seconds since a process was started; 0 where it is gone."""
+    fields = read_text(f"{root}proc/{pid}/stat").rpartition(")")[2].split()
+    uptime = read_text(f"{root}proc/uptime").split()
+    if len(fields) < 20 or not uptime:
+        return 0.0
+    return float(uptime[0]) - int(fields[19]) / os.sysconf("SC_CLK_TCK")
+
+
 def free_space(paths: t.Iterable[str]) -> t.Dict[str, int]:
     found = {}
     for path in paths:
@@ -410,12 +471,15 @@ CHECKS = (
     "release",
     "systemd",
     "ports",
+    "web",
+    "firewall",
     "memory",
     "disk",
     "writable",
     "clock",
     "apt",
     "swap",
+    "updates",
     "dns",
     "ipv6",
     "hostname",
@@ -431,28 +495,44 @@ def examine(
     controller_time: t.Optional[float],
     skip: t.List[str],
     web: bool = False,
+    web_names: t.Sequence[str] = (),
+    open_ports: t.Sequence[int] = (),
     root: str = "/",
 ) -> t.List[Finding]:
     """All findings, in the order of CHECKS. A check that is skipped does not look either."""
     amount, swap = memory(root)
+    os_release = read_text(f"{root}etc/os-release") or read_text(f"{root}usr/lib/os-release")
     looks: t.Dict[str, t.Callable[[], t.Optional[Finding]]] = {
         "root": lambda: check_root(os.geteuid()),
-        "release": lambda: check_release(read_text(f"{root}etc/os-release") or read_text(f"{root}usr/lib/os-release")),
+        "release": lambda: check_release(os_release),
         # The test that sd_booted(3) makes.
         "systemd": lambda: check_systemd(os.path.isdir(f"{root}run/systemd/system")),
         "ports": lambda: check_ports(listeners(root, PORTS + (WEB_PORTS if web else ())), web),
+        "web": lambda: examine_web(web_names) if web and has_command("nginx") else None,
+        "firewall": lambda: check_firewall(_firewall.look(open_ports), open_ports) if open_ports else None,
         "memory": lambda: check_memory(amount),
         "disk": lambda: check_disk(free_space(("/", "/var"))),
         "writable": lambda: check_writable(read_only(WRITTEN_TO)),
         "clock": lambda: None if controller_time is None else check_clock(time.time(), controller_time),
         "apt": lambda: check_apt(parse_broken(read_text(f"{root}var/lib/dpkg/status")), package_users(root)),
         "swap": lambda: check_swap(amount, swap),
+        "updates": lambda: examine_updates(_server.parse_os_release(os_release), root),
     }
     # The clock and all else that is quick comes first: what the network takes must not count as the clock's error.
     findings = [looks[name]() for name in looks if name not in skip]
     if not set(NETWORK) <= set(skip):
         findings += examine_network(hostname, [] if "outgoing" in skip else mail_hosts, skip, root)
     return [finding for finding in findings if finding is not None]
+
+
+def examine_web(names: t.Sequence[str]) -> Finding:
+    code, configuration, said = run_command(["nginx", "-T"])
+    return check_web(code, said, configuration, [name.lower() for name in names])
+
+
+def examine_updates(release: t.Tuple[str, str], root: str) -> t.Optional[Finding]:
+    support = _security_updates.look(release, root)
+    return check_updates(support, time.strftime("%Y-%m-%d", time.gmtime())) if support else None
 
 
 def examine_network(

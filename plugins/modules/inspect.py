@@ -10,10 +10,11 @@ version_added: 1.0.0
 author: The port587.mail contributors (@port587)
 description:
   - Looks in one module run at the services and how often systemd had to start them again, limits of the kernel, who
-    listens on which mail port, the sockets between Postfix and Dovecot as the user C(postfix) sees them from inside
-    Postfix's chroot, whether lookup tables were compiled after they were changed, whether the certificates that are
-    served are those in the files, how long mail waits in the queue and why, whether Postfix's copy of C(resolv.conf)
-    is today's, owners of mailboxes, disks, memory, the clock, and the last warnings in the log.
+    listens on which mail port and whether the server's own firewall lets others in there, the sockets between Postfix
+    and Dovecot as the user C(postfix) sees them from inside Postfix's chroot, whether lookup tables were compiled after
+    they were changed, whether the certificates that are served are those in the files, how long mail waits in the queue
+    and why, whether Postfix's copy of C(resolv.conf) is today's, owners of mailboxes, disks, memory, the clock, and the
+    last warnings in the log.
   - It goes with M(port587.mail.probe), which walks in from outside. M(port587.mail.verdict) joins both.
   - Changes nothing, and works on servers that this collection has not built.
   - A server with faults does not make the module fail.
@@ -102,6 +103,12 @@ facts:
     listeners:
       description: >-
         Who listens on a mail port. C(port), C(program), C(ours) (Postfix or Dovecot), C(loopback) (for itself only).
+      type: list
+      elements: dict
+    firewall:
+      description: >-
+        What the server's own firewall keeps shut for everybody of the ports on which somebody listens. C(ports), C(by)
+        and the C(cure), a command.
       type: list
       elements: dict
     sockets:

@@ -34,11 +34,29 @@ options:
     description: Whether nginx is to serve ports 80 and 443, so that no other program may be there.
     type: bool
     default: false
+  web_names:
+    description: >-
+      The names that nginx is to answer for, for the check V(web). No other site of an nginx here may have them.
+    type: list
+    elements: str
+    default: []
+  open_ports:
+    description: >-
+      The ports that have to be open to the world, for the check V(firewall). It refuses those that the server's own
+      firewall (ufw, firewalld, nftables, iptables) surely keeps shut for everybody. Without them that check is left
+      out.
+    type: list
+    elements: int
+    default: []
   skip:
     description:
       - Checks to leave out knowingly.
-      - V(root), V(release), V(systemd), V(ports), V(memory), V(disk), V(writable), V(clock) and V(apt) refuse.
-      - V(swap), V(dns), V(ipv6), V(hostname), V(ptr) and V(outgoing) warn, and so does V(apt) while apt is busy.
+      - >-
+        V(root), V(release), V(systemd), V(ports), V(web), V(firewall), V(memory), V(disk), V(writable), V(clock) and
+        V(apt) refuse.
+      - >-
+        V(swap), V(updates), V(dns), V(ipv6), V(hostname), V(ptr) and V(outgoing) warn, and so does V(apt) while apt is
+        busy.
     type: list
     elements: str
     choices:
@@ -46,12 +64,15 @@ options:
       - release
       - systemd
       - ports
+      - web
+      - firewall
       - memory
       - disk
       - writable
       - clock
       - apt
       - swap
+      - updates
       - dns
       - ipv6
       - hostname
@@ -105,7 +126,7 @@ msg:
   description: The verdict. One line where the server is fit, else all findings that aren't well, the worst first.
   returned: always
   type: str
-  sample: "mail.example.com: this server is fit for mail (15 checks)"
+  sample: "mail.example.com: this server is fit for mail (18 checks)"
 findings:
   description: All findings, in the order in which O(skip) lists the checks.
   returned: success
@@ -160,6 +181,8 @@ def main():  # type: () -> None
             "smtp_probe_hosts": {"type": "list", "elements": "str", "default": []},
             "controller_time": {"type": "float"},
             "web": {"type": "bool", "default": False},
+            "web_names": {"type": "list", "elements": "str", "default": []},
+            "open_ports": {"type": "list", "elements": "int", "default": []},
             "skip": {"type": "list", "elements": "str", "choices": CHECKS, "default": []},
             "server": {"type": "dict", "options": QUESTIONS},
         },
@@ -179,6 +202,8 @@ def main():  # type: () -> None
         module.params["controller_time"],
         module.params["skip"],
         module.params["web"],
+        module.params["web_names"],
+        module.params["open_ports"],
     )
     report = _preflight.report(hostname, findings)
     if any(finding.verdict == "fail" for finding in findings):

@@ -307,10 +307,16 @@ def test_both_kinds_of_key(monkeypatch, tmp_path):
     ]
 
 
-def test_another_address_to_write_to(monkeypatch):
+@pytest.mark.parametrize(
+    ("version", "command"),
+    [("0.27.0", ["register", "--update-registration"]), ("0.30.0", ["update_account"]), ("4.0.0", ["update_account"])],
+)
+def test_another_address_to_write_to(monkeypatch, version, command):
     told = []
 
     def run(argv: t.List[str], *_more: t.Any) -> t.Tuple[int, str, str]:
+        if argv[-1] == "--version":
+            return 0, "certbot %s" % version, ""
         told.append(argv)
         return (1, "", "the authority is not there") if len(told) == 1 else (0, "", "")
 
@@ -327,6 +333,7 @@ def test_another_address_to_write_to(monkeypatch):
     assert _acme.tell_email(other) == _acme.tell_email(other) == ""
     assert len(told) == 2
     assert told[1][told[1].index("--email") + 1] == "other@example.com"
+    assert [word for word in told[1] if word in ("register", "--update-registration", "update_account")] == command
 
 
 def test_a_disk_without_room_is_an_answer_too(monkeypatch):

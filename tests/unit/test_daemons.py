@@ -184,6 +184,39 @@ def test_what_dovecot_restarts_for(tmp_path: pathlib.Path) -> None:
     (tmp_path / "dovecot.conf").write_text("listen = *\n")
     assert not dovecot.needs_restart(View([File(dovecot.configuration, b"listen = ::\n")]))
     assert dovecot.needs_restart(View([File(dovecot.configuration, b"base_dir = /run/x\n")]))
+    dovecot.drop_in = str(tmp_path / "port587.conf")
+    assert dovecot.needs_restart(View([File(dovecot.drop_in, b"[Service]\nLimitNOFILE=65535\n")]))
+
+
+def test_dovecot_2_2_is_given_the_time_to_compute_its_parameters(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slept = []
+
+    def sleep(seconds: float) -> None:
+        slept.append(seconds)
+        if len(slept) == 3:
+            (tmp_path / "ssl-parameters.dat").write_bytes(b"x")
+
+    dovecot = Dovecot()
+    monkeypatch.setattr(dovecot, "parameters", str(tmp_path / "ssl-parameters.dat"))
+    monkeypatch.setattr(dovecot, "parameters_program", str(tmp_path / "ssl-params"))
+    monkeypatch.setattr(_daemons.time, "sleep", sleep)
+    monkeypatch.setattr(Dovecot, "running", lambda _self: True)
+    # since 2.3 there is no such program
+    dovecot.prove({})
+    assert slept == []
+    (tmp_path / "ssl-params").write_bytes(b"x")
+    # one that is asked whether it serves now
+    dovecot.prove({}, patience=0)
+    assert slept == []
+    dovecot.prove({})
+    assert len(slept) == 3
+    # one that has died has nothing to wait for
+    (tmp_path / "ssl-parameters.dat").unlink()
+    monkeypatch.setattr(Dovecot, "running", lambda _self: False)
+    dovecot.prove({})
+    assert len(slept) == 3
 
 
 @pytest.mark.parametrize(
@@ -372,7 +405,7 @@ def nginx(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> t.Callable
                 return 0, listens, ""
             tree = pathlib.Path(argv[3]).parent
             assert (tree / "nginx.conf").read_text() == "include %s/sites-enabled/*;" % tree
-            assert (tree / "sites-enabled" / "new").read_text() == "listen 1.2.3.4:80;"
+            assert (tree / "sites-enabled" / "new").read_text() == "server { listen 1.2.3.4:80; }"
             return code, "", says.replace("TREE", str(tree))
 
         monkeypatch.setattr(_daemons, "run_command", run)
@@ -401,8 +434,8 @@ def nginx(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> t.Callable
 def test_what_nginx_says(
     nginx: t.Callable[..., Nginx], code: int, says: str, text: t.Optional[str], line: t.Optional[int]
 ) -> None:
-    daemon = nginx(code, says, "listen 80;")
-    problems = daemon.validate(View([File(daemon.directory + "/sites-enabled/new", b"listen 1.2.3.4:80;")]))
+    daemon = nginx(code, says, "# configuration file /etc/nginx/nginx.conf:\nhttp { server { listen 80; } }\n")
+    problems = daemon.validate(View([File(daemon.directory + "/sites-enabled/new", b"server { listen 1.2.3.4:80; }")]))
     assert [(problem.text, problem.line) for problem in problems] == ([(text, line)] if text else [])
     assert all(problem.path.startswith(daemon.directory) for problem in problems)
 
@@ -413,14 +446,32 @@ def test_a_certificate_that_is_absent_is_named() -> None:
     assert Nginx._problem('cannot load certificate "/etc/hostname": PEM_read_bio() failed').absent is None
 
 
-def test_a_port_that_another_program_has(nginx: t.Callable[..., Nginx]) -> None:
+def test_a_port_that_another_program_has(nginx: t.Callable[..., Nginx], monkeypatch: pytest.MonkeyPatch) -> None:
     with socket.socket() as other:
         other.bind(("127.0.0.1", 0))
         other.listen(1)
         port = other.getsockname()[1]
         daemon = nginx(0, "")
-        view = View([File(daemon.directory + "/sites-enabled/new", b"  listen *:%d ssl;\n" % port)])
+        view = View([File(daemon.directory + "/sites-enabled/new", b"server {\n  listen *:%d ssl;\n}\n" % port)])
         assert [problem.text for problem in daemon._look_up(view)] == ["another program listens on port %d" % port]
+        # that program is nginx itself, whose file has all of it on one line
+        live = "# configuration file /etc/nginx/nginx.conf:\nhttp { server { listen [::]:%d; return 204; } }\n" % port
+        monkeypatch.setattr(_daemons, "run_command", lambda _argv: (0, live, ""))
+        monkeypatch.setattr(type(daemon), "running", lambda _self: True)
+        assert daemon._look_up(view) == []
+
+
+@pytest.mark.parametrize(
+    ("master", "served"),
+    [
+        ("smtp       inet  n  -  y  -  -  smtpd\nsmtps inet n - y - - smtpd\n", {25, 465}),
+        ("127.0.0.1:10025 inet n - n - 25 smtpd\npickup unix n - y 60 1 pickup\n", {10025}),
+        ("no-such-name inet n - n - - smtpd\n", set()),
+    ],
+)
+def test_ports_that_postfix_has(monkeypatch: pytest.MonkeyPatch, master: str, served: t.Set[int]) -> None:
+    monkeypatch.setattr(_daemons, "run_command", lambda _argv: (0, master, ""))
+    assert Postfix._served() == served
 
 
 @pytest.mark.parametrize(

@@ -33,6 +33,7 @@ HEALTHY: t.Dict[str, t.Any] = {
     "restarts": [],
     "too_low": [],
     "log": [],
+    "firewall": [],
 }
 TOO_LOW = {"name": "fs.inotify.max_user_instances", "wanted": 500, "present": 128}
 INOTIFY = "imap(eve@example.com): Warning: Inotify instance limit for user 5000 (UID vmail) exceeded, disabling."
@@ -57,7 +58,7 @@ def test_a_healthy_server_has_nothing_to_say() -> None:
 
 def test_a_server_with_nothing_of_mail_is_no_error() -> None:
     nothing = {"time": 0.0, "daemons": {}, "listeners": [], "disks": {}, "certificates": {}, "killed": []}
-    nothing.update(restarts=[], too_low=[], log=[])
+    nothing.update(restarts=[], too_low=[], log=[], firewall=[])
     assert [one.verdict for one in judge(nothing)] == ["ok"] * 5
 
 
@@ -74,6 +75,9 @@ def test_a_server_with_nothing_of_mail_is_no_error() -> None:
             {"listeners": [{"port": 25, "loopback": True, "program": "master (pid 9)", "ours": True}]},
             ("fail", "MTA", "loopback-only"),
         ),
+        ({"firewall": [{"ports": [587], "by": "ufw", "cure": "x"}]}, ("fail", "network", "host-firewall")),
+        # some shut it on purpose
+        ({"firewall": [{"ports": [4190], "by": "ufw", "cure": "x"}]}, ("warn", "network", "host-firewall")),
         (
             {"sockets": [{"protocol": "sasl", "path": "/q/a", "setting": "x = a", "trouble": "does not exist"}]},
             ("fail", "MSA", "login-socket"),
@@ -313,6 +317,15 @@ def test_log_lines() -> None:
     assert lines == [{"time": 1.0, "program": "postfix/smtpd", "text": "fatal: so"}]
 
 
+def test_what_the_kernel_killed() -> None:
+    """In the words of Linux 4.15 (Ubuntu 18.04) and of newer ones."""
+    old = "Out of memory: Kill process 812 (rspamd) score 900 or sacrifice child\n"
+    old += "Killed process 812 (rspamd) total-vm:1000kB, anon-rss:900kB, file-rss:0kB, shmem-rss:0kB\n"
+    new = "Out of memory: Killed process 900 (imap) total-vm:1000kB, anon-rss:900kB\n"
+    group = "Memory cgroup out of memory: Kill process 7 (smtpd) score 1 or sacrifice child\n"
+    assert look.parse_killed(old + new + group) == ["rspamd", "imap", "smtpd"]
+
+
 # -- joined with what is seen from outside ------------------------------------------------------------------------
 
 
@@ -334,6 +347,25 @@ def joined(change: t.Dict[str, t.Any], *records: Record, log: t.Sequence[t.Any] 
 def test_what_the_server_serves_is_rejected_by_somebody_else() -> None:
     (finding,) = joined({}, connect("submission", 587, "submission-closed"))
     assert (finding["component"], finding["diagnosis"]) == ("network", "port-rejected")
+
+
+def test_the_server_s_own_firewall_is_named_for_what_is_silent() -> None:
+    shut = {"firewall": [{"ports": [587, 993], "by": "ufw", "cure": "ufw allow 587,993/tcp"}]}
+    silent = [connect("submission", 587, "port-filtered"), connect("imaps", 993, "port-filtered")]
+    (finding,) = joined(shut, connect("smtp", 25), *silent)
+    assert (finding["component"], finding["diagnosis"]) == ("network", "host-firewall")
+    assert finding["endpoints"] == ["192.0.2.1:587", "192.0.2.1:993"]
+    assert finding["inside"][0] == "ufw lets nobody in on port 587; to open all that it shuts: ufw allow 587,993/tcp"
+    # the provider's may shut another one
+    found = joined(shut, *silent, connect("submissions", 465, "port-filtered"))
+    assert {one["diagnosis"] for one in found} == {"host-firewall", "port-filtered"}
+
+
+def test_a_server_that_its_firewall_hides_wholly() -> None:
+    ports = {"smtp": 25, "submission": 587, "submissions": 465, "imaps": 993, "pop3s": 995}
+    shut = {"firewall": [{"ports": sorted(ports.values()), "by": "ufw", "cure": "x"}]}
+    (finding,) = joined(shut, *(connect(name, port, "port-filtered") for name, port in ports.items()))
+    assert finding["diagnosis"] == "host-firewall"
 
 
 def test_what_nobody_listens_on_is_closed() -> None:

@@ -11,7 +11,7 @@ import typing as t
 from pathlib import Path
 
 import pytest
-from ansible_collections.port587.mail.plugins.module_utils import _preflight
+from ansible_collections.port587.mail.plugins.module_utils import _preflight, _security_updates
 from ansible_collections.port587.mail.plugins.module_utils._preflight import MIB, Process
 from ansible_collections.port587.mail.plugins.module_utils._preflight_net import Sight
 
@@ -320,11 +320,125 @@ def test_one_mail_host_that_can_be_reached_is_enough() -> None:
     assert _preflight.check_outgoing(SIGHT._replace(outgoing={})) is None
 
 
+# The web server that is there already
+
+
+def site(name: str, text: str) -> str:
+    return (
+        "# configuration file /etc/nginx/nginx.conf:\nhttp { include sites-enabled/*; }\n"
+        f"# configuration file /etc/nginx/sites-enabled/{name}:\n{text}\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "seen"),
+    [
+        ("shop", "server{listen 80;server_name MAIL.example.com www.x;}", "shop has the server_name mail.example.com"),
+        ("shop", "server { server_name mail.example.com; }", "shop has the server_name mail.example.com"),
+        ("shop", "server { listen 8080; server_name mail.example.com; }", ""),
+        ("shop", "server { listen 192.0.2.1:80; server_name mail.example.com; }", ""),
+        ("shop", "server { listen 80; server_name www.example.com; # mail.example.com\n }", ""),
+        ("zz-port587.conf", "server { listen 80; server_name mail.example.com; }", ""),
+    ],
+)
+def test_another_site_for_a_name(file: str, text: str, seen: str) -> None:
+    finding = _preflight.check_web(0, "", site(file, text), ["mail.example.com", "autoconfig.example.com"])
+    assert finding.verdict == ("fail" if seen else "ok")
+    assert finding.seen == (f"/etc/nginx/sites-enabled/{seen}" if seen else "nginx has room for the site")
+
+
+@pytest.mark.parametrize(
+    ("said", "verdict"),
+    [
+        ('nginx: [emerg] unknown directive "lisen" in /etc/nginx/sites-enabled/shop:2\n', "fail"),
+        # what the run puts right
+        ('nginx: [emerg] unknown directive "x" in /etc/nginx/sites-enabled/zz-port587.conf:2\n', "ok"),
+        ('nginx: [emerg] cannot load certificate "/etc/port587/tls/combined.pem": BIO_new_file() failed\n', "ok"),
+    ],
+)
+def test_an_nginx_that_is_out_of_order(said: str, verdict: str) -> None:
+    assert _preflight.check_web(1, said, "", []).verdict == verdict
+
+
+# Security updates
+
+
+@pytest.mark.parametrize(
+    ("release", "sources", "today", "verdict", "seen", "cure"),
+    [
+        (("debian", "11"), "", "2026-08-31", "ok", "Debian 11 gets security updates until 2026-08-31", ""),
+        (
+            ("debian", "11"),
+            "",
+            "2026-09-01",
+            "warn",
+            "Debian 11 has had no security updates since 2026-08-31",
+            "upgrade to a newer release, or take the extended support that there is until 2031-06-30",
+        ),
+        (
+            ("debian", "11"),
+            "deb http://deb.freexian.com/extended-lts bullseye-lts main",
+            "2026-09-01",
+            "ok",
+            "Debian 11 gets security updates until 2031-06-30",
+            "",
+        ),
+        (
+            ("ubuntu", "18.04"),
+            "# deb https://esm.ubuntu.com/infra/ubuntu bionic-infra-security main",
+            "2026-11-27",
+            "warn",
+            "Ubuntu 18.04 has had no security updates since 2023-05-31",
+            "upgrade to a newer release, or take the extended support that there is until 2028-04-26",
+        ),
+        (
+            ("ubuntu", "18.04"),
+            "deb https://esm.ubuntu.com/infra/ubuntu bionic-infra-security main",
+            "2028-04-27",
+            "warn",
+            "Ubuntu 18.04 has had no security updates since 2028-04-26",
+            "upgrade to a newer release",
+        ),
+        (
+            ("ubuntu", "20.04"),
+            "Types: deb\nURIs: https://esm.ubuntu.com/infra/ubuntu\nSuites: focal-infra-security\n",
+            "2026-11-27",
+            "ok",
+            "Ubuntu 20.04 gets security updates until 2030-04-23",
+            "",
+        ),
+    ],
+)
+def test_security_updates(
+    tmp_path: Path, release: t.Tuple[str, str], sources: str, today: str, verdict: str, seen: str, cure: str
+) -> None:
+    root = tree(tmp_path, **{"etc__apt__sources.list.d__more.list": sources})
+    support = _security_updates.look(release, root)
+    assert support
+    assert _preflight.check_updates(support, today)[1:3] == (verdict, seen)
+    assert _preflight.check_updates(support, today).cure == cure
+
+
+def test_the_server_s_own_table_is_newer(tmp_path: Path) -> None:
+    debian = "version,codename,series,created,release,eol,eol-lts,eol-elts\n14,Forky,forky,2025-08-09\n12,Bookworm"
+    debian += ",bookworm,2021-08-14,2023-06-10,2026-07-11,2028-07-31,2033-06-30\n,Sid,sid,1993-08-16\n"
+    root = tree(tmp_path, **{"usr__share__distro-info__debian.csv": debian})
+    assert _security_updates.look(("debian", "12"), root) == (("debian", "12"), "2028-07-31", "2033-06-30", False)
+    # not known there yet
+    assert _security_updates.look(("debian", "13"), root) == (("debian", "13"), "2030-06-30", "2035-06-30", False)
+    assert _security_updates.look(("debian", "14"), root) is None
+
+
+def test_every_release_has_an_end() -> None:
+    assert set(_security_updates.ENDS) == set(_preflight._server.RELEASES)
+
+
 # All of it together
 
 
 def test_examine_this_machine_and_skip() -> None:
-    skip = list(_preflight.NETWORK)
+    # these two are left out where there is nothing to ask about
+    skip = [*_preflight.NETWORK, "web", "firewall"]
     found = _preflight.examine(NAME, [], time.time(), skip)
     assert [finding.name for finding in found] == [name for name in _preflight.CHECKS if name not in skip]
     assert [finding.name for finding in _preflight.examine(NAME, [], None, [*skip, "ports"])] == [

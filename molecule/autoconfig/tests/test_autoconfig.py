@@ -453,6 +453,20 @@ def test_another_site_with_a_name_of_the_mail_server_is_found(host: Host, server
     assert b"pop3" in server.ask("/mail/config-v1.1.xml").body
 
 
+def test_a_port_that_nginx_has_for_a_site_on_one_line_is_not_taken(host: Host, server: Server) -> None:
+    ours, default = "/etc/nginx/sites-enabled/zz-port587.conf", "/etc/nginx/sites-enabled/default"
+    site = "/etc/nginx/conf.d/line.conf"
+    line = "server { listen 80; listen [::]:80; server_name www.example.org; return 200 'on one line'; }"
+    host.check_output("mv %s %s /root && echo %s > %s && systemctl reload nginx", ours, default, line, site)
+    try:
+        done = play(host)
+        assert done.code == 0, done.output
+        assert server.ask("/", "www.example.org", https=False).body == b"on one line"
+        assert server.ask("/mail/config-v1.1.xml").status == 200
+    finally:
+        host.check_output("rm %s && mv /root/default %s && systemctl reload nginx", site, default)
+
+
 # -- changes ----------------------------------------------------------------------------------------------------------
 
 

@@ -76,7 +76,7 @@ while True:
     c.close()
 """
 
-# a packet filter of the server's own, as a provider's would do it in front of it
+# a packet filter of the server's own; bound to an interface it may be open elsewhere, and so stands in for a provider's
 FIREWALL = """
 nft add table inet fault && nft add chain inet fault input '{ type filter hook input priority 0; }'
 nft add chain inet fault output '{ type filter hook output priority 0; }' && nft add rule inet fault %s
@@ -117,8 +117,11 @@ FAULTS = [
     ),
     Fault("not enabled", "systemctl disable postfix", "MTA", "not-at-boot", "warn"),
     Fault("only for itself", f"postconf inet_interfaces=loopback-only; {RESTART}", "MTA", "loopback-only"),
-    Fault("587 dropped", FIREWALL % "input tcp dport 587 drop", "network", "port-filtered"),
-    Fault("587 rejected", FIREWALL % "input tcp dport 587 reject with tcp reset", "network", "port-rejected"),
+    Fault("587 dropped", FIREWALL % "input iifname eth0 tcp dport 587 drop", "network", "port-filtered"),
+    Fault(
+        "587 rejected", FIREWALL % "input iifname eth0 tcp dport 587 reject with tcp reset", "network", "port-rejected"
+    ),
+    Fault("587 shut by the server", FIREWALL % "input tcp dport 587 drop", "network", "host-firewall"),
     Fault("587 taken", INSTEAD % DROPS, "MSA", "port-taken"),
     Fault("587 is a web server", INSTEAD % TALKS_HTTP, "MSA", "port-taken"),
     # TLS

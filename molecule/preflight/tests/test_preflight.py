@@ -14,7 +14,8 @@ import pytest
 from controller import Played, end, start
 from testinfra.host import Host
 
-NETWORK = ["dns", "ipv6", "hostname", "ptr", "outgoing"]
+# What depends on the network that the container is in, and on the day
+OUTSIDE = ["dns", "ipv6", "hostname", "ptr", "outgoing", "updates"]
 SCENARIO = pathlib.Path(os.environ["MOLECULE_SCENARIO_DIRECTORY"])
 Ask = t.Callable[..., t.Dict[str, t.Any]]
 
@@ -73,7 +74,7 @@ def mounted(host: Host, path: str, content: str) -> t.ContextManager[None]:
 
 
 def test_a_fit_server(ask: Ask) -> None:
-    result = ask(skip=NETWORK, controller_time=time.time())
+    result = ask(skip=OUTSIDE, controller_time=time.time())
     assert not result["failed"]
     assert result["msg"] == "mail.example.com: this server is fit for mail (10 checks)"
     assert result["warnings"] == []
@@ -99,7 +100,7 @@ def test_another_program_on_our_ports(host: Host, ask: Ask) -> None:
             host.check_output(f"systemctl show --property MainPID --value {unit}")
             for unit in ("other-mta", "other-imap")
         ]
-        result = ask(skip=NETWORK)
+        result = ask(skip=OUTSIDE)
         assert result["failed"]
         lines = result["msg"].splitlines()
         assert lines[0] == "mail.example.com: this server is not fit for mail yet. Nothing has been changed."
@@ -108,13 +109,13 @@ def test_another_program_on_our_ports(host: Host, ask: Ask) -> None:
         assert re.search(rf"python3[.0-9]* \(pid {pids[1]}, other-imap.service\) listens on 993", lines[2])
         assert lines[4] == "  cure: systemctl disable --now other-imap.service other-mta.service"
         # knowingly
-        assert not ask(skip=[*NETWORK, "ports"])["failed"]
+        assert not ask(skip=[*OUTSIDE, "ports"])["failed"]
 
 
 def test_everything_that_is_wrong_is_said_at_once(host: Host, ask: Ask) -> None:
     meminfo = "MemTotal:         245760 kB\nSwapTotal:             0 kB\n"
     with mounted(host, "/proc/meminfo", meminfo), mounted(host, "/etc/os-release", 'ID=debian\nVERSION_ID="10"\n'):
-        result = ask(skip=NETWORK, controller_time=time.time() + 600)
+        result = ask(skip=OUTSIDE, controller_time=time.time() + 600)
     assert result["failed"]
     told = [line for line in result["msg"].splitlines() if line[:5] in ("FAIL ", "WARN ")]
     assert told[0] == "FAIL release: Debian 10"
@@ -127,7 +128,7 @@ def test_everything_that_is_wrong_is_said_at_once(host: Host, ask: Ask) -> None:
 
 def test_a_small_vps_is_warned_of_swap(host: Host, ask: Ask) -> None:
     with mounted(host, "/proc/meminfo", "MemTotal:         480000 kB\nSwapTotal:             0 kB\n"):
-        result = ask(skip=NETWORK)
+        result = ask(skip=OUTSIDE)
     assert not result["failed"]
     assert result["msg"] == "mail.example.com: this server is fit for mail (9 checks, 1 warned)"
     assert result["warnings"] == [
@@ -136,22 +137,110 @@ def test_a_small_vps_is_warned_of_swap(host: Host, ask: Ask) -> None:
     ]
 
 
+def test_a_release_without_security_updates(host: Host, ask: Ask) -> None:
+    with mounted(host, "/etc/os-release", 'ID=ubuntu\nVERSION_ID="18.04"\n'):
+        result = ask(skip=OUTSIDE[:-1])
+    assert not result["failed"]
+    assert result["warnings"] == [
+        "mail.example.com: updates: Ubuntu 18.04 has had no security updates since 2023-05-31. Cure: upgrade to a "
+        "newer release, or take the extended support that there is until 2028-04-26."
+    ]
+
+
+@pytest.fixture(scope="module")
+def programs(host: Host) -> None:
+    """What a person may have installed before. They stay, and don't run."""
+    policy = "/usr/sbin/policy-rc.d"
+    host.run_expect([0], f"printf '#!/bin/sh\\nexit 101\\n' >{policy} && chmod +x {policy} && apt-get -qq update")
+    host.run_expect([0], "apt-get -qq install --no-install-recommends ufw nftables nginx")
+    host.run_expect([0], f"rm {policy} /etc/nginx/sites-enabled/default")
+
+
+@pytest.mark.usefixtures("programs")
+def test_ufw(host: Host, ask: Ask) -> None:
+    with provoked(host, "ufw allow 22/tcp && ufw --force enable", "ufw disable"):
+        result = ask(skip=OUTSIDE, open_ports=[25, 993, 22])
+        assert result["failed"]
+        lines = result["msg"].splitlines()
+        assert lines[2] == "FAIL firewall: ufw lets nobody in on 25, 993"
+        assert lines[3] == "  wanted: 22, 25, 993 open to the world, at the provider too"
+        cure = re.match(r"  cure: (.*)\. What is shut on purpose, leave out of `preflight_open_ports`", lines[4])
+        assert cure
+        assert cure.group(1) == "ufw allow 25,993/tcp"
+        # for one network only: somebody may come in
+        host.run_expect([0], "ufw allow from 192.0.2.0/24 to any port 25 proto tcp")
+        assert "ufw lets nobody in on 993\n" in ask(skip=OUTSIDE, open_ports=[25, 993, 22])["msg"]
+        host.run_expect([0], cure.group(1))
+        assert ask(skip=OUTSIDE, open_ports=[25, 993, 22])["findings"]["firewall"]["verdict"] == "ok"
+
+
+NFTABLES = """
+table inet port587_test {
+  chain input {
+    type filter hook input priority 0; policy drop;
+    ct state vmap { established : accept, related : accept, invalid : drop }
+    iifname "lo" accept
+    meta l4proto { icmp, ipv6-icmp } accept
+    tcp dport { 22, 80-90 } accept
+    tcp dport 465 limit rate 10/second accept
+    jump mail
+    reject with icmpx type admin-prohibited
+  }
+  chain mail {
+    meta nfproto ipv6 accept
+    udp dport 25 accept
+  }
+}"""
+
+
+@pytest.mark.usefixtures("programs")
+def test_nftables(host: Host, ask: Ask) -> None:
+    ports = [25, 80, 465]
+    with provoked(host, f"echo '{NFTABLES}' | nft -f -", "nft delete table inet port587_test"):
+        result = ask(skip=OUTSIDE, open_ports=ports)
+        assert result["failed"]
+        assert "FAIL firewall: nftables lets nobody in on 25\n" in result["msg"]
+        cure = re.search(r"  cure: (nft .*), and the same rule in /etc/nftables.conf", result["msg"])
+        assert cure
+        host.run_expect([0], cure.group(1))
+        assert not ask(skip=OUTSIDE, open_ports=ports)["failed"]
+        # knowingly
+        host.run_expect([0], "nft insert rule inet port587_test input tcp dport 25 drop")
+        assert not ask(skip=[*OUTSIDE, "firewall"], open_ports=ports)["failed"]
+
+
+@pytest.mark.usefixtures("programs")
+def test_an_nginx_with_another_site_for_the_name(host: Host, ask: Ask) -> None:
+    """Found before anything is set up, and not taken for another program on the port."""
+    site, line = "/etc/nginx/sites-enabled/shop", "server { listen 80; server_name www.example.org %s; }"
+    with provoked(host, f"echo '{line % ''}' >{site} && nginx", f"rm {site} && nginx -s stop"):
+        result = ask(skip=OUTSIDE, web=True, web_names=["Mail.example.com"])
+        assert not result["failed"], result["msg"]
+        assert result["findings"]["ports"]["verdict"] == result["findings"]["web"]["verdict"] == "ok"
+        host.run_expect([0], f"echo '{line % 'mail.EXAMPLE.com'}' >{site}")
+        message = ask(skip=OUTSIDE, web=True, web_names=["Mail.example.com"])["msg"]
+        assert f"FAIL web: {site} has the server_name mail.example.com\n" in message
+        host.run_expect([0], f"echo 'lisen 80;' >{site}")
+        message = ask(skip=OUTSIDE, web=True)["msg"]
+        assert f'FAIL web: nginx refuses its own configuration: unknown directive "lisen" in {site}:1\n' in message
+
+
 def test_full_disk(host: Host, ask: Ask) -> None:
     with provoked(host, "mount -t tmpfs -o size=100m tmpfs /var", "umount --lazy /var"):
-        result = ask(skip=[*NETWORK, "apt"])
+        result = ask(skip=[*OUTSIDE, "apt"])
     assert result["failed"]
     assert "FAIL disk: 0.1 GiB free on /var" in result["msg"]
 
 
 def test_read_only(host: Host, ask: Ask) -> None:
     with provoked(host, "mount --bind /usr /usr && mount -o remount,bind,ro /usr", "umount --lazy /usr"):
-        result = ask(skip=NETWORK)
+        result = ask(skip=OUTSIDE)
     assert result["failed"]
     assert "FAIL writable: read-only: /usr" in result["msg"]
 
 
 def test_not_root(ask: Ask) -> None:
-    result = ask(become_user="nobody", skip=NETWORK)
+    result = ask(become_user="nobody", skip=OUTSIDE)
     assert result["failed"]
     assert "FAIL root: user id 65534" in result["msg"]
     assert "cure: set `become: true`" in result["msg"]
@@ -164,7 +253,7 @@ def test_package_that_is_half_installed(host: Host, ask: Ask) -> None:
     begin = f"mkdir -p /root/half/DEBIAN && printf '{control}' >/root/half/DEBIAN/control"
     begin += " && dpkg-deb --build /root/half && dpkg --unpack /root/half.deb"
     with provoked(host, begin, "dpkg --purge port587-half"):
-        result = ask(skip=NETWORK)
+        result = ask(skip=OUTSIDE)
     assert result["failed"]
     assert "FAIL apt: not wholly installed: port587-half\n" in result["msg"]
     assert "cure: dpkg --configure -a; apt-get --fix-broken install" in result["msg"]
@@ -178,7 +267,7 @@ def test_apt_at_work(host: Host, ask: Ask) -> None:
         " for i in $(seq 50); do grep -q POSIX.*WRITE /proc/locks && exit; sleep .1; done; exit 1"
     )
     with provoked(host, begin, "systemctl stop other-apt"):
-        result = ask(skip=NETWORK)
+        result = ask(skip=OUTSIDE)
     assert not result["failed"]
     assert re.search(
         r"apt: python3\S* \(pid \d+, other-apt.service\) is installing or updating packages", result["warnings"][0]
@@ -214,7 +303,7 @@ def test_name_servers_that_do_not_answer(host: Host, ask: Ask) -> None:
     """Nothing else is said then, and the wait is bounded."""
     with mounted(host, "/etc/resolv.conf", "nameserver 192.0.2.53\nnameserver 192.0.2.54\n"):
         start = time.monotonic()
-        result = ask(smtp_probe_hosts=["mx.example.com"], skip=["ipv6"])
+        result = ask(smtp_probe_hosts=["mx.example.com"], skip=["ipv6", "updates"])
         took = time.monotonic() - start
     assert not result["failed"]
     assert [warning.split(": ")[1] for warning in result["warnings"]] == ["dns"]

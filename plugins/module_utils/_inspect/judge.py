@@ -20,6 +20,9 @@ RESTARTS, RESTARTED = 3, 3600
 #: Share of a disk's space and inodes below which somebody should make room.
 SCARCE = 0.05
 
+#: Ports without which there is no mail. The others somebody may keep shut on purpose.
+NEEDED = (25, 465, 587, 993)
+
 #: The part behind each port that is not the MRA's.
 _COMPONENTS = {25: "MTA", 465: "MSA", 587: "MSA", 4190: "MDA"}
 
@@ -89,6 +92,13 @@ class _Judge:
                 )
             else:
                 self.ok(step, _program(port), port)
+
+    def firewall(self) -> None:
+        for one in self.facts["firewall"]:
+            for port in one["ports"]:
+                seen = "%s lets nobody in on port %d; to open all that it shuts: %s" % (one["by"], port, one["cure"])
+                verdict = "fail" if port in NEEDED else "warn"
+                self._record("firewall", verdict, seen, "host-firewall", port)
 
     def sockets(self) -> None:
         for one in self.facts.get("sockets", ()):
@@ -234,6 +244,7 @@ def judge(facts: t.Dict[str, t.Any], controller: t.Optional[float] = None) -> t.
     judging.restarts()
     judging.kernel()
     judging.listeners()
+    judging.firewall()
     judging.sockets()
     judging.tables()
     judging.certificates()

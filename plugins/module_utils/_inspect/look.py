@@ -16,7 +16,14 @@ import sqlite3
 import time
 import typing as t
 
-from ansible_collections.port587.mail.plugins.module_utils import _acme, _kernel, _preflight, _send_limits, _wanted
+from ansible_collections.port587.mail.plugins.module_utils import (
+    _acme,
+    _firewall,
+    _kernel,
+    _preflight,
+    _send_limits,
+    _wanted,
+)
 from ansible_collections.port587.mail.plugins.module_utils._daemons import (
     Dovecot,
     Postfix,
@@ -63,6 +70,7 @@ def look() -> Facts:
         "too_low": [limit._asdict() for limit in _kernel.too_low()],
         "daemons": {one.name: state(one) for one in (Postfix(), Dovecot()) if one.installed()},
     }
+    facts["firewall"] = [dict(one._asdict()) for one in _firewall.look(reachable(facts["listeners"]))]
     disks = ["/"]
     tls: t.Dict[str, t.List[str]] = {}
     if "postfix" in facts["daemons"]:
@@ -168,6 +176,11 @@ def listeners(root: str) -> t.List[Facts]:
         }
         for target, (port, loopback) in sorted(wanted.items(), key=lambda item: item[1])
     ]
+
+
+def reachable(seen: t.Sequence[Facts]) -> t.List[int]:
+    """The ports on which somebody listens for the world."""
+    return sorted({one["port"] for one in seen if not one["loopback"]})
 
 
 # -- Postfix ------------------------------------------------------------------------------------------------------
@@ -459,5 +472,9 @@ def killed() -> t.List[str]:
     if not has_command("journalctl"):
         return []
     argv = ["journalctl", "--quiet", "--no-pager", "--output=cat", "--dmesg", "--since=-1d", "--priority=err"]
-    said = run_command(argv)[1]
-    return re.findall(r"ut of memory: Killed process \d+ \(([^)]+)\)", said)
+    return parse_killed(run_command(argv)[1])
+
+
+def parse_killed(said: str) -> t.List[str]:
+    """Linux before 5.0 writes "Kill process"."""
+    return re.findall(r"ut of memory: Kill(?:ed)? process \d+ \(([^)]+)\)", said)

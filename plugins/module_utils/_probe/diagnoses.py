@@ -69,6 +69,11 @@ DIAGNOSES: t.Dict[str, Diagnosis] = {
         "the server listens on port {port}, but connections are refused from outside: a firewall rejects them",
         "open port {port} in the provider's firewall and on the server (nft list ruleset)",
     ),
+    "host-firewall": Diagnosis(
+        "network",
+        "the firewall on the server itself keeps the port shut for everybody",
+        "type the command that was seen on the server; the provider's firewall may have to be opened as well",
+    ),
     "loopback-only": Diagnosis(
         "",
         "port {port} is open for the server itself only, so nobody else can connect",

@@ -110,17 +110,21 @@ def _without_consequences(merged: t.Dict[str, t.Dict[str, t.Any]]) -> t.List[t.D
 
 def _with_open_ports(records: t.Sequence[Record]) -> t.List[Record]:
     """Where a port is refused from outside that the daemon serves, it is not the daemon that refuses."""
-    served = {record.port for record in records if record.service == INSIDE and record.verdict == "ok" and record.port}
-    closed = ("submission-closed", "smtp-closed", "retrieval-closed", "sieve-closed")
-    return [
-        record._replace(diagnosis="port-rejected", component="network")
-        if record.diagnosis in closed and record.port in served
-        else record
-        for record in records
-    ]
+    inside = [record for record in records if record.service == INSIDE]
+    served = {record.port for record in inside if record.verdict == "ok" and record.port}
+    shut = {record.port for record in inside if record.diagnosis == "host-firewall"}
+    found = []
+    for record in records:
+        if record.diagnosis in _CLOSED + _IN_BETWEEN and record.port in shut:
+            record = record._replace(diagnosis="host-firewall", component="network")
+        elif record.diagnosis in _CLOSED and record.port in served:
+            record = record._replace(diagnosis="port-rejected", component="network")
+        found.append(record)
+    return found
 
 
 _CLOSED = ["submission-closed", "smtp-closed", "retrieval-closed", "sieve-closed"]
+_IN_BETWEEN = ["port-filtered", "port-25-filtered", "port-rejected"]
 _REFUSED = ["recipient-unknown", "sender-refused", "mail-in-refused", "mail-refused"]
 
 #: What follows from a fault, and is none of its own.
@@ -128,6 +132,7 @@ _CONSEQUENCES = {
     "submission-closed": ["ipv6-silent"],
     "port-filtered": ["ipv6-silent"],
     "port-rejected": ["ipv6-silent"],
+    "host-firewall": ["ipv6-silent"],
     # Dovecot checks Postfix's logins, takes its mail, and knows whether a mailbox is full
     "dovecot-stopped": ["login-socket", "delivery-socket", "policy-socket", "server-unreachable", "restarts-often"],
     "dovecot-auth-broken": ["login-socket", "policy-socket", "mail-in-refused"],
@@ -176,7 +181,7 @@ Root = t.Tuple[str, t.List[Record], Record]
 def _root(records: t.Sequence[Record]) -> t.Optional[Root]:
     """One fault that explains several: its diagnosis, what it explains, and the record that shows it best."""
     connects = {record.service: record for record in records if record.step == "connect"}
-    if any(record.diagnosis == "name-unknown" for record in connects.values()):
+    if any(record.diagnosis in ("name-unknown", "host-firewall") for record in connects.values()):
         return None
     postfix = [connects[service] for service in _POSTFIX if service in connects]
     dovecot = [connects[service] for service in _DOVECOT if service in connects]
@@ -197,4 +202,4 @@ def _root(records: t.Sequence[Record]) -> t.Optional[Root]:
 
 def _in_between(connects: t.List[Record]) -> bool:
     """Whether it is not the daemon that keeps clients out."""
-    return any(record.diagnosis in ("port-filtered", "port-25-filtered", "port-rejected") for record in connects)
+    return any(record.diagnosis in _IN_BETWEEN for record in connects)

@@ -1,0 +1,95 @@
+# Copyright (c) The port587.mail contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Controller half of port587.mail.packages: install, and come back as long as somebody else has apt."""
+
+from __future__ import annotations
+
+import re
+import time
+import typing as t
+
+from ansible.plugins.action import ActionBase
+from ansible.utils.display import Display
+
+#: Seconds that the server waits at a time, before the person is told who it is waiting for.
+AT_A_TIME = 30
+#: So often apt may say that it can't have its lock while nobody is seen to hold it.
+UNEXPLAINED = 3
+
+_LOCKED = re.compile(
+    r"(could not get|unable to acquire|failed to|unable to|waiting for) .{0,30}\block\b|lock was locked", re.IGNORECASE
+)
+
+
+class ActionModule(ActionBase):
+    """Where apt is free, this costs what ansible.builtin.apt costs."""
+
+    TRANSFERS_FILES = False
+    _requires_connection = True
+
+    def run(self, tmp: t.Any = None, task_vars: dict[str, t.Any] | None = None) -> dict[str, t.Any]:
+        super().run(tmp, task_vars)
+        task_vars = task_vars or {}
+        _spec, arguments = self.validate_argument_spec(
+            {
+                "name": {"type": "list", "elements": "str", "required": True},
+                "wait": {"type": "int", "default": 600},
+            }
+        )
+        began = time.monotonic()
+        # the first look is for the person, who is told at once
+        pause = unexplained = 0
+        result = self._install(arguments["name"], task_vars)
+        while is_locked(result):
+            left = max(0, arguments["wait"] - int(time.monotonic() - began))
+            held = self._execute_module(
+                module_name="port587.mail.packages",
+                module_args={"name": [], "wait": min(pause, left)},
+                task_vars=task_vars,
+            )
+            if held.get("failed"):
+                return held
+            who = ", ".join(held["holders"])
+            if who and not left:
+                return {"failed": True, "changed": False, "msg": given_up(who, arguments["wait"])}
+            if who:
+                host = task_vars.get("inventory_hostname", "")
+                Display().display(f"{host}: apt is in use by {who}. Waiting, for {left} s more at most.")
+                pause = AT_A_TIME
+                continue
+            unexplained += not held["waited"]
+            if unexplained > UNEXPLAINED:
+                break
+            result = self._install(arguments["name"], task_vars)
+        return result
+
+    def _install(self, names: list[str], task_vars: dict[str, t.Any]) -> dict[str, t.Any]:
+        return self._execute_module(
+            module_name="ansible.builtin.apt",
+            module_args={
+                "name": names,
+                "install_recommends": False,
+                # nothing is started before it is configured
+                "policy_rc_d": 101,
+                "update_cache": True,
+                "cache_valid_time": 3600,
+                # up to 2.18 ansible-core heeds this for the lists alone
+                "lock_timeout": 5,
+            },
+            task_vars=task_vars,
+        )
+
+
+def is_locked(result: dict[str, t.Any]) -> bool:
+    """Whether apt failed because somebody else has it. Each version of it and of ansible-core has its own words."""
+    said = f"{result.get('msg', '')} {result.get('stderr', '')}"
+    return bool(result.get("failed")) and _LOCKED.search(said) is not None
+
+
+def given_up(who: str, seconds: int) -> str:
+    return (
+        f"apt has not been free for {seconds} s, so nothing was installed: it is in use by {who}. See what that is "
+        "doing (systemctl status, ps), and run again when it is through"
+    )

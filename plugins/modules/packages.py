@@ -1,0 +1,75 @@
+#!/usr/bin/python
+# Copyright (c) The port587.mail contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+DOCUMENTATION = r"""
+module: packages
+short_description: Install Debian packages, and wait while somebody else uses apt
+version_added: 1.0.0
+author: The port587.mail contributors (@port587)
+description:
+  - Installs with M(ansible.builtin.apt), without recommended packages, and without starting anything before it is
+    configured.
+  - A new server updates itself in its first minutes. While that or somebody else has apt's or dpkg's lock, it is waited
+    for, with every version of ansible-core and of apt, and every half minute it is said who has it and since when.
+options:
+  name:
+    description: Debian packages.
+    type: list
+    elements: str
+    required: true
+  wait:
+    description: Seconds to wait at most. Then it fails, and says who has the lock.
+    type: int
+    default: 600
+attributes:
+  check_mode:
+    description: Can run in check mode and says what would be installed.
+    support: full
+  diff_mode:
+    description: Shows what apt shows.
+    support: full
+"""
+
+EXAMPLES = r"""
+- name: Install Postfix
+  port587.mail.packages:
+    name: [postfix]
+"""
+
+RETURN = r"""
+msg:
+  description: Why nothing was installed.
+  returned: failure
+  type: str
+"""
+
+import time
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.port587.mail.plugins.module_utils import _preflight
+
+
+def main() -> None:
+    """The half that runs on the server: wait until nobody has the locks. The other half installs (plugins/action)."""
+    module = AnsibleModule(
+        argument_spec={
+            "name": {"type": "list", "elements": "str", "required": True},
+            "wait": {"type": "int", "default": 600},
+        },
+        supports_check_mode=True,
+    )
+    began = time.monotonic()
+    while True:
+        users = _preflight.package_users("/")
+        waited = time.monotonic() - began
+        if not users or waited >= module.params["wait"]:
+            break
+        time.sleep(1)
+    holders = ["%s, running for %d s" % (user, _preflight.running_for("/", user.pid)) for user in users]
+    module.exit_json(changed=False, waited=int(waited), holders=holders)
+
+
+if __name__ == "__main__":
+    main()
