@@ -3,7 +3,7 @@
 
 # Note that this plugin util is **PRIVATE** to the collection. It can have breaking changes at any time.
 
-"""Why a module could not be run as root, in words, and the cure. Ansible shows what sudo printed as a module's broken answer."""
+"""Why a module could not be run, as root or at all, in words, and the cure. Ansible shows what sudo printed as a module's broken answer."""
 
 from __future__ import annotations
 
@@ -38,6 +38,8 @@ REASONS = [
     ),
 ]
 
+#: What the shell says where there is no Python.
+NO_PYTHON = re.compile(r"(/\S*python[0-9.]*): (?:not found|No such file or directory)")
 
 #: What a module leaves out that could answer.
 NOTHING = {"module_stderr": "", "module_stdout": ""}
@@ -45,6 +47,12 @@ NOTHING = {"module_stderr": "", "module_stdout": ""}
 
 def reason(said: str, user: str) -> str | None:
     """The sentence for what was said, if it is known."""
+    missing = NO_PYTHON.search(said)
+    if missing:
+        return (
+            f"python: {missing[1]!r} is not on this server, and Ansible needs Python 3.6 or later there; "
+            "install it as root: apt-get update && apt-get install -y python3."
+        )
     for pattern, sentence in REASONS:
         if re.search(pattern, said):
             return "become: " + sentence.format(user=user) + "."

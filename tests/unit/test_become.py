@@ -22,6 +22,8 @@ SAID = [
     ),
     ("/bin/sh: 1: sudo: not found\n", "become: there is no sudo on the server"),
     ("bash: sudo: command not found\n", "become: there is no sudo on the server"),
+    ("/bin/sh: 1: /usr/bin/python3: not found\n", "python: '/usr/bin/python3' is not on this server"),
+    ("bash: /usr/bin/python: No such file or directory\n", "python: '/usr/bin/python' is not on this server"),
 ]
 
 
