@@ -102,12 +102,14 @@ def problems(name: str, option: Option, value: t.Any) -> t.Iterator[str]:
         yield f"{name}: has no value; write {_example(option)}, or remove the line"
     elif not _is(kind, value):
         yield f"{name}: {_shown(value, secret)}; write {_instead(name, option, value, secret)}"
-    elif "choices" in option and str(value) not in map(str, option["choices"]):
-        yield f"{name}: {_shown(value, secret, 'unknown')}; write {_alternatives(option['choices'])}"
     elif kind == "list":
-        element = {"type": option.get("elements", "raw"), "options": option.get("options"), "no_log": secret}
+        # as in Ansible, the choices of a list are those of its entries
+        element = {"type": option.get("elements", "raw"), "no_log": secret}
+        element.update((key, option[key]) for key in ("options", "choices") if key in option)
         for number, entry in enumerate(value):
             yield from problems(f"{name}[{number}]", element, entry)
+    elif "choices" in option and str(value) not in map(str, option["choices"]):
+        yield f"{name}: {_shown(value, secret, 'unknown')}; write {_alternatives(option['choices'])}"
     elif kind == "dict" and option.get("options"):
         yield from _suboptions(name, option, value)
 
@@ -192,7 +194,7 @@ def _example(option: Option) -> str:
         return f"{wanted}, such as {{{', '.join(f'{key}: {value}' for key, value in default.items())}}}"
     if option.get("type") == "int" and default:
         return f"{wanted}, such as {default}"
-    if "choices" in option:
+    if "choices" in option and option.get("type") != "list":
         return _alternatives(option["choices"])
     return wanted
 
