@@ -82,8 +82,8 @@ class Wire:
                 raise WireError("protocol", "a line that does not end")
             self._fill()
         line, self._buffer = self._buffer.split(b"\n", 1)
-        self.last = line
-        return line[:-1] if line.endswith(b"\r") else line
+        self.last = line[:-1] if line.endswith(b"\r") else line
+        return self.last
 
     def exactly(self, size: int) -> bytes:
         while len(self._buffer) < size:
