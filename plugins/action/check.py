@@ -63,7 +63,7 @@ class ActionModule(ActionBase):
         yield from _variables.unknown_names(names, prefixes, own if isinstance(own, list) else [])
 
     def _facts(self) -> set[str]:
-        """What tasks have registered or set. Nobody but Ansible's own manager of variables can tell them from others."""
+        """What tasks have registered or set. Only Ansible's manager of variables can tell them from others."""
         manager = getattr(self._vars.get("hostvars"), "_variable_manager", None)
         facts = getattr(manager, "_nonpersistent_fact_cache", {})
         return set(facts.get(self._vars.get("inventory_hostname"), ()))

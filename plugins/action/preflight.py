@@ -1,7 +1,7 @@
 # Copyright (c) The port587.mail contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Controller half of port587.mail.preflight: words for what keeps it from running, and warnings that are not repeated."""
+"""Controller half of port587.mail.preflight: words for what keeps it from running, and no warning twice."""
 
 from __future__ import annotations
 

@@ -100,14 +100,17 @@ def _of_hosts(pattern: str, groups: dict[str, list[str]], limit: str) -> str:
         except AnsibleError as error:
             return f"--limit: {limit!r} can't be read ({error})"
         if not left:
-            return f"--limit: {limit!r} leaves no host of {pattern}; write one of {', '.join(groups.get(pattern, groups['all']))}"
+            wanted = ", ".join(groups.get(pattern, groups["all"]))
+            return f"--limit: {limit!r} leaves no host of {pattern}; write one of {wanted}"
     return ""
 
 
 def _of_options(line: t.Mapping[str, t.Any]) -> str:
     task = line.get("start_at_task")
     if task:
-        return f"--start-at-task: {task!r} would leave out the checks before it; write --tags with a role's name instead"
+        return (
+            f"--start-at-task: {task!r} would leave out the checks before it; write --tags with a role's name instead"
+        )
     if set(line.get("skip_tags") or ()) & {"always", "tagged", "all"}:
         return "--skip-tags: would leave out the checks; write roles' names only"
     return ""
@@ -120,8 +123,8 @@ def _of_tags(wanted: t.Sequence[str], known: t.Sequence[str], playbooks: t.Seque
     for tag in wanted:
         if tag not in (*known, *_SPECIAL):
             near = difflib.get_close_matches(tag, known, n=1)
-            write = near[0] if near else " or ".join(known) if known else ""
-            return f"--tags: {tag!r} is not a tag of this playbook; {f'write {write}' if write else 'it has none, run it without'}"
+            cure = f"write {near[0] if near else ' or '.join(known)}" if known else "it has none, run it without"
+            return f"--tags: {tag!r} is not a tag of this playbook; {cure}"
     return ""
 
 

@@ -8,8 +8,8 @@ What differs between releases differs by the program's version. Check mode on a 
 there the version that apt would install stands in, and where apt's lists are empty the one that the release came with.
 """
 
-import pwd
 import os
+import pwd
 import re
 import typing as t
 
@@ -17,7 +17,8 @@ from ansible_collections.port587.mail.plugins.module_utils import _known, _memor
 
 #: The options of port587.mail.server_info.
 QUESTIONS: t.Dict[str, t.Dict[str, t.Any]] = {
-    name: {"type": "list", "elements": "str", "default": []} for name in ("packages", "users", "files", "postfix_parameters")
+    name: {"type": "list", "elements": "str", "default": []}
+    for name in ("packages", "users", "files", "postfix_parameters")
 }
 
 # (return code, stdout, stderr) of one command, run with LC_ALL=C

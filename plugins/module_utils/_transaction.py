@@ -134,7 +134,9 @@ def run(
             return change.predict() if check_mode else change.make()
     except OSError as exc:
         # disk full, read-only file system, ...: live files were not touched yet, else it would be a TransactionError
-        raise TransactionError("%s: %s; this change was not made" % (exc.filename or name, exc.strerror or exc)) from exc
+        raise TransactionError(
+            "%s: %s; this change was not made" % (exc.filename or name, exc.strerror or exc)
+        ) from exc
 
 
 class _Was(t.NamedTuple):

@@ -10,20 +10,21 @@ author: The port587.mail contributors (@port587)
 description:
   - Refuses names that begin as those of this collection do (C(mail_), C(postfix_), ...), but are unknown, and names the
     nearest known one.
-  - Refuses values of another type than the roles' argument specs name, such as text where a list belongs; variables that
-    use others which are not set; and files on the controller that are not there.
+  - Refuses values of another type than the roles' argument specs name, such as text where a list belongs; variables
+    that use others which are not set; and files on the controller that are not there.
   - Says all mistakes at once, each with the variable, its value (never a secret) and what would be right.
   - Runs on the controller only.
 options:
   roles:
-    description: Roles whose variables are checked, besides those that belong to no single role (C(mail_), C(dns_), C(verify_)).
+    description: >-
+      Roles whose variables are checked, besides those that belong to no single role (C(mail_), C(dns_), C(verify_)).
     type: list
     elements: str
     default: []
   site:
     description: >-
-      Whether every prefix of the collection is looked at for unknown names. Otherwise only C(mail_) and those of O(roles),
-      since a role may be used beside others' that have variables of their own.
+      Whether every prefix of the collection is looked at for unknown names. Otherwise only C(mail_) and those of
+      O(roles), since a role may be used beside others' that have variables of their own.
     type: bool
     default: true
   needs:

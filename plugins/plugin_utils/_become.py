@@ -3,7 +3,7 @@
 
 # Note that this plugin util is **PRIVATE** to the collection. It can have breaking changes at any time.
 
-"""Why a module could not be run, as root or at all, in words, and the cure. Ansible shows what sudo printed as a module's broken answer."""
+"""Why a module could not be run as root, in words, and the cure. Ansible shows what sudo printed as a module's broken answer."""
 
 from __future__ import annotations
 

@@ -65,7 +65,10 @@ def test_bad(monkeypatch: pytest.MonkeyPatch, line: dict[str, t.Any], sentence: 
     assert said(monkeypatch, **line).startswith(sentence)
 
 
-@pytest.mark.parametrize(("version", "good"), [("2.15.13", False), ("2.9.27", False), ("2.16.0", True), ("2.21.5", True), ("2.22.0.dev0", True)])
+@pytest.mark.parametrize(
+    ("version", "good"),
+    [("2.15.13", False), ("2.9.27", False), ("2.16.0", True), ("2.21.5", True), ("2.22.0.dev0", True)],
+)
 def test_versions(monkeypatch: pytest.MonkeyPatch, version: str, good: bool) -> None:
     monkeypatch.setattr(check_run, "__version__", version)
     assert bool(said(monkeypatch)) is not good

@@ -13,7 +13,13 @@ from ansible_collections.port587.mail.plugins.module_utils._probe import files, 
 from ansible_collections.port587.mail.plugins.module_utils._probe.diagnoses import DIAGNOSES, DOC
 from ansible_collections.port587.mail.plugins.module_utils._probe.join import join
 from ansible_collections.port587.mail.plugins.module_utils._probe.probe import STANDARD_PORTS, WALKS
-from ansible_collections.port587.mail.plugins.module_utils._probe.records import Record, findings, overall
+from ansible_collections.port587.mail.plugins.module_utils._probe.records import (
+    INSIDE,
+    ON_THE_SERVER,
+    Record,
+    findings,
+    overall,
+)
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 WHEN = "2026-01-02T03:04:05+0000"
@@ -133,8 +139,10 @@ def test_the_pages_that_are_named_can_be_reached() -> None:
     galaxy = (ROOT / "galaxy.yml").read_text(encoding="utf-8")
     documentation = re.search(r"^documentation: (\S+)$", galaxy, re.MULTILINE)
     assert documentation
-    assert DOC == documentation.group(1) + "/troubleshooting.md#"
-    headings = re.findall(r"^#+ (\S+)$", (ROOT / "docs" / "troubleshooting.md").read_text(encoding="utf-8"), re.MULTILINE)
+    assert documentation.group(1) + "/troubleshooting.md#" == DOC
+    headings = re.findall(
+        r"^#+ (\S+)$", (ROOT / "docs" / "troubleshooting.md").read_text(encoding="utf-8"), re.MULTILINE
+    )
     assert set(DIAGNOSES) <= {heading.strip("`") for heading in headings}
 
 
@@ -150,3 +158,19 @@ def test_a_server_that_nobody_could_look_into() -> None:
     row = report.rows(found)[-1]
     assert (row.label, row.state) == ("inside the server", "skip")
     assert "Permission denied" in row.seen
+
+
+@pytest.mark.parametrize(
+    ("steps", "said"),
+    [
+        (
+            ["postfix runs", "socket lmtp", "tables", "queue", "disk", "clock"],
+            "programs, sockets, tables, queue, disks and clock are in order",
+        ),
+        (["postfix runs", "disk"], "programs and disks are in order"),
+        (["memory"], "what was looked at is in order"),
+    ],
+)
+def test_only_what_was_looked_at_is_in_order(steps: t.List[str], said: str) -> None:
+    records = [Record(INSIDE, step, "", ON_THE_SERVER, 0, "ok", "").to_dict() for step in steps]
+    assert report.rows(join(result(), [{"records": records}]))[-1].seen == said

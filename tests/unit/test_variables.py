@@ -15,6 +15,7 @@ pytest.importorskip("ansible.module_utils.common.yaml")
 from ansible_collections.port587.mail.plugins.plugin_utils import _variables
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
+YOURS = "list it in mail_own_variables if it is your own"
 LIST = {"type": "list", "elements": "str"}
 CHOICES = {"type": "str", "choices": ["ecdsa", "rsa", "both"], "default": "ecdsa"}
 ENTRIES = {
@@ -30,7 +31,11 @@ ENTRIES = {
 WRONG = [
     (LIST, "example.com", "v: 'example.com' is text; write a list, such as [example.com]"),
     (LIST, "a.example, b.example", "v: 'a.example, b.example' is text; write a list, such as [a.example, b.example]"),
-    (LIST, '["a.example"]', "v: '[\"a.example\"]' is text; write a list; on the command line that is JSON: -e '{\"v\": [...]}'"),
+    (
+        LIST,
+        '["a.example"]',
+        "v: '[\"a.example\"]' is text; write a list; on the command line that is JSON: -e '{\"v\": [...]}'",
+    ),
     (LIST, {"a": 1}, "v: is a dictionary; write a list"),
     (LIST, None, "v: has no value; write a list, or remove the line"),
     (LIST, ["a", ["b"]], "v[1]: is a list; write text"),
@@ -44,7 +49,11 @@ WRONG = [
     ({"type": "str"}, False, "v: false is a truth value; write text"),
     ({"type": "str"}, ["a"], "v: is a list; write text"),
     (CHOICES, "ecdas", "v: 'ecdas' is unknown; write ecdsa, rsa or both"),
-    ({**CHOICES, "type": "list", "elements": "str"}, ["rsa", "dsa"], "v[1]: 'dsa' is unknown; write ecdsa, rsa or both"),
+    (
+        {**CHOICES, "type": "list", "elements": "str"},
+        ["rsa", "dsa"],
+        "v[1]: 'dsa' is unknown; write ecdsa, rsa or both",
+    ),
     (ENTRIES, [{"hots": "x"}], "v[0].hots: is not a key; write host"),
     (ENTRIES, [{}], "v[0].host: is not set; write host name"),
     (ENTRIES, [{"host": "x", "port": "smtp"}], "v[0].port: 'smtp' is text; write a whole number, such as 587"),
@@ -77,7 +86,12 @@ def test_right(option: dict[str, t.Any], value: t.Any) -> None:
 
 @pytest.mark.parametrize(
     ("option", "value"),
-    [(ENTRIES, "host:hidden"), (ENTRIES, [{"host": "x", "password": ["hidden"]}]), (ENTRIES, ["hidden"]), (ENTRIES, {"x": "hidden"})],
+    [
+        (ENTRIES, "host:hidden"),
+        (ENTRIES, [{"host": "x", "password": ["hidden"]}]),
+        (ENTRIES, ["hidden"]),
+        (ENTRIES, {"x": "hidden"}),
+    ],
 )
 def test_what_may_be_a_secret_is_not_repeated(option: dict[str, t.Any], value: t.Any) -> None:
     found = list(_variables.problems("v", option, value))
@@ -86,16 +100,25 @@ def test_what_may_be_a_secret_is_not_repeated(option: dict[str, t.Any], value: t
 
 
 def test_unknown_names() -> None:
-    names = ["mail_hostnme", "mail_domains", "dns_servers", "postfix_relays", "web_root", "mail_backup_dir", "__mail_x", "mailman_url"]
+    names = [
+        "mail_hostnme",
+        "mail_domains",
+        "dns_servers",
+        "postfix_relays",
+        "web_root",
+        "mail_backup_dir",
+        "__mail_x",
+        "mailman_url",
+    ]
     assert list(_variables.unknown_names(names, ["mail_", "dns_", "postfix_"], ["mail_backup_*"])) == [
-        "dns_servers: is not a variable of port587.mail; write dns_resolvers, or list it in mail_own_variables if it is your own",
-        "mail_hostnme: is not a variable of port587.mail; write mail_hostname, or list it in mail_own_variables if it is your own",
+        f"dns_servers: is not a variable of port587.mail; write dns_resolvers, or {YOURS}",
+        f"mail_hostnme: is not a variable of port587.mail; write mail_hostname, or {YOURS}",
     ]
 
 
 def test_nothing_is_made_up_where_no_name_is_near() -> None:
     assert list(_variables.unknown_names(["mail_xyzzy"], ["mail_"], [])) == [
-        "mail_xyzzy: is not a variable of port587.mail; list it in mail_own_variables if it is your own"
+        f"mail_xyzzy: is not a variable of port587.mail; {YOURS}"
     ]
 
 
@@ -112,11 +135,18 @@ def test_host_names() -> None:
 def test_every_variable_that_a_role_or_playbook_uses_is_known() -> None:
     """A new mail_... has to stand in playbooks/meta/argument_specs.yml, or it would be taken for a typing error."""
     used: set[str] = set()
-    for path in [*ROOT.glob("roles/*/defaults/main.yml"), *ROOT.glob("roles/*/vars/main.yml"), *ROOT.glob("playbooks/**/*.yml")]:
+    for path in [
+        *ROOT.glob("roles/*/defaults/main.yml"),
+        *ROOT.glob("roles/*/vars/main.yml"),
+        *ROOT.glob("playbooks/**/*.yml"),
+    ]:
         # in expressions
         text = " ".join(re.findall(r"\{\{.*?\}\}|when: .*", path.read_text(encoding="utf-8"), re.DOTALL))
         used |= set(re.findall(r"(?<![\w.'])((?:mail|verify|dns)_[a-z_]+)\b(?!['(])", text))
-    assert used - {"dns_site", "dns_records", "dns_zone", "dns_record", "dns_text", "dns_problems"} <= _variables.known_names()
+    assert (
+        used - {"dns_site", "dns_records", "dns_zone", "dns_record", "dns_text", "dns_problems"}
+        <= _variables.known_names()
+    )
 
 
 @pytest.mark.parametrize("playbook", ["dns", "verify"])

@@ -30,7 +30,9 @@ class Case(t.NamedTuple):
     words: t.Tuple[str, ...]
 
 
-def case(*words: str, playbook: str = "site", group: str = "mail", options: t.Tuple[str, ...] = (), **variables: t.Any) -> Case:
+def case(
+    *words: str, playbook: str = "site", group: str = "mail", options: t.Tuple[str, ...] = (), **variables: t.Any
+) -> Case:
     return Case(playbook, group, variables, options, words)
 
 
@@ -38,11 +40,17 @@ CASES = {
     "another group": case("inventory: no host is in the group mail (it has mailserver, others)", group="mailserver"),
     "another group, for the accounts": case("inventory: no host is in the group mail", playbook="accounts", group="x"),
     "another group, for DNS": case("inventory: no host is in the group mail", playbook="dns", group="x"),
-    "another group, to verify": case("inventory: no host is in the group nobody", playbook="verify", verify_hosts="nobody"),
+    "another group, to verify": case(
+        "inventory: no host is in the group nobody", playbook="verify", verify_hosts="nobody"
+    ),
     "a limit that leaves nothing": case("--limit: 'other' leaves no host of mail", options=("--limit=other",)),
-    "a tag that is none": case("--tags: 'postifx' is not a tag of this playbook; write postfix", options=("--tags=postifx",)),
+    "a tag that is none": case(
+        "--tags: 'postifx' is not a tag of this playbook; write postfix", options=("--tags=postifx",)
+    ),
     "no checks": case("--skip-tags: would leave out the checks", options=("--skip-tags=always",)),
-    "in the middle": case("--start-at-task: 'Configure Postfix' would leave out", options=("--start-at-task=Configure Postfix",)),
+    "in the middle": case(
+        "--start-at-task: 'Configure Postfix' would leave out", options=("--start-at-task=Configure Postfix",)
+    ),
     "nothing set": case(
         "mail_hostname: is not set; write the server's own name in DNS, such as mail.example.com",
         "mail_domains: is not set; write the domains",

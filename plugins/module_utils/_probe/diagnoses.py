@@ -11,7 +11,7 @@ Each name is also a heading in docs/troubleshooting.md.
 
 import typing as t
 
-#: Where a name of this catalogue is explained at length: in galaxy.yml's documentation, which can be read from anywhere.
+#: Where a name of this catalogue is explained at length: galaxy.yml's documentation, to be read from anywhere.
 DOC = "https://github.com/port587/mail/tree/main/docs/troubleshooting.md#"
 
 

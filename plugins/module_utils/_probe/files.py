@@ -50,7 +50,10 @@ def to_junit(result: t.Dict[str, t.Any], when: str) -> str:
 #: What the page says itself, in English and in Japanese. What was found, and what to do, is in English.
 _WORDS = {
     "from outside": ("As a mail client sees it.", "メールソフトから見た結果です。"),
-    "from both": ("As a mail client sees it, and as the server sees itself.", "メールソフトから見た結果と、サーバー内部の状態です。"),
+    "from both": (
+        "As a mail client sees it, and as the server sees itself.",
+        "メールソフトから見た結果と、サーバー内部の状態です。",
+    ),
     "services": ("Services", "サービス"),
     "steps": ("Every step", "すべての手順"),
     "part": ("Part", "担当"),
@@ -84,8 +87,9 @@ _WORDS = {
     "glossary": (
         "MUA: the mail client. MSA: takes mail from clients that log in (587, 465). MTA: takes mail from other servers "
         "(25). MDA: puts mail into the mailbox. MRA: hands it to clients (IMAP, POP3).",
-        "MUA: メールソフト。MSA: ログインしたメールソフトからメールを受け付けます（587、465）。MTA: ほかのサーバーからメールを受け取ります"
-        "（25）。MDA: メールをメールボックスに配送します。MRA: メールをメールソフトに渡します（IMAP、POP3）。",
+        "MUA: メールソフト。MSA: ログインしたメールソフトからメールを受け付けます（587、465）。"
+        "MTA: ほかのサーバーからメールを受け取ります（25）。MDA: メールをメールボックスに配送します。"
+        "MRA: メールをメールソフトに渡します（IMAP、POP3）。",
     ),
 }
 
@@ -99,7 +103,8 @@ _PAGE = """<!DOCTYPE html>
 :root {{ color-scheme: light dark; --line: #8884; --ok: #1a7f37; --warn: #9a6700; --fail: #cf222e; --skip: #6e7781 }}
 @media (prefers-color-scheme: dark) {{ :root {{ --ok: #3fb950; --warn: #d29922; --fail: #f85149; --skip: #8b949e }} }}
 :root:lang(en) [lang=ja], :root:lang(ja) [lang=en] {{ display: none }}
-body {{ font: 16px/1.5 system-ui, sans-serif; max-width: 66rem; margin: 2rem auto; padding: 0 1rem; overflow-wrap: anywhere }}
+body {{ font: 16px/1.5 system-ui, sans-serif; max-width: 66rem; margin: 2rem auto; padding: 0 1rem }}
+body {{ overflow-wrap: anywhere }}
 h1 {{ font-size: 1.5rem; margin-bottom: 0 }}
 h2 {{ font-size: 1.15rem; margin-top: 2rem }}
 .when {{ color: var(--skip); margin-top: 0 }}
@@ -107,12 +112,13 @@ table {{ border-collapse: collapse; width: 100% }}
 th, td {{ text-align: left; vertical-align: top; padding: .25rem .75rem .25rem 0 }}
 tr {{ border-bottom: 1px solid var(--line) }}
 .ok, .warn, .fail, .skip, .partly {{ font-weight: 600; white-space: nowrap }}
-.ok {{ color: var(--ok) }} .warn {{ color: var(--warn) }} .fail {{ color: var(--fail) }} .skip, .partly {{ color: var(--skip) }}
+.ok {{ color: var(--ok) }} .warn {{ color: var(--warn) }} .fail {{ color: var(--fail) }}
+.skip, .partly {{ color: var(--skip) }}
 .finding {{ border-left: .3rem solid; padding-left: 1rem; margin: 1rem 0; white-space: normal }}
 .finding p {{ color: CanvasText; font-weight: 400; margin: .25rem 0 }}
 summary {{ cursor: pointer }}
 @media (max-width: 40rem) {{
-  tr:first-child:has(th) {{ display: none }}
+  .head {{ display: none }}
   tr {{ display: flex; flex-wrap: wrap; padding: .25rem 0 }}
   td:last-child {{ flex-basis: 100% }}
 }}
@@ -186,7 +192,7 @@ def _finding(finding: t.Dict[str, t.Any]) -> str:
 
 
 def _head(*names: str) -> str:
-    return f"<tr>{''.join(f'<th>{_both(name)}' for name in names)}</tr>"
+    return f"<tr class=\"head\">{''.join(f'<th>{_both(name)}' for name in names)}</tr>"
 
 
 def _row(state: str, first: str, second: str, seen: str) -> str:

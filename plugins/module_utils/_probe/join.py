@@ -9,7 +9,13 @@
 import re
 import typing as t
 
-from ansible_collections.port587.mail.plugins.module_utils._probe.records import INSIDE, ON_THE_SERVER, Record, findings, overall
+from ansible_collections.port587.mail.plugins.module_utils._probe.records import (
+    INSIDE,
+    ON_THE_SERVER,
+    Record,
+    findings,
+    overall,
+)
 
 #: Seconds before the last line of the log in which a walk into the server leaves its traces there.
 RECENT = 60.0

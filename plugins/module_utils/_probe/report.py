@@ -22,7 +22,23 @@ class Inside:
 
     COMPONENT = ""
     LABEL = "inside the server"
-    WELL = "programs, sockets, tables, queue, disks and clock are in order"
+    #: What is in order, by a word in the steps: only what was looked at is named.
+    KINDS = (
+        ("programs", "runs"),
+        ("sockets", "socket"),
+        ("tables", "tables"),
+        ("queue", "queue"),
+        ("disks", "disk"),
+        ("clock", "clock"),
+    )
+
+    @classmethod
+    def well(cls, steps: t.Sequence[str]) -> str:
+        """In a report, when every step was good."""
+        *first, last = [kind for kind, word in cls.KINDS if any(word in step for step in steps)] or [
+            "what was looked at"
+        ]
+        return f"{', '.join(first)} and {last} are in order" if first else f"{last} is in order"
 
 
 _SERVICES: t.Dict[str, t.Any] = dict([("dns", Dns)], **WALKS, autoconfig=Autoconfig, **{INSIDE: Inside})
@@ -141,7 +157,7 @@ def _in_one_line(walk: t.Any, records: t.List[t.Dict[str, t.Any]]) -> t.Tuple[st
     worst = min(records, key=lambda record: ("fail", "warn", "skip", "ok").index(record["verdict"]))
     state = worst["verdict"]
     if state == "ok":
-        return state, walk.WELL
+        return state, Inside.well([record["step"] for record in records]) if walk is Inside else walk.WELL
     if state == "skip" and any(record["verdict"] == "ok" for record in records):
         skipped = [record["step"] for record in records if record["verdict"] == "skip"]
         return "partly", f"not tried: {', '.join(skipped)} ({worst['seen']})"
