@@ -18,8 +18,8 @@ MANY = 200
 #: What clients, certificates and DNS have to know by the very same letters.
 _HOST_NAMES = ("mail_hostname", "preflight_hostname")
 
-#: Files on the controller that nobody else asks for in time.
-_FILES = ("verify_ca_file", "ansible_ssh_private_key_file")
+#: ssh passes over a key that is not there, and says that it was not let in.
+_SSH_KEY = "ansible_ssh_private_key_file"
 
 
 class ActionModule(ActionBase):
@@ -34,6 +34,7 @@ class ActionModule(ActionBase):
                 "roles": {"type": "list", "elements": "str", "default": []},
                 "site": {"type": "bool", "default": True},
                 "needs": {"type": "list", "elements": "str", "default": []},
+                "files": {"type": "list", "elements": "str", "default": []},
             }
         )
         self._vars = task_vars or {}
@@ -43,7 +44,7 @@ class ActionModule(ActionBase):
             found[sentence] = None
         return {"changed": False, "failed": bool(found), "msg": "\n".join(found)}
 
-    def _problems(self, roles: list[str], site: bool, needs: list[str]) -> t.Iterator[str]:
+    def _problems(self, roles: list[str], site: bool, needs: list[str], files: list[str]) -> t.Iterator[str]:
         yield from self._unknown(roles, site)
         for name, option in _variables.site_options().items():
             if name in self._vars:
@@ -53,7 +54,7 @@ class ActionModule(ActionBase):
         for role in roles:
             for name, option in _variables.role_options(role).items():
                 yield from self._of_role(name, option, _variables.role_defaults(role))
-        yield from self._files()
+        yield from self._missing_files(files)
 
     def _unknown(self, roles: list[str], site: bool) -> t.Iterator[str]:
         everything = {name.partition("_")[0] + "_" for name in _variables.known_names()}
@@ -108,11 +109,19 @@ class ActionModule(ActionBase):
         option = _variables.site_options().get(match[1])
         yield _variables.missing(match[1], option) if option else f"{name}: uses {match[1]}, which is not set; set it"
 
-    def _files(self) -> t.Iterator[str]:
-        for name in _FILES:
-            path = self._render(self._vars.get(name))[0]
-            if path and not os.path.isfile(self._loader.path_dwim(str(path))):
-                yield f"{name}: {str(path)!r} is not a file on this machine; write the path of one"
+    def _missing_files(self, names: list[str]) -> t.Iterator[str]:
+        paths = {name: str(self._render(self._vars.get(name))[0] or "") for name in (_SSH_KEY, *names)}
+        for name, path in paths.items():
+            # ssh looks in the current folder, Ansible where it looks for all files
+            found = os.path.isfile(os.path.expanduser(path)) if name == _SSH_KEY else self._finds(path)
+            if path and not found:
+                yield f"{name}: {path!r} is not a file on this machine; write the path of one"
+
+    def _finds(self, path: str) -> bool:
+        try:
+            return bool(self._find_needle("files", path))
+        except AnsibleError:
+            return False
 
 
 def _first_line(error: Exception) -> str:

@@ -32,6 +32,11 @@ options:
     type: list
     elements: str
     default: []
+  files:
+    description: Variables that name a file on the controller, where they are set. The file has to be there.
+    type: list
+    elements: str
+    default: []
 notes:
   - C(mail_own_variables) lists variables of your own that begin with such a prefix; a C(*) stands for anything.
   - What tasks have registered or set as a fact is not looked at.

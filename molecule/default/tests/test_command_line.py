@@ -69,7 +69,6 @@ CASES = {
         "postfix_nameservers: uses nowhere, which is not set",
         "rspamd_dkim_rsa_bits: 'large' is text; write a whole number, such as 2048",
         "ansible_ssh_private_key_file: '/none/id_ed25519' is not a file on this machine",
-        "verify_ca_file: '/none/ca.pem' is not a file on this machine",
         mail_hostname="Mail.Example.com",
         mail_domains="example.com",
         mail_accounts={"eve@example.com": "not for the log"},
@@ -83,7 +82,9 @@ CASES = {
         postfix_nameservers="{{ nowhere }}",
         rspamd_dkim_rsa_bits="large",
         ansible_ssh_private_key_file="/none/id_ed25519",
-        verify_ca_file="/none/ca.pem",
+    ),
+    "a CA that is not there": case(
+        "verify_ca_file: '/none/ca.pem' is not a file on this machine", playbook="verify", verify_ca_file="/none/ca.pem"
     ),
 }
 
