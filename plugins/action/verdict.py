@@ -71,5 +71,5 @@ class ActionModule(ActionBase):
             for path, content in zip(paths, contents.values()):
                 path.write_text(content, encoding="utf-8")
         except OSError as exc:
-            raise AnsibleActionFail(f"report_dir {directory} can't be written to: {exc}") from exc
+            raise AnsibleActionFail(f"report_dir {directory} can't be written to: {exc.strerror}") from exc
         return [str(path) for path in paths]

@@ -38,7 +38,7 @@ def new_key(kind: str) -> bytes:
         code, out, err = run_command(["rspamadm", "dkim_keygen", "-s", "new", "-k", path, *_KINDS[kind]])
         key = read_file(path)
     if code or not key:
-        raise TransactionError("rspamadm can't make a DKIM key: %s; nothing was changed" % (err or out).strip())
+        raise TransactionError("rspamadm can't make a DKIM key: %s; this change was not made" % (err or out).strip())
     return key
 
 

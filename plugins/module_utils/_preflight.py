@@ -562,7 +562,7 @@ def report(hostname: str, findings: t.List[Finding]) -> str:
     if not fails:
         later = f", {len(warns)} warned" if warns else ""
         return f"{hostname}: this server is fit for mail ({len(findings)} checks{later})"
-    lines = [f"{hostname}: this server is not fit for mail yet. Nothing has been changed."]
+    lines = [f"{hostname}: this server is not fit for mail yet. This check has changed nothing."]
     for finding in fails + warns:
         lines += ["", f"{finding.verdict.upper()} {finding.name}: {finding.seen}"]
         lines += [f"  wanted: {finding.expected}", f"  cure: {finding.cure}"]

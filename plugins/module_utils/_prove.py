@@ -85,6 +85,9 @@ def _words(exc: BaseException) -> str:
         return "no answer within %d s" % ANSWER_TIMEOUT
     if isinstance(exc, (EOFError, ssl.SSLError)):
         return "connection closed without an answer"
+    if isinstance(exc, OSError) and exc.strerror:
+        # without Python's "[Errno 111]"
+        return exc.strerror.lower()
     return str(exc)
 
 

@@ -8,6 +8,7 @@ What differs between releases differs by the program's version. Check mode on a 
 there the version that apt would install stands in, and where apt's lists are empty the one that the release came with.
 """
 
+import os
 import pwd
 import re
 import typing as t
@@ -16,7 +17,8 @@ from ansible_collections.port587.mail.plugins.module_utils import _known, _memor
 
 #: The options of port587.mail.server_info.
 QUESTIONS: t.Dict[str, t.Dict[str, t.Any]] = {
-    name: {"type": "list", "elements": "str", "default": []} for name in ("packages", "users", "postfix_parameters")
+    name: {"type": "list", "elements": "str", "default": []}
+    for name in ("packages", "users", "files", "postfix_parameters")
 }
 
 # (return code, stdout, stderr) of one command, run with LC_ALL=C
@@ -173,7 +175,8 @@ def answer(run: Run, questions: t.Mapping[str, t.List[str]]) -> t.Dict[str, t.An
     asked = ask(
         run, os_release(), user_exists, questions["packages"], questions["users"], questions["postfix_parameters"]
     )
-    return dict(asked, memory=_memory.memory("/")[0], trees=_known.trees())
+    missing = [path for path in questions["files"] if not os.path.isfile(path)]
+    return dict(asked, missing_files=missing, memory=_memory.memory("/")[0], trees=_known.trees())
 
 
 def _program(package: Package, said: t.Optional[str], stand_in: t.Optional[str]) -> Program:

@@ -218,7 +218,8 @@ def lock(state_directory: str, timeout: float, check_mode: bool) -> t.Iterator[N
                     raise
                 if time.time() >= deadline:
                     raise TransactionError(
-                        "another run is changing this server (it holds %s); nothing was changed, try again later" % path
+                        "another run is changing this server (it holds %s); this change was not made, try again later"
+                        % path
                     ) from exc
                 time.sleep(0.1)
         yield

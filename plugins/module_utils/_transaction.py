@@ -13,6 +13,7 @@ interrupted change back first, daemons included, and then does its own work.
 """
 
 import contextlib
+import hashlib
 import os
 import re
 import signal
@@ -84,6 +85,9 @@ MASKED = "(contents hidden: this file holds secrets)\n"
 #: Whether systemd has to read its units anew is a matter of these.
 UNITS = "/etc/systemd/system/"
 
+#: Where programs of this collection lie.
+PROGRAMS = "/usr/local/lib/port587/"
+
 #: Longer files are shown by their changed lines only, and of these so many: a table can have a hundred thousand.
 SHOWN_LINES = 2000
 
@@ -131,7 +135,9 @@ def run(
             return change.predict() if check_mode else change.make()
     except OSError as exc:
         # disk full, read-only file system, ...: live files were not touched yet, else it would be a TransactionError
-        raise TransactionError("%s: %s; nothing was changed" % (exc.filename or name, exc.strerror or exc)) from exc
+        raise TransactionError(
+            "%s: %s; this change was not made" % (exc.filename or name, exc.strerror or exc)
+        ) from exc
 
 
 class _Was(t.NamedTuple):
@@ -186,7 +192,7 @@ class _Change:
         recovered = self._recover()
         for activation in self.activations:
             if not activation.daemon.installed():
-                raise TransactionError("%s is not installed; nothing was changed" % activation.daemon.name)
+                raise TransactionError("%s is not installed; this change was not made" % activation.daemon.name)
         self._look({})
         self._compare()
         self._validate(check_mode=False)
@@ -325,7 +331,7 @@ class _Change:
             problems = [p for p in problems if not made_here(p.absent)]
         if problems:
             raise TransactionError(
-                "not valid, nothing was changed:\n%s" % "\n".join(_unique(_describe(p) for p in problems)),
+                "not valid, this change was not made:\n%s" % "\n".join(_unique(_describe(p) for p in problems)),
                 problems=[{"path": p.path, "line": p.line, "text": p.text} for p in problems],
             )
         for wanted in list(self.changed_files) + list(self.changed_directories) if check_mode else []:
@@ -527,11 +533,11 @@ class _Change:
 
     def _diff(self, wanted: File, hidden: t.Sequence[str]) -> t.Dict[str, str]:
         where = self._where(wanted.path)
+        text = MASKED if wanted.secret else _shown(wanted.path, wanted.content)
         if where is None or wanted.path in hidden or not os.path.lexists(where):
-            text = MASKED if wanted.secret else wanted.content.decode("utf-8", "replace")
             return _entry(wanted.path, "", shortened("", text)[1] or "(empty)\n", after_header=_header(wanted))
         before = read_file(where) or b""
-        shown = shortened(before.decode("utf-8", "replace"), wanted.content.decode("utf-8", "replace"))
+        shown = shortened(_shown(wanted.path, before), text)
         if before == wanted.content:
             shown = ("(attributes)\n", "(attributes, see the header)\n")
         elif wanted.secret:
@@ -544,6 +550,13 @@ class _Change:
         return _entry(
             path, "(present)\n", "", after_header=path + " (removed: written by an earlier version, no longer used)"
         )
+
+
+def _shown(path: str, content: bytes) -> str:
+    """A file's content in a diff; of a program of this collection, which nobody reads there, which one it is."""
+    if path.startswith(PROGRAMS):
+        return "(this collection's program, sha256 %s)\n" % hashlib.sha256(content).hexdigest()
+    return content.decode("utf-8", "replace")
 
 
 def _entry(path: str, before: str, after: str, before_header: str = "", after_header: str = "") -> t.Dict[str, str]:

@@ -254,7 +254,7 @@ def ids(wanted: t.Union[File, Directory]) -> t.Tuple[int, int]:
         return pwd.getpwnam(wanted.owner).pw_uid, grp.getgrnam(wanted.group).gr_gid
     except KeyError:
         raise TransactionError(
-            "%s has to belong to %s:%s, but this server has no such user or group; nothing was changed"
+            "%s has to belong to %s:%s, but this server has no such user or group; this change was not made"
             % (wanted.path, wanted.owner, wanted.group)
         ) from None
 

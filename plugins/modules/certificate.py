@@ -259,7 +259,6 @@ activated:
 """
 
 import datetime
-import hashlib
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
@@ -559,10 +558,6 @@ def in_words(path: str) -> str:
         return "(no certificate)\n"
 
 
-def program_in_words(content: t.Optional[bytes]) -> str:
-    return "(this collection's code, sha256 %s)\n" % hashlib.sha256(content).hexdigest() if content else ""
-
-
 def checked(params: t.Dict[str, t.Any]) -> t.List[str]:
     """The names of the mail host's certificate, if all that was given makes sense."""
     if params["source"] == "selfsigned" and params["days"] < 60:
@@ -615,7 +610,6 @@ def make_it_so(params: t.Dict[str, t.Any], check_mode: bool) -> t.Tuple[Outcome,
     names = checked(params)
     shown = [COMBINED, CA] + [_certificate.other_path(label) for label in other_labels(params)]
     before = {path: in_words(path) for path in shown}
-    before[_acme.PROGRAM] = program_in_words(_transaction.read_file(_acme.PROGRAM))
     total = Answer(False, {}, {})
     report = _acme.Report("", {})
     tools = []  # type: t.List[_transaction.File]
@@ -635,7 +629,6 @@ def make_it_so(params: t.Dict[str, t.Any], check_mode: bool) -> t.Tuple[Outcome,
     else:
         outcome = (selfsigned if params["source"] == "selfsigned" else files)(params, names, check_mode)
     after = {COMBINED: outcome.words or _certificate.describe(outcome.planned, with_key=True)}
-    after.update((file.path, program_in_words(file.content)) for file in tools if file.path == _acme.PROGRAM)
     after.update((_certificate.other_path(other.label), other.words) for other in outcome.others)
     if outcome.own:
         after[CA] = _certificate.describe(outcome.planned[-1:])

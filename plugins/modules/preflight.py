@@ -79,6 +79,12 @@ options:
       - ptr
       - outgoing
     default: []
+  only_new:
+    description: >-
+      Whether to leave out warnings that the last run from this controller has shown. Otherwise a healthy server would
+      warn of the same with each run. They are in RV(findings) all the same.
+    type: bool
+    default: false
   server:
     description: >-
       What else there is to ask the server in the same run, if it is fit: the options of M(port587.mail.server_info).
@@ -184,6 +190,7 @@ def main():  # type: () -> None
             "web_names": {"type": "list", "elements": "str", "default": []},
             "open_ports": {"type": "list", "elements": "int", "default": []},
             "skip": {"type": "list", "elements": "str", "choices": CHECKS, "default": []},
+            "only_new": {"type": "bool", "default": False},
             "server": {"type": "dict", "options": QUESTIONS},
         },
         supports_check_mode=True,
@@ -209,8 +216,7 @@ def main():  # type: () -> None
     if any(finding.verdict == "fail" for finding in findings):
         # The text says it all; Ansible would print the same once more below it.
         module.fail_json(msg=report)
-    for warning in _preflight.warnings(hostname, findings):
-        module.warn(warning)
+    # the controller warns, which knows what it has warned of already
     answers = {}
     if module.params["server"]:
         try:

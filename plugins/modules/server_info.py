@@ -24,6 +24,11 @@ options:
     type: list
     elements: str
     default: []
+  files:
+    description: Files to ask for, by absolute path.
+    type: list
+    elements: str
+    default: []
   postfix_parameters:
     description: Parameters of main.cf to ask Postfix for. Not every version has all, and distributions carry some back.
     type: list
@@ -87,6 +92,11 @@ missing:
   elements: str
 missing_users:
   description: Those of O(users) that don't exist.
+  returned: always
+  type: list
+  elements: str
+missing_files:
+  description: Those of O(files) that don't exist.
   returned: always
   type: list
   elements: str

@@ -47,5 +47,5 @@ def test_what_is_no_key(private: bytes, words: str) -> None:
 
 def test_no_key_can_be_made(monkeypatch: t.Any) -> None:
     monkeypatch.setattr(_dkim, "run_command", lambda _argv: (1, "", "no entropy"))
-    with pytest.raises(TransactionError, match="can't make a DKIM key: no entropy; nothing was changed"):
+    with pytest.raises(TransactionError, match="can't make a DKIM key: no entropy; this change was not made"):
         _dkim.new_key("dkim-rsa-2048")

@@ -222,6 +222,14 @@ def test_trouble(
     assert found(walk(MailServer(tls, trouble), certificates)) == [finding]
 
 
+def test_an_answer_that_makes_no_sense_is_shown_as_it_is(tls: ssl.SSLContext, certificates: Certificates) -> None:
+    """And not what Python says of it."""
+    records = walk(MailServer(tls, {"pop3s": {"STAT": "+OK many"}}), certificates)
+    assert [record.seen for record in records if record.verdict == "fail"] == [
+        "an answer that makes no sense: '+OK many'"
+    ]
+
+
 CLOSED: t.List[t.Tuple[t.List[str], t.List[t.Tuple[str, str, str]]]] = [
     (["submission"], [("fail", "MSA", "submission-closed")]),
     (["smtp"], [("fail", "MTA", "smtp-closed")]),

@@ -3,14 +3,25 @@
 """What a person, a program and a CI system are told about a probe's result."""
 
 import json
+import pathlib
+import re
 import typing as t
 import xml.etree.ElementTree as ET
 
 import pytest
 from ansible_collections.port587.mail.plugins.module_utils._probe import files, report
+from ansible_collections.port587.mail.plugins.module_utils._probe.diagnoses import DIAGNOSES, DOC
+from ansible_collections.port587.mail.plugins.module_utils._probe.join import join
 from ansible_collections.port587.mail.plugins.module_utils._probe.probe import STANDARD_PORTS, WALKS
-from ansible_collections.port587.mail.plugins.module_utils._probe.records import Record, findings, overall
+from ansible_collections.port587.mail.plugins.module_utils._probe.records import (
+    INSIDE,
+    ON_THE_SERVER,
+    Record,
+    findings,
+    overall,
+)
 
+ROOT = pathlib.Path(__file__).resolve().parents[2]
 WHEN = "2026-01-02T03:04:05+0000"
 
 
@@ -103,13 +114,63 @@ def test_junit() -> None:
 
 def test_html() -> None:
     page = files.to_html(result(smtp=HTML), WHEN, "mail.example.test")
-    assert "<script>" not in page
+    assert "<script>alert" not in page
     assert "&lt;script&gt;" in page
-    # it stands alone, so that it can be mailed
-    assert "http" not in page
+    # it stands alone, so that it can be mailed: all that it names are pages to read
     assert "src=" not in page
+    assert "<link" not in page
+    assert set(re.findall(r'href="([^"]*)"', page)) == {DOC + "mail-refused"}
 
 
 def test_html_of_a_healthy_server_says_what_to_type_in() -> None:
-    assert "port 993" in files.to_html(result(), WHEN, "mail.example.test")
-    assert "port 993" not in files.to_html(result(smtp=HTML), WHEN, "mail.example.test")
+    assert "<td>993<td>SSL/TLS" in files.to_html(result(), WHEN, "mail.example.test")
+    assert "<td>993<td>SSL/TLS" not in files.to_html(result(smtp=HTML), WHEN, "mail.example.test")
+
+
+def test_html_says_its_own_words_in_both_languages() -> None:
+    page = files.to_html(result(smtp=HTML, imap=("skip", "", "no password")), WHEN, "mail.example.test")
+    assert page.count('<span lang="en">') == page.count('<span lang="ja">')
+    for word in ("Services", "サービス", "partly tried", "一部未実施", "異常あり"):
+        assert word in page
+
+
+def test_the_pages_that_are_named_can_be_reached() -> None:
+    """Not by a path in a checkout, which an installed collection is not."""
+    galaxy = (ROOT / "galaxy.yml").read_text(encoding="utf-8")
+    documentation = re.search(r"^documentation: (\S+)$", galaxy, re.MULTILINE)
+    assert documentation
+    assert documentation.group(1) + "/troubleshooting.md#" == DOC
+    headings = re.findall(
+        r"^#+ (\S+)$", (ROOT / "docs" / "troubleshooting.md").read_text(encoding="utf-8"), re.MULTILINE
+    )
+    assert set(DIAGNOSES) <= {heading.strip("`") for heading in headings}
+
+
+def test_ok_is_not_said_of_what_was_not_tried() -> None:
+    found = result(imaps=("skip", "", "no password"))
+    assert report.headline(found).endswith(f": well, {len(found['records']) - 1} steps in 1.2 s, 1 not tried")
+    row = next(row for row in report.rows(found) if "993" in row.label)
+    assert (row.state, row.seen) == ("partly", "not tried: connect (no password)")
+
+
+def test_a_server_that_nobody_could_look_into() -> None:
+    found = join(result(), [{"unreachable": True, "msg": "Failed to connect to the host via ssh: Permission denied"}])
+    row = report.rows(found)[-1]
+    assert (row.label, row.state) == ("inside the server", "skip")
+    assert "Permission denied" in row.seen
+
+
+@pytest.mark.parametrize(
+    ("steps", "said"),
+    [
+        (
+            ["postfix runs", "socket lmtp", "tables", "queue", "disk", "clock"],
+            "programs, sockets, tables, queue, disks and clock are in order",
+        ),
+        (["postfix runs", "disk"], "programs and disks are in order"),
+        (["memory"], "what was looked at is in order"),
+    ],
+)
+def test_only_what_was_looked_at_is_in_order(steps: t.List[str], said: str) -> None:
+    records = [Record(INSIDE, step, "", ON_THE_SERVER, 0, "ok", "").to_dict() for step in steps]
+    assert report.rows(join(result(), [{"records": records}]))[-1].seen == said

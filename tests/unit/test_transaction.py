@@ -6,6 +6,7 @@
 import json
 import os
 import pathlib
+import re
 import signal
 import stat
 import subprocess
@@ -139,6 +140,15 @@ def test_mode_alone_is_a_change_that_the_diff_shows(server: Server) -> None:
     assert "0644" in entry["after_header"]
     # Ansible prints headers only where the texts differ
     assert entry["before"] != entry["after"]
+
+
+def test_a_program_of_ours_is_shown_in_one_line(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_transaction, "PROGRAMS", server.path("lib/"))
+    (new,) = server.run([server.file("lib/program", "#!/bin/sh\nexit 0\n")]).diff
+    (changed,) = server.run([server.file("lib/program", "#!/bin/sh\nexit 1\n")]).diff
+    for text in (new["after"], changed["before"], changed["after"]):
+        assert re.fullmatch(r"\(this collection's program, sha256 [0-9a-f]{64}\)\n", text)
+    assert changed["before"] == new["after"] != changed["after"]
 
 
 def test_an_empty_new_file_is_shown(server: Server) -> None:
@@ -302,7 +312,7 @@ def test_own_check(server: Server) -> None:
 def test_daemon_not_installed(server: Server) -> None:
     server.put("daemon/missing", "")
     before = server.snapshot()
-    with pytest.raises(TransactionError, match="fake is not installed; nothing was changed"):
+    with pytest.raises(TransactionError, match="fake is not installed; this change was not made"):
         server.run(tree(server, 1))
     assert server.snapshot() == before
     result = server.run(tree(server, 1), check_mode=True)
@@ -327,7 +337,7 @@ def test_user_that_is_not_there(server: Server) -> None:
     before = server.snapshot()
     wanted = tree(server, 1)
     wanted[1] = wanted[1]._replace(owner="nobody-has-this-name")
-    with pytest.raises(TransactionError, match="has to belong to nobody-has-this-name:.*nothing was changed"):
+    with pytest.raises(TransactionError, match="has to belong to nobody-has-this-name:.*this change was not made"):
         server.run(wanted)
     assert server.snapshot() == before
     assert leftovers(server) == []
@@ -338,7 +348,7 @@ def test_user_that_is_not_there(server: Server) -> None:
 def test_directory_where_a_file_should_be(server: Server) -> None:
     os.mkdir(server.path("etc/dir"))
     before = server.snapshot()
-    with pytest.raises(TransactionError, match="Is a directory.*nothing was changed"):
+    with pytest.raises(TransactionError, match="Is a directory.*this change was not made"):
         server.run(tree(server, 1) + [server.file("etc/dir", "x")])
     assert server.snapshot() == before
     assert leftovers(server) == []
@@ -528,7 +538,7 @@ def test_second_run_waits_or_gives_up(server: Server) -> None:
     server.run(tree(server, 1))
     with _state.lock(server.state, 1.0, check_mode=False):
         started = time.time()
-        with pytest.raises(TransactionError, match="another run is changing this server.*nothing was changed"):
+        with pytest.raises(TransactionError, match="another run is changing this server.*this change was not made"):
             _transaction.run("fake", tree(server, 2), state_directory=server.state, lock_timeout=0.3)
         assert time.time() - started >= 0.3
         with pytest.raises(TransactionError, match="another run"):

@@ -449,7 +449,7 @@ def test_another_site_with_a_name_of_the_mail_server_is_found(host: Host, server
         host.check_output("rm %s", site)
     assert done.code == 2
     assert f"another site has the server_name autoconfig.{server.domains[0]} already" in done.output
-    assert "nothing was changed" in done.output
+    assert "this change was not made" in done.output
     assert b"pop3" in server.ask("/mail/config-v1.1.xml").body
 
 
@@ -493,7 +493,7 @@ def test_a_bad_certificate_changes_nothing(host: Host, server: Server, certifica
     done = play(host, autoconfig_certificate=certificate)
     assert done.code == 2
     assert f'cannot load certificate "{certificate}"' in done.output
-    assert "nothing was changed" in done.output
+    assert "this change was not made" in done.output
     assert host.check_output("md5sum /etc/nginx/sites-enabled/* /etc/port587/autoconfig/*") == before
     assert server.ask("/en").status == 200
 

@@ -103,7 +103,9 @@ CASES = {
         {"mail_domains": ["{{ mail_hostname }}"], "mail_accounts": [ALICE], "mail_aliases": []},
         ("mail_domains[0]", "{hostname}", "mail_hostname"),
     ),
-    "hostname that is no full name": Case({"mail_hostname": "mail"}, ("mail_hostname", '"mail"', "mail.example.com")),
+    "hostname that is no full name": Case(
+        {"mail_hostname": "mail"}, ("mail_hostname: 'mail' is not", "mail.example.com")
+    ),
     "newlines": Case(
         {
             "mail_accounts": [

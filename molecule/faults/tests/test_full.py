@@ -32,7 +32,7 @@ def test_change_is_refused(vps: Vps, script: str, words: str, where: str) -> Non
         assert outcome.code != 0
         assert words in outcome.output
         assert where in outcome.output.partition("msg:")[2]
-        assert "nothing was changed" in outcome.output
+        assert "this change was not made" in outcome.output
         assert "Traceback" not in outcome.output
         assert vps.snapshot() == before
         vps.serves()

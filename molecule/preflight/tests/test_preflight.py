@@ -103,7 +103,7 @@ def test_another_program_on_our_ports(host: Host, ask: Ask) -> None:
         result = ask(skip=OUTSIDE)
         assert result["failed"]
         lines = result["msg"].splitlines()
-        assert lines[0] == "mail.example.com: this server is not fit for mail yet. Nothing has been changed."
+        assert lines[0] == "mail.example.com: this server is not fit for mail yet. This check has changed nothing."
         assert "FAIL ports: " in lines[2]
         assert re.search(rf"python3[.0-9]* \(pid {pids[0]}, other-mta.service\) listens on 25", lines[2])
         assert re.search(rf"python3[.0-9]* \(pid {pids[1]}, other-imap.service\) listens on 993", lines[2])
@@ -325,6 +325,34 @@ def test_outgoing(host: Host, ask: Ask) -> None:
     begin = f"systemd-run --quiet --unit=other-mta python3 -m http.server 25 --bind {address}; {listening(25)}"
     with provoked(host, begin, "systemctl stop other-mta"):
         assert ask(smtp_probe_hosts=[silent, address], skip=["ports"])["findings"]["outgoing"]["verdict"] == "ok"
+
+
+def test_warnings_are_not_repeated(ask: Ask) -> None:
+    """With `only_new`, as the role has it: each is said once, and again when it is another one."""
+    of_no_address = {"hostname": "once.example.com", "skip": ["ipv6", "ptr", "outgoing"]}
+    first = ask(only_new=True, **of_no_address)
+    assert [warning.split(": ")[1] for warning in first["warnings"]] == ["hostname"]
+    again = ask(only_new=True, **of_no_address)
+    assert again["warnings"] == []
+    assert again["findings"]["hostname"] == first["findings"]["hostname"]
+    assert len(ask(**of_no_address)["warnings"]) == 1
+
+
+def test_without_python(host: Host, ask: Ask) -> None:
+    """Ansible needs it on the server, and says no more than that a module has failed."""
+
+    def raw(command: str) -> None:
+        done = ansible("ansible", host, "mail", "--module-name=raw", f"--args={command}")
+        assert done.code == 0, done.output
+
+    raw("mkdir /root/away && mv /usr/bin/python3* /root/away/")
+    try:
+        result = ask()
+    finally:
+        raw("mv /root/away/* /usr/bin/ && rmdir /root/away")
+    assert result["failed"]
+    assert "is not on this server, and Ansible needs Python 3.6 or later there" in result["msg"]
+    assert "apt-get install -y python3" in result["msg"]
 
 
 def test_nothing_is_left_behind(host: Host) -> None:

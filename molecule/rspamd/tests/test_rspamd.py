@@ -175,11 +175,11 @@ def test_a_milter_that_is_down_lets_nothing_through(host: Host) -> None:
         ({"rspamd_dkim_selectors": [{"name": "a", "state": "sing"}]}, ["sing", "publish, sign, retire"]),
         ({"rspamd_dkim_rsa_bits": 1024}, ["rspamd_dkim_rsa_bits", "1024", "2048"]),
         ({"rspamd_nameservers": ["dns.example"]}, ["rspamd_nameservers", "'dns.example'", "IP address"]),
-        ({"rspamd_extra": "spf { spf_cache_size = "}, ["not valid, nothing was changed"]),
+        ({"rspamd_extra": "spf { spf_cache_size = "}, ["not valid, this change was not made"]),
         # what rspamd's own checker does not see: a key that was there before, and is none
         (
             {"rspamd_dkim_selectors": [*DEFAULT, {"name": "broken"}]},
-            ["not valid, nothing was changed", "example.com.broken.key", "neither PEM nor an Ed25519 key"],
+            ["not valid, this change was not made", "example.com.broken.key", "neither PEM nor an Ed25519 key"],
         ),
         ({"rspamd_socket_user": "nosuch"}, ["nosuch"]),
     ],

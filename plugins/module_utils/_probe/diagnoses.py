@@ -11,8 +11,8 @@ Each name is also a heading in docs/troubleshooting.md.
 
 import typing as t
 
-#: Where a name of this catalogue is explained at length.
-DOC = "docs/troubleshooting.md#"
+#: Where a name of this catalogue is explained at length: galaxy.yml's documentation, to be read from anywhere.
+DOC = "https://github.com/port587/mail/tree/main/docs/troubleshooting.md#"
 
 
 class Diagnosis(t.NamedTuple):

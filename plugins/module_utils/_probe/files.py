@@ -47,81 +47,163 @@ def to_junit(result: t.Dict[str, t.Any], when: str) -> str:
     return '<?xml version="1.0" encoding="utf-8"?>\n' + ET.tostring(suite, encoding="unicode") + "\n"
 
 
+#: What the page says itself, in English and in Japanese. What was found, and what to do, is in English.
+_WORDS = {
+    "from outside": ("As a mail client sees it.", "メールソフトから見た結果です。"),
+    "from both": (
+        "As a mail client sees it, and as the server sees itself.",
+        "メールソフトから見た結果と、サーバー内部の状態です。",
+    ),
+    "services": ("Services", "サービス"),
+    "steps": ("Every step", "すべての手順"),
+    "part": ("Part", "担当"),
+    "service": ("Service", "サービス"),
+    "step": ("Step", "手順"),
+    "state": ("State", "状態"),
+    "seen": ("Seen", "確認した内容"),
+    "log": ("Log", "ログ"),
+    "hence": ("Hence", "その影響"),
+    "inside": ("Inside", "サーバー内部"),
+    "cure": ("Cure", "対処"),
+    "more": ("More", "詳しい説明（英語）"),
+    "ok": ("ok", "正常"),
+    "warn": ("warn", "警告"),
+    "fail": ("fail", "異常"),
+    "skip": ("not tried", "未実施"),
+    "partly": ("partly tried", "一部未実施"),
+    "settings": ("What to type into a mail client", "メールソフトに入力する内容"),
+    "Incoming": ("Incoming", "受信"),
+    "Outgoing": ("Outgoing", "送信"),
+    "or": ("or", "または"),
+    "kind": ("Kind", "種類"),
+    "server": ("Server", "サーバー"),
+    "port": ("Port", "ポート"),
+    "security": ("Security", "接続の保護"),
+    "authentication": ("Authentication", "認証方式"),
+    "password": ("normal password", "通常のパスワード認証"),
+    "user": ("User name for both", "ユーザー名（受信と送信とも）"),
+    "full address": ("the full mail address", "メールアドレス全体"),
+    "words": ("Words", "用語"),
+    "glossary": (
+        "MUA: the mail client. MSA: takes mail from clients that log in (587, 465). MTA: takes mail from other servers "
+        "(25). MDA: puts mail into the mailbox. MRA: hands it to clients (IMAP, POP3).",
+        "MUA: メールソフト。MSA: ログインしたメールソフトからメールを受け付けます（587、465）。"
+        "MTA: ほかのサーバーからメールを受け取ります（25）。MDA: メールをメールボックスに配送します。"
+        "MRA: メールをメールソフトに渡します（IMAP、POP3）。",
+    ),
+}
+
 _PAGE = """<!DOCTYPE html>
 <html lang="en">
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <title>{title}</title>
+<script>if (/^ja/.test(navigator.language)) document.documentElement.lang = "ja"</script>
 <style>
 :root {{ color-scheme: light dark; --line: #8884; --ok: #1a7f37; --warn: #9a6700; --fail: #cf222e; --skip: #6e7781 }}
 @media (prefers-color-scheme: dark) {{ :root {{ --ok: #3fb950; --warn: #d29922; --fail: #f85149; --skip: #8b949e }} }}
+:root:lang(en) [lang=ja], :root:lang(ja) [lang=en] {{ display: none }}
 body {{ font: 16px/1.5 system-ui, sans-serif; max-width: 66rem; margin: 2rem auto; padding: 0 1rem }}
+body {{ overflow-wrap: anywhere }}
 h1 {{ font-size: 1.5rem; margin-bottom: 0 }}
 h2 {{ font-size: 1.15rem; margin-top: 2rem }}
 .when {{ color: var(--skip); margin-top: 0 }}
-.scroll {{ overflow-x: auto }}
 table {{ border-collapse: collapse; width: 100% }}
 th, td {{ text-align: left; vertical-align: top; padding: .25rem .75rem .25rem 0 }}
 tr {{ border-bottom: 1px solid var(--line) }}
-td:last-child {{ overflow-wrap: anywhere }}
-.ok, .warn, .fail, .skip {{ font-weight: 600 }}
-.ok {{ color: var(--ok) }} .warn {{ color: var(--warn) }} .fail {{ color: var(--fail) }} .skip {{ color: var(--skip) }}
-.finding {{ border-left: .3rem solid; padding-left: 1rem; margin: 1rem 0 }}
+.ok, .warn, .fail, .skip, .partly {{ font-weight: 600; white-space: nowrap }}
+.ok {{ color: var(--ok) }} .warn {{ color: var(--warn) }} .fail {{ color: var(--fail) }}
+.skip, .partly {{ color: var(--skip) }}
+.finding {{ border-left: .3rem solid; padding-left: 1rem; margin: 1rem 0; white-space: normal }}
 .finding p {{ color: CanvasText; font-weight: 400; margin: .25rem 0 }}
-pre {{ overflow-x: auto; padding: 1rem; border: 1px solid var(--line); border-radius: .5rem }}
 summary {{ cursor: pointer }}
+@media (max-width: 40rem) {{
+  .head {{ display: none }}
+  tr {{ display: flex; flex-wrap: wrap; padding: .25rem 0 }}
+  td:last-child {{ flex-basis: 100% }}
+}}
 </style>
-<h1>{title}</h1>
-<p class="when">{when}, as a mail client sees it{inside}</p>
+<h1><span lang="en">{title}</span><span lang="ja">{japanese_title}</span></h1>
+<p class="when">{when}. {viewpoint}</p>
 {findings}
-<h2>Services</h2>
-<div class="scroll"><table><tr><th>Part<th>Service<th>State<th>Seen</tr>
+<h2>{services_title}</h2>
+<table>{services_head}
 {services}
-</table></div>
+</table>
 {settings}
-<h2>Every step</h2>
-<details><summary>{count} steps</summary>
-<div class="scroll"><table><tr><th>Service<th>Step<th>State<th>Seen</tr>
+<h2>{steps_title}</h2>
+<details><summary>{count}</summary>
+<table>{steps_head}
 {steps}
-</table></div></details>
-<h2>Words</h2>
-<p>MUA: the mail client. MSA: takes mail from clients that log in (587, 465). MTA: takes mail from other servers (25).
-MDA: puts mail into the mailbox. MRA: hands it to clients (IMAP, POP3).</p>
+</table></details>
+<h2>{words_title}</h2>
+<p>{glossary}</p>
 </html>
 """
 
 
 def to_html(result: t.Dict[str, t.Any], when: str, server: str) -> str:
-    """A page that needs nothing else."""
+    """A page that needs nothing else. The browser's language chooses between English and Japanese."""
     settings = ""
     if result["verdict"] != "fail":
-        title, _sep, text = report.client_settings(result, server).partition(":\n\n")
-        settings = f"<h2>{_escape(title)}</h2>\n<pre>{_escape(text)}</pre>"
+        settings = _settings(result, server)
+    looked_inside = any(record["service"] == INSIDE for record in result["records"])
     return _PAGE.format(
         title=_escape(report.headline(result)),
+        japanese_title=_escape(report.headline(result, report.JAPANESE)),
         when=_escape(when),
-        inside=", and as the server sees itself" if any(r["service"] == INSIDE for r in result["records"]) else "",
+        viewpoint=_both("from both" if looked_inside else "from outside"),
         findings="\n".join(_finding(finding) for finding in result["findings"]),
+        services_title=_both("services"),
+        services_head=_head("part", "service", "state", "seen"),
         services="\n".join(_row(row.state, row.component, row.label, row.seen) for row in report.rows(result)),
         settings=settings,
+        steps_title=_both("steps"),
         count=len(result["records"]),
+        steps_head=_head("service", "step", "state", "seen"),
         steps="\n".join(_row(r["verdict"], r["service"], r["step"], r["seen"]) for r in result["records"]),
+        words_title=_both("words"),
+        glossary=_both("glossary"),
+    )
+
+
+def _settings(result: t.Dict[str, t.Any], server: str) -> str:
+    """What to type into a mail client, as a table."""
+    rows = [
+        f"<tr><td>{_both(offer.what)}<td>{offer.protocol}<td>{_escape(server)}<td>{offer.port}<td>{offer.security}"
+        f"<td>{_both('password')}</tr>"
+        for offer in report.offers(result)
+    ]
+    user = _escape(result["login"]) if result["login"] else _both("full address")
+    head = _head("kind", "service", "server", "port", "security", "authentication")
+    return "\n".join(
+        [f"<h2>{_both('settings')}</h2>", f"<table>{head}", *rows, "</table>", f"<p>{_both('user')}: <b>{user}</b></p>"]
     )
 
 
 def _finding(finding: t.Dict[str, t.Any]) -> str:
+    parts = [("seen", report.seen(finding)), *report.more(finding), ("cure", finding["cure"])]
+    link = _escape(finding["doc"])
     return (
         f'<div class="finding {finding["verdict"]}">{_escape(finding["component"])}: {_escape(finding["cause"])}\n'
-        f"<p>Seen: {_escape(report.seen(finding))}</p>\n"
-        + "".join(f"<p>{word.capitalize()}: {_escape(text)}</p>\n" for word, text in report.more(finding))
-        + f"<p>Cure: {_escape(finding['cure'])}</p>\n"
-        f"<p>More: {_escape(finding['doc'])}</p></div>"
+        + "".join(f"<p>{_both(word)}: {_escape(text)}</p>\n" for word, text in parts)
+        + f'<p><a href="{link}">{_both("more")}</a></p></div>'
     )
+
+
+def _head(*names: str) -> str:
+    return f"<tr class=\"head\">{''.join(f'<th>{_both(name)}' for name in names)}</tr>"
 
 
 def _row(state: str, first: str, second: str, seen: str) -> str:
     cells = f"<td>{_escape(first)}<td>{_escape(second)}"
-    return f'<tr>{cells}<td class="{state}">{state}<td>{_escape(seen)}</tr>'
+    return f'<tr>{cells}<td class="{state}">{_both(state)}<td>{_escape(seen)}</tr>'
+
+
+def _both(word: str) -> str:
+    """One of the page's own words in both languages, of which the browser shows one."""
+    english, japanese = _WORDS[word]
+    return f'<span lang="en">{english}</span><span lang="ja">{japanese}</span>'
 
 
 def _escape(text: str) -> str:

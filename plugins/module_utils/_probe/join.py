@@ -9,7 +9,13 @@
 import re
 import typing as t
 
-from ansible_collections.port587.mail.plugins.module_utils._probe.records import Record, findings, overall
+from ansible_collections.port587.mail.plugins.module_utils._probe.records import (
+    INSIDE,
+    ON_THE_SERVER,
+    Record,
+    findings,
+    overall,
+)
 
 #: Seconds before the last line of the log in which a walk into the server leaves its traces there.
 RECENT = 60.0
@@ -38,10 +44,17 @@ _WORDS = {
 def join(result: t.Dict[str, t.Any], also: t.Sequence[t.Dict[str, t.Any]]) -> t.Dict[str, t.Any]:
     """What :mod:`probe` returned together with what other modules did that look at the same server."""
     known = [record for one in (result, *also) for record in one.get("records", ())]
+    known += [_unreachable(one).to_dict() for one in also if one.get("unreachable")]
     records = [Record.from_dict(record) for record in known]
     log = [line for one in also for line in one.get("log", ())]
     found = [dict(finding, log=_words(finding["diagnosis"], log)) for finding in findings(records)]
     return dict(result, records=known, findings=found, verdict=overall(records))
+
+
+def _unreachable(one: t.Dict[str, t.Any]) -> Record:
+    """Nobody could log in to look: that is no sign of health."""
+    why = " ".join(str(one.get("msg", "")).split())[:200]
+    return Record(INSIDE, "login", "", ON_THE_SERVER, 0, "skip", f"not looked at, as Ansible can't log in: {why}")
 
 
 def _words(diagnosis: str, log: t.Sequence[t.Dict[str, t.Any]]) -> str:

@@ -22,7 +22,23 @@ class Inside:
 
     COMPONENT = ""
     LABEL = "inside the server"
-    WELL = "programs, sockets, tables, queue, disks and clock are in order"
+    #: What is in order, by a word in the steps: only what was looked at is named.
+    KINDS = (
+        ("programs", "runs"),
+        ("sockets", "socket"),
+        ("tables", "tables"),
+        ("queue", "queue"),
+        ("disks", "disk"),
+        ("clock", "clock"),
+    )
+
+    @classmethod
+    def well(cls, steps: t.Sequence[str]) -> str:
+        """In a report, when every step was good."""
+        *first, last = [kind for kind, word in cls.KINDS if any(word in step for step in steps)] or [
+            "what was looked at"
+        ]
+        return f"{', '.join(first)} and {last} are in order" if first else f"{last} is in order"
 
 
 _SERVICES: t.Dict[str, t.Any] = dict([("dns", Dns)], **WALKS, autoconfig=Autoconfig, **{INSIDE: Inside})
@@ -53,18 +69,34 @@ def more(finding: t.Dict[str, t.Any]) -> t.List[t.Tuple[str, str]]:
     return parts + ([("log", finding["log"])] if finding.get("log") else [])
 
 
-def headline(result: t.Dict[str, t.Any]) -> str:
+class Headline(t.NamedTuple):
+    """The words of the first line, in one language."""
+
+    well: str
+    warnings: str
+    not_well: str
+    steps: str
+    not_tried: str
+
+
+ENGLISH = Headline("well", "well, with {} warning(s)", "NOT WELL", "{}: {}, {} steps in {:.1f} s", ", {} not tried")
+JAPANESE = Headline("正常", "正常（警告 {} 件）", "異常あり", "{}: {}、{} 項目を {:.1f} 秒で確認", "、未実施 {} 項目")
+
+
+def headline(result: t.Dict[str, t.Any], words: Headline = ENGLISH) -> str:
     server = result["host"]
     if result["address"] != server:
         server += f" ({result['address']})"
     failures = sum(finding["verdict"] == "fail" for finding in result["findings"])
     warnings = len(result["findings"]) - failures
-    state = "well"
+    state = words.well
     if failures:
-        state = "NOT WELL"
+        state = words.not_well
     elif warnings:
-        state = f"well, with {warnings} warning{'s' if warnings > 1 else ''}"
-    return f"{server}: {state}, {len(result['records'])} steps in {result['seconds']:.1f} s"
+        state = words.warnings.format(warnings).replace("(s)", "s" if warnings > 1 else "")
+    skipped = sum(record["verdict"] == "skip" for record in result["records"])
+    line = words.steps.format(server, state, len(result["records"]) - skipped, result["seconds"])
+    return line + (words.not_tried.format(skipped) if skipped else "")
 
 
 def verdict(result: t.Dict[str, t.Any]) -> str:
@@ -73,8 +105,8 @@ def verdict(result: t.Dict[str, t.Any]) -> str:
     for finding in result["findings"]:
         lines += _finding(finding)
     for row in rows(result):
-        said = textwrap.shorten(row.seen, _WIDTH - 20, placeholder=" ...")
-        lines.append(f"  {row.component:4} {row.label:20} {row.state:4}  {said}")
+        said = textwrap.shorten(row.seen, _WIDTH - 22, placeholder=" ...")
+        lines.append(f"  {row.component:4} {row.label:20} {row.state:6}  {said}")
     return "\n".join(lines)
 
 
@@ -88,7 +120,15 @@ def _finding(finding: t.Dict[str, t.Any]) -> t.List[str]:
     ]
     lines: t.List[str] = []
     for label, text in parts:
-        lines += textwrap.wrap(text, _WIDTH, initial_indent=f"  {label:13}", subsequent_indent=" " * 15)
+        # a link stays in one piece
+        lines += textwrap.wrap(
+            text,
+            _WIDTH,
+            initial_indent=f"  {label:13}",
+            subsequent_indent=" " * 15,
+            break_long_words=False,
+            break_on_hyphens=False,
+        )
     return lines + [""]
 
 
@@ -117,10 +157,10 @@ def _in_one_line(walk: t.Any, records: t.List[t.Dict[str, t.Any]]) -> t.Tuple[st
     worst = min(records, key=lambda record: ("fail", "warn", "skip", "ok").index(record["verdict"]))
     state = worst["verdict"]
     if state == "ok":
-        return state, walk.WELL
+        return state, Inside.well([record["step"] for record in records]) if walk is Inside else walk.WELL
     if state == "skip" and any(record["verdict"] == "ok" for record in records):
         skipped = [record["step"] for record in records if record["verdict"] == "skip"]
-        return "ok", f"not tried: {', '.join(skipped)} ({worst['seen']})"
+        return "partly", f"not tried: {', '.join(skipped)} ({worst['seen']})"
     return state, f"{worst['step']}: {worst['seen']}"
 
 
@@ -133,14 +173,31 @@ _OFFERS = (
 )
 
 
-def client_settings(result: t.Dict[str, t.Any], server: str) -> str:
-    """What to type into a mail client."""
+class Offer(t.NamedTuple):
+    """One way to read or send mail."""
+
+    what: str
+    protocol: str
+    port: int
+    security: str
+
+
+def offers(result: t.Dict[str, t.Any]) -> t.List[Offer]:
+    """What works, for a mail client."""
     steps = result["records"]
     works = {step["service"] for step in steps if step["step"] == "connect" and step["verdict"] == "ok"}
+    return [
+        Offer(what, protocol, result["ports"][service], security)
+        for what, protocol, service, security in _OFFERS
+        if service in works
+    ]
+
+
+def client_settings(result: t.Dict[str, t.Any], server: str) -> str:
+    """What to type into a mail client."""
     user = result["login"] or "the full mail address"
     lines = ["What to type into a mail client:", ""]
-    for what, protocol, service, security in _OFFERS:
-        if service in works:
-            port = result["ports"][service]
-            lines.append(f"  {what:>8}  {protocol}  {server}  port {port:<5} {security:8}  normal password")
+    for offer in offers(result):
+        where = f"{server}  port {offer.port:<5} {offer.security:8}"
+        lines.append(f"  {offer.what:>8}  {offer.protocol}  {where}  normal password")
     return "\n".join(lines + ["", f"  User name for both: {user}. Password: the account's."])

@@ -227,8 +227,9 @@ class Walk(threading.Thread):
             pass
         except WireError as exc:
             self._record("fail", exc.text, _BROKEN[exc.kind])
-        except (ValueError, IndexError) as exc:  # an answer that nobody expects
-            self._record("fail", f"an answer that makes no sense ({exc})", "service-confused")
+        except (ValueError, IndexError):  # an answer that nobody expects
+            said = self._wires[-1].last.decode("utf-8", "replace") if self._wires else ""
+            self._record("fail", f"an answer that makes no sense: {said!r}", "service-confused")
         done = {record.step for record in self.records}
         because = next((record.step for record in self.records if record.verdict in ("fail", "warn")), self._step)
         rest = [step for step in self.STEPS if step not in done]

@@ -50,6 +50,8 @@ class Wire:
         self.timeout = timeout
         self._end = 0.0
         self._buffer = b""
+        #: what was read last, for who can make nothing of it
+        self.last = b""
         self._is_tls = False
         self.step()
         try:
@@ -80,7 +82,8 @@ class Wire:
                 raise WireError("protocol", "a line that does not end")
             self._fill()
         line, self._buffer = self._buffer.split(b"\n", 1)
-        return line[:-1] if line.endswith(b"\r") else line
+        self.last = line[:-1] if line.endswith(b"\r") else line
+        return self.last
 
     def exactly(self, size: int) -> bytes:
         while len(self._buffer) < size:

@@ -1,0 +1,138 @@
+# Copyright (c) The port587.mail contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+import difflib
+import pathlib
+import typing as t
+
+from ansible import context
+from ansible.errors import AnsibleError, AnsibleFilterError
+from ansible.inventory.manager import InventoryManager
+from ansible.parsing.dataloader import DataLoader
+from ansible.release import __version__
+
+DOCUMENTATION = r"""
+name: check_run
+short_description: Refuse a run that would do nothing, or half of what it should
+version_added: 1.0.0
+author: The port587.mail contributors (@port587)
+description:
+  - For C(hosts) of a play, which Ansible evaluates before anything else, whatever C(--tags), C(--limit) and
+    C(--start-at-task) say. Ansible itself ends such runs with exit status 0.
+  - Refuses an ansible-core that is too old, a group that no host is in, a C(--limit) that leaves none of its hosts,
+    tags that don't exist, and options that would leave out the checks.
+options:
+  _input:
+    description: The pattern of hosts.
+    type: str
+    required: true
+  groups:
+    description: Ansible's variable of that name.
+    type: dict
+    required: true
+  tags:
+    description: The tags that the playbook has.
+    type: list
+    elements: str
+    default: []
+"""
+
+EXAMPLES = r"""
+- name: Set up the mail servers
+  hosts: "{{ 'mail' | port587.mail.check_run(groups) }}"
+"""
+
+RETURN = r"""
+_value:
+  description: The pattern, as it was given.
+  type: str
+"""
+
+#: As in meta/runtime.yml, of which Ansible only warns.
+OLDEST = (2, 16)
+
+_ROOT = pathlib.Path(__file__).resolve().parents[2]
+#: What Ansible itself gives a meaning to, and what still runs the checks.
+_SPECIAL = ("all", "always", "tagged")
+
+
+def check_run(pattern: str, groups: dict[str, list[str]], tags: t.Sequence[str] = ()) -> str:
+    """The pattern of hosts, if a run on them can be a whole one."""
+    line = context.CLIARGS
+    if not any(line.get(name) for name in ("syntax", "listhosts", "listtasks", "listtags")):
+        problem = (
+            _of_version(__version__)
+            or _of_hosts(pattern, groups, line.get("subset") or "")
+            or _of_options(line)
+            or _of_tags(line.get("tags") or (), tags, line.get("args") or ())
+        )
+        if problem:
+            raise AnsibleFilterError(problem)
+    return pattern
+
+
+def _of_version(version: str) -> str:
+    if tuple(map(int, version.split(".")[:2])) >= OLDEST:
+        return ""
+    oldest = ".".join(map(str, OLDEST))
+    return f"ansible-core: {version!r} is too old; install {oldest} or later, with pip install 'ansible-core>={oldest}'"
+
+
+def _of_hosts(pattern: str, groups: dict[str, list[str]], limit: str) -> str:
+    manager = InventoryManager(DataLoader(), parse=False)
+    for group, hosts in groups.items():
+        manager.add_group(group)
+        for host in hosts:
+            manager.add_host(host, group=group)
+    if not manager.get_hosts(pattern):
+        others = [name for name in groups if groups[name] and name not in ("all", "ungrouped")]
+        if not groups.get("all"):
+            return f"inventory: there is no host in it; write yours under the group {pattern}, and name it with -i"
+        there = f" (it has {', '.join(sorted(others))})" if others else ""
+        return f"inventory: no host is in the group {pattern}{there}; write your mail server's name there"
+    if limit:
+        try:
+            manager.subset(limit)
+            left = manager.get_hosts(pattern)
+        except AnsibleError as error:
+            return f"--limit: {limit!r} can't be read ({error})"
+        if not left:
+            wanted = ", ".join(groups.get(pattern, groups["all"]))
+            return f"--limit: {limit!r} leaves no host of {pattern}; write one of {wanted}"
+    return ""
+
+
+def _of_options(line: t.Mapping[str, t.Any]) -> str:
+    task = line.get("start_at_task")
+    if task:
+        return (
+            f"--start-at-task: {task!r} would leave out the checks before it; write --tags with a role's name instead"
+        )
+    if set(line.get("skip_tags") or ()) & {"always", "tagged", "all"}:
+        return "--skip-tags: would leave out the checks; write roles' names only"
+    return ""
+
+
+def _of_tags(wanted: t.Sequence[str], known: t.Sequence[str], playbooks: t.Sequence[str]) -> str:
+    """A playbook of somebody's own that imports ours has tags of its own."""
+    if not all(_is_ours(playbook) for playbook in playbooks):
+        return ""
+    for tag in wanted:
+        if tag not in (*known, *_SPECIAL):
+            near = difflib.get_close_matches(tag, known, n=1)
+            cure = f"write {near[0] if near else ' or '.join(known)}" if known else "it has none, run it without"
+            return f"--tags: {tag!r} is not a tag of this playbook; {cure}"
+    return ""
+
+
+def _is_ours(playbook: str) -> bool:
+    path = pathlib.Path(playbook).resolve()
+    return playbook.startswith("port587.mail.") or path.parent == _ROOT / "playbooks" or path == _ROOT / "site.yml"
+
+
+class FilterModule:
+    def filters(self) -> dict[str, t.Callable[..., t.Any]]:
+        return {"check_run": check_run}
