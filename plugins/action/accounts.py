@@ -17,9 +17,9 @@ import typing as t
 from ansible import constants
 from ansible.errors import AnsibleActionFail, AnsibleError
 from ansible.module_utils.parsing.convert_bool import boolean
-from ansible.plugins.action import ActionBase
 from ansible_collections.port587.mail.plugins.module_utils import _accounts
 from ansible_collections.port587.mail.plugins.plugin_utils import _accounts_source
+from ansible_collections.port587.mail.plugins.plugin_utils._become import AsRoot
 
 #: More accounts than these go in a file: Ansible looks at each value of a module's arguments several times.
 MANY = 200
@@ -36,11 +36,8 @@ def plain(value: t.Any) -> t.Any:
     return str(value) if type(value).__name__ in ("AnsibleVaultEncryptedUnicode", "EncryptedString") else value
 
 
-class ActionModule(ActionBase):
+class ActionModule(AsRoot):
     """Sends the data to the module in one run."""
-
-    TRANSFERS_FILES = False
-    _requires_connection = True
 
     def run(self, tmp: t.Any = None, task_vars: dict[str, t.Any] | None = None) -> dict[str, t.Any]:
         super().run(tmp, task_vars)
@@ -54,7 +51,7 @@ class ActionModule(ActionBase):
         if self._file or (isinstance(accounts, list) and len(accounts) > MANY):
             arguments["accounts_file"] = self._send(accounts)
             arguments["accounts"] = []
-        return t.cast("dict[str, t.Any]", self._execute_module(module_args=arguments, task_vars=task_vars))
+        return self._run_as_root(arguments, task_vars)
 
     def _find(self, name: t.Any) -> tuple[str, str] | None:
         """The file to read, and what to call it. Decrypted, if it comes out of a vault."""

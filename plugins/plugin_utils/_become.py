@@ -1,0 +1,78 @@
+# Copyright (c) The port587.mail contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Note that this plugin util is **PRIVATE** to the collection. It can have breaking changes at any time.
+
+"""Why a module could not be run as root, in words, and the cure. Ansible shows what sudo printed as a module's broken answer."""
+
+from __future__ import annotations
+
+import re
+import typing as t
+
+from ansible.errors import AnsibleActionFail, AnsibleError
+from ansible.plugins.action import ActionBase
+
+#: What sudo, the shell, or Ansible says, and what that means.
+REASONS = [
+    (
+        r"sudo: sorry, you must have a tty",
+        "sudo wants a terminal (requiretty in /etc/sudoers), and Ansible has none while pipelining is on. Write "
+        "`ansible_pipelining: false` for this host into the inventory; or `Defaults:{user} !requiretty` on the server, with visudo",
+    ),
+    (
+        r"Missing sudo password|sudo: a password is required",
+        "sudo asks {user} for a password. Add --ask-become-pass to the command; or log in as root (ansible_user)",
+    ),
+    (
+        r"Incorrect sudo password|sudo: \d+ incorrect password attempt",
+        "sudo refuses the password. It is that of {user} on the server, not the one of the SSH key or the vault",
+    ),
+    (
+        r"is not in the sudoers file|is not allowed to (execute|run sudo)",
+        "{user} may not use sudo. Run `adduser {user} sudo` on the server as root; or log in as root (ansible_user)",
+    ),
+    (
+        r"\bsudo: (command )?not found",
+        "there is no sudo on the server. Install it there as root (apt-get install sudo); or log in as root (ansible_user)",
+    ),
+]
+
+
+#: What a module leaves out that could answer.
+NOTHING = {"module_stderr": "", "module_stdout": ""}
+
+
+def reason(said: str, user: str) -> str | None:
+    """The sentence for what was said, if it is known."""
+    for pattern, sentence in REASONS:
+        if re.search(pattern, said):
+            return "become: " + sentence.format(user=user) + "."
+    return None
+
+
+class AsRoot(ActionBase):
+    """For actions that may be the first to do something as root on a server."""
+
+    TRANSFERS_FILES = False
+    _requires_connection = True
+
+    def _run_as_root(self, arguments: dict[str, t.Any], task_vars: dict[str, t.Any] | None) -> dict[str, t.Any]:
+        user = str((task_vars or {}).get("ansible_user") or "the user who logs in")
+        try:
+            result = self._execute_module(module_args=arguments, task_vars=task_vars)
+        except AnsibleError as error:
+            known = reason(str(error), user)
+            if known:
+                raise AnsibleActionFail(known) from error
+            raise
+        known = reason("{module_stderr}\n{module_stdout}".format_map({**NOTHING, **result}), user)
+        return {"changed": False, "failed": True, "msg": known} if known else t.cast("dict[str, t.Any]", result)
+
+
+class RunAsRoot(AsRoot):
+    """Runs the module of the same name, and nothing else."""
+
+    def run(self, tmp: t.Any = None, task_vars: dict[str, t.Any] | None = None) -> dict[str, t.Any]:
+        super().run(tmp, task_vars)
+        return self._run_as_root(self._task.args, task_vars)

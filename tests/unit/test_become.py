@@ -1,0 +1,37 @@
+# Copyright (c) The port587.mail contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What sudo says, as it was seen, and the sentence that it becomes."""
+
+from __future__ import annotations
+
+import pytest
+
+pytest.importorskip("ansible.plugins.action")
+
+from ansible_collections.port587.mail.plugins.plugin_utils import _become
+
+SAID = [
+    ("sudo: sorry, you must have a tty to run sudo\n", "become: sudo wants a terminal"),
+    ("Missing sudo password", "become: sudo asks carol for a password. Add --ask-become-pass"),
+    ("Task failed: Incorrect sudo password", "become: sudo refuses the password. It is that of carol on the server"),
+    ("carol is not in the sudoers file.\n", "become: carol may not use sudo. Run `adduser carol sudo`"),
+    (
+        "Sorry, user carol is not allowed to execute '/bin/sh' as root on mail.",
+        "become: carol may not use sudo. Run `adduser carol sudo`",
+    ),
+    ("/bin/sh: 1: sudo: not found\n", "become: there is no sudo on the server"),
+    ("bash: sudo: command not found\n", "become: there is no sudo on the server"),
+]
+
+
+@pytest.mark.parametrize(("said", "sentence"), SAID)
+def test_known(said: str, sentence: str) -> None:
+    told = _become.reason(said, "carol")
+    assert told
+    assert told.startswith(sentence)
+
+
+@pytest.mark.parametrize("said", ["", "Traceback (most recent call last):", "sudo make me a sandwich: ok"])
+def test_nothing_else_is_taken_for_it(said: str) -> None:
+    assert _become.reason(said, "carol") is None
