@@ -99,7 +99,7 @@ def walk(
         mailbox=LOGIN,
         domain="example.test",
     )
-    records = probe(settings._replace(**different), services, Addresses([], []))
+    records = probe(settings._replace(**different), services, Addresses([], [])).records
     assert PASSWORD not in repr(records)
     return records
 
@@ -398,7 +398,7 @@ class TestNames:
     @staticmethod
     def name(addresses: Addresses, address: str, certificates: Certificates, server: MailServer) -> t.List[t.Any]:
         settings = Settings(HOST, address, server.ports, trust(certificates.ca, None), timeout=1.0)
-        return found(probe(settings, ["dns"], addresses))
+        return found(probe(settings, ["dns"], addresses).records)
 
     @pytest.mark.parametrize(
         ("addresses", "finding"),

@@ -6,6 +6,7 @@
 
 """What a probe found, as files: JSON for programs, JUnit XML for CI, and a page for people."""
 
+import base64
 import html
 import json
 import typing as t
@@ -91,12 +92,18 @@ MDA: puts mail into the mailbox. MRA: hands it to clients (IMAP, POP3).</p>
 """
 
 
-def to_html(result: t.Dict[str, t.Any], when: str, server: str) -> str:
+def to_html(
+    result: t.Dict[str, t.Any], when: str, server: str, authority: t.Optional[report.Authority] = None
+) -> str:
     """A page that needs nothing else."""
     settings = ""
     if result["verdict"] != "fail":
-        title, _sep, text = report.client_settings(result, server).partition(":\n\n")
+        title, _sep, text = report.client_settings(result, server, authority).partition(":\n\n")
         settings = f"<h2>{_escape(title)}</h2>\n<pre>{_escape(text)}</pre>"
+    if settings and authority:
+        data = base64.b64encode(authority.pem.encode("ascii")).decode("ascii")
+        settings += f'\n<p><a download="{_escape(server)}-ca.crt" href="data:application/x-x509-ca-cert;base64,{data}">'
+        settings += "The authority&rsquo;s certificate, to be imported</a></p>"
     return _PAGE.format(
         title=_escape(report.headline(result)),
         when=_escape(when),

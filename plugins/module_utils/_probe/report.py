@@ -6,6 +6,8 @@
 
 """What a person reads: the verdict, and what to type into a mail client."""
 
+import hashlib
+import ssl
 import textwrap
 import typing as t
 
@@ -133,8 +135,19 @@ _OFFERS = (
 )
 
 
-def client_settings(result: t.Dict[str, t.Any], server: str) -> str:
-    """What to type into a mail client."""
+class Authority(t.NamedTuple):
+    """A CA that mail clients do not know."""
+
+    path: str
+    pem: str
+
+    def fingerprint(self) -> str:
+        digest = hashlib.sha256(ssl.PEM_cert_to_DER_cert(self.pem)).hexdigest().upper()
+        return ":".join(digest[at : at + 2] for at in range(0, len(digest), 2))
+
+
+def client_settings(result: t.Dict[str, t.Any], server: str, authority: t.Optional[Authority] = None) -> str:
+    """What to type into a mail client, and what it has to know before."""
     steps = result["records"]
     works = {step["service"] for step in steps if step["step"] == "connect" and step["verdict"] == "ok"}
     user = result["login"] or "the full mail address"
@@ -143,4 +156,10 @@ def client_settings(result: t.Dict[str, t.Any], server: str) -> str:
         if service in works:
             port = result["ports"][service]
             lines.append(f"  {what:>8}  {protocol}  {server}  port {port:<5} {security:8}  normal password")
-    return "\n".join(lines + ["", f"  User name for both: {user}. Password: the account's."])
+    lines += ["", f"  User name for both: {user}. Password: the account's."]
+    if authority:
+        lines += ["", "  First of all, import the certificate of the server's own authority (CA) into the client:"]
+        # as a client shows it; in two lines, since it is long
+        digest = authority.fingerprint()
+        lines += [f"  {authority.path}", f"  SHA-256 fingerprint: {digest[:48]}", f"{digest[48:]:>71}"]
+    return "\n".join(lines)
