@@ -43,7 +43,9 @@ class ActionModule(AsRoot):
         super().run(tmp, task_vars)
         arguments = dict(self._task.args)
         only_check = boolean(arguments.pop("only_check", False))
-        self._file = self._find(arguments.pop("accounts_file", None), (task_vars or {}).get("ansible_inventory_sources"))
+        self._file = self._find(
+            arguments.pop("accounts_file", None), (task_vars or {}).get("ansible_inventory_sources")
+        )
         if only_check:
             return self._check(arguments)
         accounts = plain(arguments.get("accounts"))

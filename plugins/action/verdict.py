@@ -61,7 +61,9 @@ class ActionModule(ActionBase):
         path = self._loader.path_dwim(name)
         try:
             # what is before the certificate, in words, is no part of it
-            pem = re.search(r"-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----\s", pathlib.Path(path).read_text(), re.DOTALL)
+            pem = re.search(
+                r"-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----\s", pathlib.Path(path).read_text(), re.DOTALL
+            )
         except (OSError, UnicodeDecodeError) as exc:
             raise AnsibleActionFail(f"ca_file {name} can't be read: {exc}") from exc
         if not pem:

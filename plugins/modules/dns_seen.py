@@ -11,7 +11,8 @@ author: The port587.mail contributors (@port587)
 description:
   - Asks the zone's own name servers, which know what is published, and recursive ones, which know what others still
     remember.
-  - A record that is missing does not make the module fail. Of tags in a DMARC record that receivers pass over since RFC 9989 it warns.
+  - A record that is missing does not make the module fail.
+  - Warns of tags in a DMARC record that receivers pass over since RFC 9989.
   - Needs nothing but Python. Changes nothing.
 options:
   records:

@@ -31,8 +31,8 @@ options:
     type: str
   ca_file:
     description: >-
-      File on the controller with the certificate of the CA that the probe was given. Where the server's certificate is from it, mail
-      clients have to import it, and that is said.
+      File on the controller with the certificate of the CA that the probe was given. Where the server's certificate is
+      from it, mail clients have to import it, and that is said.
     type: str
   report_dir:
     description: >-

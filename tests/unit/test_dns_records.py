@@ -138,7 +138,10 @@ def test_problems(changes: t.Dict[str, t.Any], words: str) -> None:
 @pytest.mark.parametrize(
     ("dmarc", "words"),
     [
-        ("v=DMARC1; p=reject; pct=25", ["receivers pass over pct (RFC 9989 has removed it) and apply the policy to all mail"]),
+        (
+            "v=DMARC1; p=reject; pct=25",
+            ["receivers pass over pct (RFC 9989 has removed it) and apply the policy to all mail"],
+        ),
         ("v=DMARC1; p=none; rf=afrf; ri=86400", ["receivers pass over rf", "receivers pass over ri"]),
         ("v=DMARC1;p=reject; T = Y", ["t=y asks receivers not to apply the policy"]),
         ("v=DMARC1; p=reject; t=n; sp=none; np=reject; rua=mailto:pct@example.com", []),

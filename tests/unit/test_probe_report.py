@@ -2,7 +2,10 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What a person, a program and a CI system are told about a probe's result."""
 
+import base64
+import hashlib
 import json
+import re
 import typing as t
 import xml.etree.ElementTree as ET
 
@@ -113,3 +116,27 @@ def test_html() -> None:
 def test_html_of_a_healthy_server_says_what_to_type_in() -> None:
     assert "port 993" in files.to_html(result(), WHEN, "mail.example.test")
     assert "port 993" not in files.to_html(result(smtp=HTML), WHEN, "mail.example.test")
+
+
+AUTHORITY = report.Authority(
+    "/home/eve/port587/mail.example.test/ca.crt", "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n"
+)
+
+
+def test_a_ca_that_nobody_knows_has_to_be_imported() -> None:
+    text = report.client_settings(result(), "mail.example.test", AUTHORITY)
+    assert "import the certificate of the server's own authority (CA)" in text
+    assert "\n  /home/eve/port587/mail.example.test/ca.crt\n" in text
+    shown = "".join(text.partition("SHA-256 fingerprint: ")[2].split())
+    assert shown == AUTHORITY.fingerprint()
+    # of the three bytes that stand there in Base64
+    assert shown.replace(":", "").lower() == hashlib.sha256(b"\x30\x82\x01").hexdigest()
+    assert "import" not in report.client_settings(result(), "mail.example.test")
+
+
+def test_html_has_the_ca_in_it() -> None:
+    page = files.to_html(result(), WHEN, "mail.example.test", AUTHORITY)
+    data = re.search('download="mail.example.test-ca.crt" href="data:application/x-x509-ca-cert;base64,([^"]+)"', page)
+    assert data
+    assert base64.b64decode(data.group(1)).decode("ascii") == AUTHORITY.pem
+    assert "x509" not in files.to_html(result(submission=CLOSED), WHEN, "mail.example.test", AUTHORITY)

@@ -1,6 +1,6 @@
 # Copyright (c) The port587.mail contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Somebody at a terminal of their own, with a home directory and a copy of the folder, and nothing of this machine's settings."""
+"""Somebody at a terminal, with a home directory and a copy of the folder, and none of this machine's settings."""
 
 import os
 import pathlib
@@ -24,7 +24,9 @@ def commands(readme: str) -> t.List[str]:
     text = (ROOT / readme).read_text(encoding="utf-8")
     sections = text.split("\n## ")
     # "Your server" and "Day by day", with what is between
-    chosen = "\n".join(section for section in sections if "`cp -r inventories/example" in section or "@~/port587/" in section)
+    chosen = "\n".join(
+        section for section in sections if "`cp -r inventories/example" in section or "@~/port587/" in section
+    )
     found = re.findall(r"^(ansible[a-z-]* .*)$|`((?:cp|ansible[a-z-]*) [^`]+)`", chosen, re.MULTILINE)
     return [one or other for one, other in found]
 
@@ -42,7 +44,9 @@ class Newcomer:
     def __init__(self, home: pathlib.Path) -> None:
         self.home = home
         self.folder = home / "mail"
-        shutil.copytree(ROOT, self.folder, symlinks=True, ignore=shutil.ignore_patterns(".cache", ".git", "__pycache__"))
+        shutil.copytree(
+            ROOT, self.folder, symlinks=True, ignore=shutil.ignore_patterns(".cache", ".git", "__pycache__")
+        )
         self.environment = {
             "HOME": str(home),
             "PATH": f"{pathlib.Path(sys.executable).parent}:{os.environ['PATH']}",

@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """README.md and README.ja.md, done as they say, command by command, on a bare VPS.
 
-Four things are otherwise than they say, since nothing of the world is reached here: the certificate is selfsigned; the inventory
-has the key and the known host of this network; the name of a server that is only named has no address; and what DNS has is not seen.
+Three things are otherwise than they say, since nothing of the world is reached here: the certificate is selfsigned; the
+inventory has the key and the known host of this network; and a server that is only named gets its address besides.
 """
 
 import hashlib
@@ -22,8 +22,9 @@ testinfra_hosts = ["ansible://mail"]
 COMMANDS = commands("README.md")
 PASSWORD = "Eve's Passwort: ok"
 
-#: The command before which a person edits files, and the one that is typed in a project of one's own.
+#: The commands before which a person edits files, and those that are typed in a project of one's own.
 VAULT = next(command for command in COMMANDS if command.startswith("ansible-vault create"))
+INSTALL = next(command for command in COMMANDS if command.startswith("ansible-galaxy collection install"))
 ELSEWHERE = next(command for command in COMMANDS if command.endswith("port587.mail.site"))
 FOREIGN = next(command for command in COMMANDS if "verify_hosts=all" in command)
 
@@ -64,13 +65,14 @@ def test_it_is_typed(host: Host, newcomer: Newcomer, number: int) -> None:
     variables = host.ansible.get_variables()
     if command == VAULT:
         fill_in(newcomer, variables)
-    elif command == ELSEWHERE:
+    elif command in (INSTALL, ELSEWHERE):
         folder = newcomer.home / "project"
+    if command == INSTALL:
         (folder / "inventories").mkdir(parents=True)
         (folder / "inventories/mine").symlink_to(newcomer.folder / "inventories/mine")
     elif command == FOREIGN:
         (newcomer.home / "port587/eve.yml").write_text(
-            f"verify_address: eve@example.com\nverify_password: \"{PASSWORD}\"\n", encoding="utf-8"
+            f'verify_address: eve@example.com\nverify_password: "{PASSWORD}"\n', encoding="utf-8"
         )
         command += f" -e verify_host={variables['ansible_host']}"
     done = newcomer.types(command, folder)
@@ -82,7 +84,10 @@ def test_it_is_typed(host: Host, newcomer: Newcomer, number: int) -> None:
         assert_says_what_to_type(newcomer, done.output)
     elif command == ELSEWHERE:
         assert re.search(r"^mail.example.com .* changed=0 ", done.output, re.MULTILINE), done.output
-        assert "/.ansible/collections/ansible_collections/port587/mail" in newcomer.types("ansible-galaxy collection list", folder).output
+        assert (
+            "/.ansible/collections/ansible_collections/port587/mail"
+            in newcomer.types("ansible-galaxy collection list", folder).output
+        )
 
 
 def assert_says_what_to_type(newcomer: Newcomer, output: str) -> None:
@@ -98,7 +103,9 @@ def assert_says_what_to_type(newcomer: Newcomer, output: str) -> None:
 
 
 def test_what_the_runs_have_left(newcomer: Newcomer) -> None:
-    left = {str(path.relative_to(output_folder(newcomer))) for path in output_folder(newcomer).rglob("*") if path.is_file()}
+    left = {
+        str(path.relative_to(output_folder(newcomer))) for path in output_folder(newcomer).rglob("*") if path.is_file()
+    }
     assert {"ca.crt", "verify/mail.example.com.html", "dns/example.com.zone", "dns/mail.example.com.json"} <= left
     mine = newcomer.folder / "inventories" / "mine"
     files = sorted(str(path.relative_to(mine)) for path in mine.rglob("*") if path.is_file())
@@ -120,10 +127,23 @@ def test_the_ca_is_found_by_a_machine_that_has_not_set_the_server_up(newcomer: N
 def test_the_page_offers_the_ca(host: Host, newcomer: Newcomer) -> None:
     ca = output_folder(newcomer) / "ca.crt"
     address = host.ansible.get_variables()["ansible_host"]
-    curl = ["curl", "--silent", "--show-error", "--fail", "--cacert", str(ca), "--resolve", f"mail.example.com:443:{address}", "--noproxy", "*"]
+    curl = [
+        "curl",
+        "--silent",
+        "--show-error",
+        "--fail",
+        "--cacert",
+        str(ca),
+        "--resolve",
+        f"mail.example.com:443:{address}",
+        "--noproxy",
+        "*",
+    ]
 
     def get(path: str, *options: str) -> str:
-        return subprocess.run([*curl, *options, f"https://mail.example.com{path}"], check=True, capture_output=True, text=True).stdout
+        return subprocess.run(
+            [*curl, *options, f"https://mail.example.com{path}"], check=True, capture_output=True, text=True
+        ).stdout
 
     assert get("/ca.crt") == ca.read_text(encoding="ascii")
     assert "content-type: application/x-x509-ca-cert" in get("/ca.crt", "--head").lower()

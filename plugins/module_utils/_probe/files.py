@@ -92,9 +92,7 @@ MDA: puts mail into the mailbox. MRA: hands it to clients (IMAP, POP3).</p>
 """
 
 
-def to_html(
-    result: t.Dict[str, t.Any], when: str, server: str, authority: t.Optional[report.Authority] = None
-) -> str:
+def to_html(result: t.Dict[str, t.Any], when: str, server: str, authority: t.Optional[report.Authority] = None) -> str:
     """A page that needs nothing else."""
     settings = ""
     if result["verdict"] != "fail":
