@@ -43,9 +43,9 @@ def problem_of_place(path: str, inventories: t.Iterable[str]) -> str | None:
         parts = [] if inside == "." else inside.split(os.sep)
         if parts[:1] != [os.pardir] and not any(IGNORED.search(part.encode()) for part in parts):
             return (
-                f"accounts_file: {path!r} is part of the inventory {inventory!r}. Ansible takes each of its lines for the "
-                "name of a host, and has possibly printed passwords already, in the warnings above. Move it out of there, "
-                "to ~/port587/ say, and change what has been shown"
+                f"accounts_file: {path!r} is part of the inventory {inventory!r}. Ansible takes each of its lines for "
+                "the name of a host, and has possibly printed passwords already, in the warnings above. Move it out of "
+                "there, to ~/port587/ say, and change what has been shown"
             )
     return None
 
