@@ -164,7 +164,7 @@ def test_a_file_of_people_in_the_inventory_is_refused(newcomer: Newcomer) -> Non
     assert f"accounts_file: '{inside}' is part of the inventory" in said, done.output
     outside = newcomer.home / "port587/people.csv"
     outside.write_text(people, encoding="utf-8")
-    done = newcomer.types(f"{accounts} -e mail_accounts_file=~/port587/people.csv")
+    done = newcomer.types(f"{accounts} -e 'mail_accounts_file=~/port587/people.csv'")
     assert done.code == 0, done.output
     assert "s3cret" not in done.output
     assert newcomer.types(accounts).code == 0
