@@ -43,7 +43,9 @@ class ActionModule(AsRoot):
         super().run(tmp, task_vars)
         arguments = dict(self._task.args)
         only_check = boolean(arguments.pop("only_check", False))
-        self._file = self._find(arguments.pop("accounts_file", None))
+        self._file = self._find(
+            arguments.pop("accounts_file", None), (task_vars or {}).get("ansible_inventory_sources")
+        )
         if only_check:
             return self._check(arguments)
         accounts = plain(arguments.get("accounts"))
@@ -53,7 +55,7 @@ class ActionModule(AsRoot):
             arguments["accounts"] = []
         return self._run_as_root(arguments, task_vars)
 
-    def _find(self, name: t.Any) -> tuple[str, str] | None:
+    def _find(self, name: t.Any, inventories: t.Any) -> tuple[str, str] | None:
         """The file to read, and what to call it. Decrypted, if it comes out of a vault."""
         if not name:
             return None
@@ -62,7 +64,12 @@ class ActionModule(AsRoot):
             raise AnsibleActionFail(problem)
         try:
             path = self._find_needle("files", str(name))
+            problem = _accounts_source.problem_of_place(path, inventories or [])
+            if problem:
+                raise AnsibleActionFail(problem)
             return self._loader.get_real_file(path), os.path.basename(path)
+        except AnsibleActionFail:
+            raise
         except AnsibleError as error:
             raise AnsibleActionFail(f"accounts_file: {error}") from error
 

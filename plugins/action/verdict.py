@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import pathlib
+import re
 import time
 import typing as t
 
@@ -29,6 +30,7 @@ class ActionModule(ActionBase):
                 "result": {"type": "dict", "required": True},
                 "also": {"type": "list", "elements": "dict", "default": []},
                 "server": {"type": "str"},
+                "ca_file": {"type": "str"},
                 "report_dir": {"type": "str"},
             }
         )
@@ -39,9 +41,10 @@ class ActionModule(ActionBase):
         result = join(result, args["also"])
         server = args["server"] or result["host"]
         text = report.verdict(result)
+        authority = self._authority(args["ca_file"]) if args["ca_file"] and result.get("private_ca") else None
         if result["verdict"] != "fail":
-            text += "\n\n" + report.client_settings(result, server)
-        reports = self._write(result, server, args["report_dir"]) if args["report_dir"] else []
+            text += "\n\n" + report.client_settings(result, server, authority)
+        reports = self._write(result, server, authority, args["report_dir"]) if args["report_dir"] else []
         if reports:
             text += f"\n\n  The same as a page, with every step: {reports[0]}"
         Display().display(text)
@@ -54,17 +57,33 @@ class ActionModule(ActionBase):
             "reports": reports,
         }
 
-    def _write(self, result: dict[str, t.Any], server: str, directory: str) -> list[str]:
+    def _authority(self, name: str) -> report.Authority:
+        path = self._loader.path_dwim(name)
+        try:
+            # what is before the certificate, in words, is no part of it
+            pem = re.search(
+                r"-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----\s", pathlib.Path(path).read_text(), re.DOTALL
+            )
+        except (OSError, UnicodeDecodeError) as exc:
+            raise AnsibleActionFail(f"ca_file {name} can't be read: {exc}") from exc
+        if not pem:
+            raise AnsibleActionFail(f"ca_file {name} has no certificate in it")
+        return report.Authority(path, pem[0])
+
+    def _write(
+        self, result: dict[str, t.Any], server: str, authority: report.Authority | None, directory: str
+    ) -> list[str]:
         """The same for programs, for CI and for a browser. Gives the paths."""
         when = time.strftime("%Y-%m-%dT%H:%M:%S%z")
         contents = {
-            "html": files.to_html(result, when, server),
+            "html": files.to_html(result, when, server, authority),
             "json": files.to_json(result, when),
             "xml": files.to_junit(result, when),
         }
         folder = pathlib.Path(self._loader.path_dwim(directory))
         try:
-            folder.mkdir(parents=True, exist_ok=True)
+            for one in [*reversed(folder.parents), folder]:
+                one.mkdir(mode=0o700, exist_ok=True)
             # it changes with every run and belongs into no repository
             (folder / ".gitignore").write_text("*\n", encoding="utf-8")
             paths = [folder / f"{result['host']}.{kind}" for kind in contents]

@@ -167,13 +167,38 @@ def spf_troubles(text: str) -> t.Iterator[str]:
         yield "it causes %d look-ups, and receivers stop after %d" % (spf_lookups(text), SPF_LOOKUPS)
 
 
+def _dmarc_tags(text: str) -> t.List[t.Tuple[str, str]]:
+    parts = [part.partition("=") for part in text.split(";") if part.strip()]
+    return [(name.strip(), value.strip()) for name, _equals, value in parts]
+
+
 def _dmarc_troubles(text: str) -> t.Iterator[str]:
-    tags = [part.strip().partition("=") for part in text.split(";") if part.strip()]
-    policy = {name.strip().lower(): value.strip().lower() for name, _equals, value in tags}
-    if not _printable(text) or [tags[0][0].strip(), tags[0][2].strip()] != ["v", "DMARC1"]:
+    tags = _dmarc_tags(text)
+    policy = {name.lower(): value.lower() for name, value in tags}
+    if not _printable(text) or tags[:1] != [("v", "DMARC1")]:
         yield "a DMARC record begins with v=DMARC1, as in v=DMARC1; p=quarantine"
     elif policy.get("p") not in ("none", "quarantine", "reject"):
         yield "p has to be none, quarantine or reject"
+
+
+def dmarc_warnings(wanted: t.Sequence[Record]) -> t.List[str]:
+    """What is allowed in a DMARC record, and does not do what its author thinks (RFC 9989)."""
+    texts = [str(one["value"]) for one in wanted if one["type"] == "TXT" and one["name"].startswith("_dmarc.")]
+    return ["dns_dmarc: %r: %s" % (text, words) for text in dict.fromkeys(texts) for words in _dmarc_remarks(text)]
+
+
+def _dmarc_remarks(text: str) -> t.Iterator[str]:
+    said = {
+        "pct": "receivers pass over pct (RFC 9989 has removed it) and apply the policy to all mail; leave it out",
+        "rf": "receivers pass over rf (RFC 9989 has removed it); leave it out",
+        "ri": "receivers pass over ri (RFC 9989 has removed it); leave it out",
+    }
+    policy = {name.lower(): value.lower() for name, value in _dmarc_tags(text)}
+    for tag in said:
+        if tag in policy:
+            yield said[tag]
+    if policy.get("t") == "y":
+        yield "t=y asks receivers not to apply the policy to forged mail; leave it out when the trial is over"
 
 
 def _dkim_troubles(name: str, value: str) -> t.Iterator[str]:

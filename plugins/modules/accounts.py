@@ -149,7 +149,7 @@ EXAMPLES = r"""
 - name: Give a school its mailboxes, and let everybody change their password afterwards
   port587.mail.accounts:
     domains: [example.org]
-    accounts_file: "{{ inventory_dir }}/pupils.csv"
+    accounts_file: ~/port587/pupils.csv
     update_password: on_create
 
 - name: Give Eve a mailbox

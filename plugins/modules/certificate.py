@@ -168,7 +168,7 @@ EXAMPLES = r"""
 - name: Save the CA, so that clients can be told to trust it
   ansible.builtin.copy:
     content: "{{ certificate.ca_pem }}"
-    dest: mail.example.com-ca.pem
+    dest: ~/port587/mail.example.com/ca.crt
     mode: "0644"
   delegate_to: localhost
   become: false

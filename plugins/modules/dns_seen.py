@@ -12,6 +12,7 @@ description:
   - Asks the zone's own name servers, which know what is published, and recursive ones, which know what others still
     remember.
   - A record that is missing does not make the module fail.
+  - Warns of tags in a DMARC record that receivers pass over since RFC 9989.
   - Needs nothing but Python. Changes nothing.
 options:
   records:
@@ -83,7 +84,7 @@ records:
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.port587.mail.plugins.module_utils import _dns_seen
+from ansible_collections.port587.mail.plugins.module_utils import _dns_records, _dns_seen
 from ansible_collections.port587.mail.plugins.module_utils._probe.records import Record
 
 
@@ -96,6 +97,8 @@ def main() -> None:
         },
         supports_check_mode=True,
     )
+    for warning in _dns_records.dmarc_warnings(module.params["records"]):
+        module.warn(warning)
     found: t.List[t.Dict[str, t.Any]] = _dns_seen.look(module.params["records"], module.params["resolvers"])
     module.exit_json(
         host=module.params["host"],

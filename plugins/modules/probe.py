@@ -215,6 +215,10 @@ login:
   description: As given.
   returned: always
   type: str
+private_ca:
+  description: Whether a certificate is from O(ca_pem) or O(ca_file), so that mail clients have to import that first.
+  returned: always
+  type: bool
 seconds:
   description: How long it took.
   returned: always
@@ -226,7 +230,13 @@ import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.port587.mail.plugins.module_utils._probe.dns import resolve
-from ansible_collections.port587.mail.plugins.module_utils._probe.probe import STANDARD_PORTS, WALKS, probe, trust
+from ansible_collections.port587.mail.plugins.module_utils._probe.probe import (
+    STANDARD_PORTS,
+    WALKS,
+    names_of,
+    probe,
+    trust,
+)
 from ansible_collections.port587.mail.plugins.module_utils._probe.records import findings, overall
 from ansible_collections.port587.mail.plugins.module_utils._probe.walk import Settings
 
@@ -292,7 +302,7 @@ def main() -> None:
     found = resolve(wanted, params["timeout"]).all()
     settings = _settings(module, found[0] if found else wanted)
     published = resolve(params["host"], params["timeout"])
-    records = probe(settings, params["checks"] + ["autoconfig"] * params["autoconfig"], published)
+    records, issuers = probe(settings, params["checks"] + ["autoconfig"] * params["autoconfig"], published)
     result: t.Dict[str, t.Any] = {
         "changed": False,
         "verdict": overall(records),
@@ -302,6 +312,7 @@ def main() -> None:
         "address": settings.address,
         "ports": settings.ports,
         "login": settings.login,
+        "private_ca": any(name in issuers for name in names_of(params["ca_pem"], params["ca_file"])),
         "seconds": round(time.monotonic() - start, 2),
     }
     module.exit_json(**result)

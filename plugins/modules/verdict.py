@@ -29,6 +29,11 @@ options:
   server:
     description: The server name to type into a mail client. By default the host that was probed.
     type: str
+  ca_file:
+    description: >-
+      File on the controller with the certificate of the CA that the probe was given. Where the server's certificate is
+      from it, mail clients have to import it, and that is said.
+    type: str
   report_dir:
     description: >-
       Folder on the controller to write V(HOST.html), V(HOST.json) and V(HOST.xml) to. It is made if there is none, and
@@ -47,7 +52,7 @@ EXAMPLES = r"""
 - name: Say what was found
   port587.mail.verdict:
     result: "{{ walk }}"
-    report_dir: "{{ inventory_dir }}/verify"
+    report_dir: ~/port587/mail.example.com/verify
 """
 
 RETURN = r"""

@@ -17,6 +17,7 @@ import os
 import typing as t
 
 import yaml
+from ansible.inventory.manager import IGNORED
 from ansible_collections.port587.mail.plugins.module_utils._accounts import ACCOUNT_KEYS, Say
 
 #: A cell of these columns holds several addresses, with blanks between them.
@@ -33,6 +34,20 @@ def problem_of_name(path: str) -> str | None:
     return (
         f"accounts_file: {os.path.basename(path)!r} ends with neither {', '.join(ENDINGS)}, which says how to read it"
     )
+
+
+def problem_of_place(path: str, inventories: t.Iterable[str]) -> str | None:
+    """Ansible reads each file of a directory that is its inventory, before any play begins."""
+    for inventory in map(os.path.realpath, inventories):
+        inside = os.path.relpath(os.path.realpath(path), inventory)
+        parts = [] if inside == "." else inside.split(os.sep)
+        if parts[:1] != [os.pardir] and not any(IGNORED.search(part.encode()) for part in parts):
+            return (
+                f"accounts_file: {path!r} is part of the inventory {inventory!r}. Ansible takes each of its lines for "
+                "the name of a host, and has possibly printed passwords already, in the warnings above. Move it out of "
+                "there, to ~/port587/ say, and change what has been shown"
+            )
+    return None
 
 
 def entries(path: str, name: str, say: Say) -> t.Iterator[Entry]:

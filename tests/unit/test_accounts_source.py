@@ -132,3 +132,34 @@ def test_a_name_that_says_nothing() -> None:
     problem = source.problem_of_name("a/people.txt")
     assert problem is not None
     assert "'people.txt' ends with neither .csv, .yml, .yaml" in problem
+
+
+# -- where it is --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("place", ["mine/people.csv", "mine/files/people.csv", "link/people.csv"])
+def test_a_file_that_ansible_takes_for_hosts_is_refused(tmp_path: pathlib.Path, place: str) -> None:
+    inventory = tmp_path / "mine"
+    (inventory / "files").mkdir(parents=True)
+    (tmp_path / "link").symlink_to(inventory)
+    told = source.problem_of_place(str(tmp_path / place), ["mail.example.com,", str(inventory)])
+    assert told
+    assert told.startswith(f"accounts_file: '{tmp_path / place}' is part of the inventory '{inventory}'.")
+    # as the inventory itself
+    assert source.problem_of_place(str(tmp_path / place), [str(tmp_path / place)])
+
+
+@pytest.mark.parametrize(
+    ("place", "inventory"),
+    [
+        ("people.csv", "mine"),
+        ("mine/people.csv", "mine/hosts.yml"),
+        ("mine/people.csv", "mine/people"),
+        # what Ansible itself passes over there
+        ("mine/group_vars/mail/people.csv", "mine"),
+        ("mine/.private/people.csv", "mine"),
+        ("mine.people.csv", "mine"),
+    ],
+)
+def test_other_places_are_as_good_as_any(tmp_path: pathlib.Path, place: str, inventory: str) -> None:
+    assert source.problem_of_place(str(tmp_path / place), [str(tmp_path / inventory)]) is None

@@ -135,6 +135,29 @@ def test_problems(changes: t.Dict[str, t.Any], words: str) -> None:
     assert words in found[0]
 
 
+@pytest.mark.parametrize(
+    ("dmarc", "words"),
+    [
+        (
+            "v=DMARC1; p=reject; pct=25",
+            ["receivers pass over pct (RFC 9989 has removed it) and apply the policy to all mail"],
+        ),
+        ("v=DMARC1; p=none; rf=afrf; ri=86400", ["receivers pass over rf", "receivers pass over ri"]),
+        ("v=DMARC1;p=reject; T = Y", ["t=y asks receivers not to apply the policy"]),
+        ("v=DMARC1; p=reject; t=n; sp=none; np=reject; rua=mailto:pct@example.com", []),
+        ("v=DMARC1; p=quarantine", []),
+    ],
+)
+def test_what_receivers_pass_over_in_dmarc(dmarc: str, words: t.List[str]) -> None:
+    site = dict(SITE, dmarc=dmarc)
+    assert _dns_records.problems(site) == []
+    # once, for however many domains
+    found = _dns_records.dmarc_warnings(_dns_records.records(site))
+    assert len(found) == len(words)
+    for sentence, beginning in zip(found, words):
+        assert sentence.startswith("dns_dmarc: %r: %s" % (dmarc, beginning))
+
+
 def test_no_problems() -> None:
     assert _dns_records.problems(SITE) == []
     ten = "v=spf1 ip4:192.0.2.0/24 a mx " + "".join("include:%d.example " % n for n in range(7)) + "redirect=x.example"

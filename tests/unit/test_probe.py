@@ -14,7 +14,7 @@ from ansible_collections.port587.mail.plugins.module_utils._probe import smtp
 from ansible_collections.port587.mail.plugins.module_utils._probe.autoconfig import Autoconfig
 from ansible_collections.port587.mail.plugins.module_utils._probe.diagnoses import DIAGNOSES
 from ansible_collections.port587.mail.plugins.module_utils._probe.dns import Addresses, resolve
-from ansible_collections.port587.mail.plugins.module_utils._probe.probe import WALKS, probe, trust
+from ansible_collections.port587.mail.plugins.module_utils._probe.probe import WALKS, names_of, probe, trust
 from ansible_collections.port587.mail.plugins.module_utils._probe.records import Record, findings
 from ansible_collections.port587.mail.plugins.module_utils._probe.walk import Settings, Shared
 from ansible_collections.port587.mail.plugins.module_utils._probe.wire import Wire
@@ -99,7 +99,7 @@ def walk(
         mailbox=LOGIN,
         domain="example.test",
     )
-    records = probe(settings._replace(**different), services, Addresses([], []))
+    records = probe(settings._replace(**different), services, Addresses([], [])).records
     assert PASSWORD not in repr(records)
     return records
 
@@ -118,6 +118,16 @@ def test_healthy(tls: ssl.SSLContext, certificates: Certificates) -> None:
     steps = {(record.service, record.step) for record in records}
     assert steps == {(name, step) for name, kind in WALKS.items() for step in kind.STEPS}
     assert server.mailbox.messages == []
+
+
+def test_who_signed_the_certificate_is_known(tls: ssl.SSLContext, certificates: Certificates) -> None:
+    server = MailServer(tls, {})
+    settings = Settings(HOST, "127.0.0.1", server.ports, trust(certificates.ca, None), timeout=2.0)
+    issuers = probe(settings, ["submission"], Addresses([], [])).issuers
+    assert names_of(certificates.ca, None)[0] in issuers
+    assert names_of(None, None) == []
+    certificates.sign("other", "basicConstraints=critical,CA:TRUE", "keyUsage=critical,keyCertSign")
+    assert names_of(None, str(certificates.folder / "other.pem"))[0] not in issuers
 
 
 def test_no_more_connections_than_needed(tls: ssl.SSLContext, certificates: Certificates) -> None:
@@ -406,7 +416,7 @@ class TestNames:
     @staticmethod
     def name(addresses: Addresses, address: str, certificates: Certificates, server: MailServer) -> t.List[t.Any]:
         settings = Settings(HOST, address, server.ports, trust(certificates.ca, None), timeout=1.0)
-        return found(probe(settings, ["dns"], addresses))
+        return found(probe(settings, ["dns"], addresses).records)
 
     @pytest.mark.parametrize(
         ("addresses", "finding"),

@@ -2,6 +2,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What a person, a program and a CI system are told about a probe's result."""
 
+import base64
+import hashlib
 import json
 import pathlib
 import re
@@ -174,3 +176,27 @@ def test_a_server_that_nobody_could_look_into() -> None:
 def test_only_what_was_looked_at_is_in_order(steps: t.List[str], said: str) -> None:
     records = [Record(INSIDE, step, "", ON_THE_SERVER, 0, "ok", "").to_dict() for step in steps]
     assert report.rows(join(result(), [{"records": records}]))[-1].seen == said
+
+
+AUTHORITY = report.Authority(
+    "/home/eve/port587/mail.example.test/ca.crt", "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n"
+)
+
+
+def test_a_ca_that_nobody_knows_has_to_be_imported() -> None:
+    text = report.client_settings(result(), "mail.example.test", AUTHORITY)
+    assert "import the certificate of the server's own authority (CA)" in text
+    assert "\n  /home/eve/port587/mail.example.test/ca.crt\n" in text
+    shown = "".join(text.partition("SHA-256 fingerprint: ")[2].split())
+    assert shown == AUTHORITY.fingerprint()
+    # of the three bytes that stand there in Base64
+    assert shown.replace(":", "").lower() == hashlib.sha256(b"\x30\x82\x01").hexdigest()
+    assert "import" not in report.client_settings(result(), "mail.example.test")
+
+
+def test_html_has_the_ca_in_it() -> None:
+    page = files.to_html(result(), WHEN, "mail.example.test", AUTHORITY)
+    data = re.search('download="mail.example.test-ca.crt" href="data:application/x-x509-ca-cert;base64,([^"]+)"', page)
+    assert data
+    assert base64.b64decode(data.group(1)).decode("ascii") == AUTHORITY.pem
+    assert "x509" not in files.to_html(result(submission=CLOSED), WHEN, "mail.example.test", AUTHORITY)

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Every port that speaks TLS has the certificate of the host, and none speaks a TLS that is out of date."""
 
+import pathlib
 import socket
 import ssl
 import typing as t
@@ -51,6 +52,15 @@ def test_certificate(site: Site, port: int, family: str) -> None:
         assert certificate
         assert ("DNS", site.server.name) in certificate["subjectAltName"]
         assert tls.version() == "TLSv1.3"
+
+
+def test_the_page_offers_the_ca(site: Site) -> None:
+    with handshake(site.server, 443, site.server.context()) as tls:
+        tls.sendall(f"GET /ca.crt HTTP/1.0\r\nHost: {site.server.name}\r\n\r\n".encode())
+        head, _blank, body = tls.makefile("rb").read().partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 200 ")
+    assert b"\r\nContent-Type: application/x-x509-ca-cert\r\n" in head
+    assert body == pathlib.Path(site.server.ca_file).read_bytes()
 
 
 @ports

@@ -6,6 +6,7 @@
 
 """What a probe found, as files: JSON for programs, JUnit XML for CI, and a page for people."""
 
+import base64
 import html
 import json
 import typing as t
@@ -83,6 +84,10 @@ _WORDS = {
     "password": ("normal password", "通常のパスワード認証"),
     "user": ("User name for both", "ユーザー名（受信と送信とも）"),
     "full address": ("the full mail address", "メールアドレス全体"),
+    "authority": (
+        "First of all, import the certificate of the server's own authority (CA) into the client",
+        "まず、このサーバー独自の認証局（CA）の証明書をメールソフトに取り込んでください",
+    ),
     "words": ("Words", "用語"),
     "glossary": (
         "MUA: the mail client. MSA: takes mail from clients that log in (587, 465). MTA: takes mail from other servers "
@@ -142,11 +147,11 @@ summary {{ cursor: pointer }}
 """
 
 
-def to_html(result: t.Dict[str, t.Any], when: str, server: str) -> str:
+def to_html(result: t.Dict[str, t.Any], when: str, server: str, authority: t.Optional[report.Authority] = None) -> str:
     """A page that needs nothing else. The browser's language chooses between English and Japanese."""
     settings = ""
     if result["verdict"] != "fail":
-        settings = _settings(result, server)
+        settings = _settings(result, server, authority)
     looked_inside = any(record["service"] == INSIDE for record in result["records"])
     return _PAGE.format(
         title=_escape(report.headline(result)),
@@ -167,8 +172,8 @@ def to_html(result: t.Dict[str, t.Any], when: str, server: str) -> str:
     )
 
 
-def _settings(result: t.Dict[str, t.Any], server: str) -> str:
-    """What to type into a mail client, as a table."""
+def _settings(result: t.Dict[str, t.Any], server: str, authority: t.Optional[report.Authority]) -> str:
+    """What to type into a mail client, as a table, and the CA that it has to know before."""
     rows = [
         f"<tr><td>{_both(offer.what)}<td>{offer.protocol}<td>{_escape(server)}<td>{offer.port}<td>{offer.security}"
         f"<td>{_both('password')}</tr>"
@@ -176,9 +181,13 @@ def _settings(result: t.Dict[str, t.Any], server: str) -> str:
     ]
     user = _escape(result["login"]) if result["login"] else _both("full address")
     head = _head("kind", "service", "server", "port", "security", "authentication")
-    return "\n".join(
-        [f"<h2>{_both('settings')}</h2>", f"<table>{head}", *rows, "</table>", f"<p>{_both('user')}: <b>{user}</b></p>"]
-    )
+    lines = [f"<h2>{_both('settings')}</h2>"]
+    if authority:
+        data = base64.b64encode(authority.pem.encode("ascii")).decode("ascii")
+        link = f'<a download="{_escape(server)}-ca.crt" href="data:application/x-x509-ca-cert;base64,{data}">'
+        lines.append(f"<p>{link}{_both('authority')}</a><br>SHA-256: {authority.fingerprint()}</p>")
+    lines += [f"<table>{head}", *rows, "</table>", f"<p>{_both('user')}: <b>{user}</b></p>"]
+    return "\n".join(lines)
 
 
 def _finding(finding: t.Dict[str, t.Any]) -> str:

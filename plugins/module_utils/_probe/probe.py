@@ -52,7 +52,22 @@ def trust(ca_pem: t.Optional[str], ca_file: t.Optional[str]) -> ssl.SSLContext:
     return context
 
 
-def probe(settings: Settings, services: t.Sequence[str], addresses: Addresses) -> t.List[Record]:
+def names_of(ca_pem: t.Optional[str], ca_file: t.Optional[str]) -> t.List[t.Any]:
+    """Those of the CAs given, as an issuer's."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    if ca_file or ca_pem:
+        context.load_verify_locations(cafile=ca_file, cadata=ca_pem)
+    return [known["subject"] for known in context.get_ca_certs()]
+
+
+class Found(t.NamedTuple):
+    """All steps, and who signed the certificates that were seen."""
+
+    records: t.List[Record]
+    issuers: t.List[t.Any]
+
+
+def probe(settings: Settings, services: t.Sequence[str], addresses: Addresses) -> Found:
     """Walk into the server. ``addresses``: what the name of the server has in DNS."""
     token = secrets.token_hex(16)
     shared = Shared(token, compose(settings.mailbox, token))
@@ -70,4 +85,4 @@ def probe(settings: Settings, services: t.Sequence[str], addresses: Addresses) -
         walk.join()
         if walk.crash:
             raise walk.crash
-    return [record for walk in walks for record in walk.records]
+    return Found([record for walk in walks for record in walk.records], [walk.issuer for walk in walks])

@@ -6,6 +6,8 @@
 
 """What a person reads: the verdict, and what to type into a mail client."""
 
+import hashlib
+import ssl
 import textwrap
 import typing as t
 
@@ -182,6 +184,17 @@ class Offer(t.NamedTuple):
     security: str
 
 
+class Authority(t.NamedTuple):
+    """A CA that mail clients do not know."""
+
+    path: str
+    pem: str
+
+    def fingerprint(self) -> str:
+        digest = hashlib.sha256(ssl.PEM_cert_to_DER_cert(self.pem)).hexdigest().upper()
+        return ":".join(digest[at : at + 2] for at in range(0, len(digest), 2))
+
+
 def offers(result: t.Dict[str, t.Any]) -> t.List[Offer]:
     """What works, for a mail client."""
     steps = result["records"]
@@ -193,11 +206,17 @@ def offers(result: t.Dict[str, t.Any]) -> t.List[Offer]:
     ]
 
 
-def client_settings(result: t.Dict[str, t.Any], server: str) -> str:
-    """What to type into a mail client."""
+def client_settings(result: t.Dict[str, t.Any], server: str, authority: t.Optional[Authority] = None) -> str:
+    """What to type into a mail client, and what it has to know before."""
     user = result["login"] or "the full mail address"
     lines = ["What to type into a mail client:", ""]
     for offer in offers(result):
         where = f"{server}  port {offer.port:<5} {offer.security:8}"
         lines.append(f"  {offer.what:>8}  {offer.protocol}  {where}  normal password")
-    return "\n".join(lines + ["", f"  User name for both: {user}. Password: the account's."])
+    lines += ["", f"  User name for both: {user}. Password: the account's."]
+    if authority:
+        lines += ["", "  First of all, import the certificate of the server's own authority (CA) into the client:"]
+        # as a client shows it; in two lines, since it is long
+        digest = authority.fingerprint()
+        lines += [f"  {authority.path}", f"  SHA-256 fingerprint: {digest[:48]}", f"{digest[48:]:>71}"]
+    return "\n".join(lines)

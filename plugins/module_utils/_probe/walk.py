@@ -108,6 +108,8 @@ class Walk(threading.Thread):
     LABEL = ""
     #: In a report, when every step was good.
     WELL = ""
+    #: Who signed the certificate, where there was one to be trusted.
+    issuer: t.Any = None
     STEPS: t.Sequence[str] = ()
     #: What a closed port means, and how bad it is.
     CLOSED = ("", "fail")
@@ -194,6 +196,7 @@ class Walk(threading.Thread):
             in_clear = self.IMPLICIT_TLS and exc.text == "wrong version number"
             self.fail("tls-not-from-the-start" if in_clear else "tls-broken", exc.text)
         shown = wire.certificate()
+        self.issuer = shown.issuer
         until = time.strftime("%Y-%m-%d", time.gmtime(shown.expires))
         seen = f"{shown.protocol}, {shown.key}, valid until {until}"
         if shown.key_is_weak:

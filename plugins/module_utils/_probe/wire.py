@@ -41,6 +41,8 @@ class Certificate(t.NamedTuple):
     key: str
     expires: float
     key_is_weak: bool
+    #: as Python shows names
+    issuer: t.Any
 
 
 class Wire:
@@ -107,7 +109,9 @@ class Wire:
         tls = t.cast(ssl.SSLSocket, self._socket)
         shown = tls.getpeercert() or {}
         key, weak = describe_key(tls.getpeercert(binary_form=True) or b"")
-        return Certificate(tls.version() or "?", key, ssl.cert_time_to_seconds(str(shown["notAfter"])), weak)
+        return Certificate(
+            tls.version() or "?", key, ssl.cert_time_to_seconds(str(shown["notAfter"])), weak, shown["issuer"]
+        )
 
     def sent_chain(self) -> t.List[t.Dict[str, t.Any]]:
         """The certificates that the server sent, leaf first. Empty where this Python can't tell (before 3.10)."""
