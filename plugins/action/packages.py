@@ -71,6 +71,8 @@ class ActionModule(ActionBase):
             module_args={
                 "name": names,
                 "install_recommends": False,
+                # what is on the machine already stays there, such as another MTA
+                "fail_on_autoremove": True,
                 # nothing is started before it is configured
                 "policy_rc_d": 101,
                 "update_cache": True,

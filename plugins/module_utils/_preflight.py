@@ -7,8 +7,10 @@
 Each check is a function from what was seen to a finding; examine() does the looking.
 """
 
+import contextlib
 import os
 import re
+import subprocess
 import time
 import typing as t
 from ipaddress import ip_address
@@ -116,7 +118,9 @@ def check_systemd(booted: bool) -> Finding:
     )
 
 
-def check_ports(listening: t.Iterable[t.Tuple[int, Holders]], web: bool = False) -> Finding:
+def check_ports(
+    listening: t.Iterable[t.Tuple[int, Holders]], web: bool = False, other_mtas: t.Sequence[str] = ()
+) -> Finding:
     others: t.Dict[Holders, t.List[int]] = {}
     for port, processes in sorted(set(listening)):  # a set, for most listen on IPv4 and on IPv6
         if not any(process.is_ours(port) for process in processes):
@@ -127,6 +131,8 @@ def check_ports(listening: t.Iterable[t.Tuple[int, Holders]], web: bool = False)
     ]
     units = sorted({processes[0].unit for processes in others if len(processes) == 1} - {""})
     cures = [f"systemctl disable --now {' '.join(units)}"] if units else []
+    if cures and other_mtas:
+        cures.append(f"apt-get install postfix, which takes the place of {_words(other_mtas)}")
     if any(len(processes) != 1 or not processes[0].unit for processes in others):
         cures.append("stop the program, and whatever starts it")
     if any(port in WEB_PORTS for ports in others.values() for port in ports):
@@ -430,7 +436,28 @@ def listeners(root: str, ports: t.Sequence[int]) -> t.List[t.Tuple[int, Holders]
         sockets.update(parse_listening(read_text(f"{root}proc/net/{table}")))
     wanted = {f"socket:[{inode}]": port for inode, port in sockets.items() if port in ports}
     seen = holders(root, wanted) if wanted else {}
-    return [(port, seen[target]) for target, port in wanted.items()]
+    units = socket_units() if any(len(found) > 1 for found in seen.values()) else {}
+    return [(port, of_unit(seen[target], units.get(port, ""))) for target, port in wanted.items()]
+
+
+def parse_socket_units(text: str) -> t.Dict[int, str]:
+    """Port -> systemd service, as ss(8) prints the listening sockets with `--cgroup`."""
+    found = re.findall(r"^LISTEN\s.*?:(\d+)\s.*\scgroup:(\S+)", text, re.MULTILINE)
+    return {int(port): parse_unit(f"0::{path}") for port, path in found}
+
+
+def socket_units() -> t.Dict[int, str]:
+    """What the kernel remembers of who opened a socket. Nothing where ss(8) is missing, or from before 2020."""
+    command = ["ss", "--no-header", "--listening", "--tcp", "--numeric", "--cgroup"]
+    with contextlib.suppress(OSError):
+        done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=False)
+        return parse_socket_units(done.stdout.decode("utf-8", "replace"))
+    return {}
+
+
+def of_unit(processes: Holders, unit: str) -> Holders:
+    """Those of the unit; all where it has none of them."""
+    return tuple(process for process in processes if process.unit == unit) or processes
 
 
 def package_users(root: str) -> t.Tuple[Process, ...]:
@@ -502,19 +529,22 @@ def examine(
     """All findings, in the order of CHECKS. A check that is skipped does not look either."""
     amount, swap = memory(root)
     os_release = read_text(f"{root}etc/os-release") or read_text(f"{root}usr/lib/os-release")
+    packages = read_text(f"{root}var/lib/dpkg/status")
     looks: t.Dict[str, t.Callable[[], t.Optional[Finding]]] = {
         "root": lambda: check_root(os.geteuid()),
         "release": lambda: check_release(os_release),
         # The test that sd_booted(3) makes.
         "systemd": lambda: check_systemd(os.path.isdir(f"{root}run/systemd/system")),
-        "ports": lambda: check_ports(listeners(root, PORTS + (WEB_PORTS if web else ())), web),
+        "ports": lambda: check_ports(
+            listeners(root, PORTS + (WEB_PORTS if web else ())), web, _server.parse_other_mtas(packages)
+        ),
         "web": lambda: examine_web(web_names) if web and has_command("nginx") else None,
         "firewall": lambda: check_firewall(_firewall.look(open_ports), open_ports) if open_ports else None,
         "memory": lambda: check_memory(amount),
         "disk": lambda: check_disk(free_space(("/", "/var"))),
         "writable": lambda: check_writable(read_only(WRITTEN_TO)),
         "clock": lambda: None if controller_time is None else check_clock(time.time(), controller_time),
-        "apt": lambda: check_apt(parse_broken(read_text(f"{root}var/lib/dpkg/status")), package_users(root)),
+        "apt": lambda: check_apt(parse_broken(packages), package_users(root)),
         "swap": lambda: check_swap(amount, swap),
         "updates": lambda: examine_updates(_server.parse_os_release(os_release), root),
     }

@@ -84,6 +84,17 @@ def parse_dpkg(text: str) -> t.Dict[str, str]:
     return installed
 
 
+def parse_other_mtas(status: str) -> t.List[str]:
+    """The installed packages of /var/lib/dpkg/status that give way to Postfix: Debian has one mail server at a time."""
+    found = []
+    for entry in [entry for entry in status.split("\n\n") if "mail-transport-agent" in entry]:
+        fields = dict(re.findall(r"^(Package|Status|Provides): (.*)$", entry, re.MULTILINE))
+        provided = re.split(r"[\s,]+", fields.get("Provides", ""))
+        if fields.get("Status", "").split()[2:] == ["installed"] and "mail-transport-agent" in provided:
+            found.append(fields["Package"])
+    return sorted(name for name in found if name != POSTFIX)
+
+
 def parse_policy(text: str) -> t.Dict[str, str]:
     """The candidates of `apt-cache policy`, name -> version."""
     found = re.findall(r"^(\S+):\n  Installed: .*\n  Candidate: (\S+)$", text, re.MULTILINE)
@@ -176,7 +187,10 @@ def answer(run: Run, questions: t.Mapping[str, t.List[str]]) -> t.Dict[str, t.An
         run, os_release(), user_exists, questions["packages"], questions["users"], questions["postfix_parameters"]
     )
     missing = [path for path in questions["files"] if not os.path.isfile(path)]
-    return dict(asked, missing_files=missing, memory=_memory.memory("/")[0], trees=_known.trees())
+    others = parse_other_mtas(_memory.read_text("/var/lib/dpkg/status"))
+    return dict(
+        asked, missing_files=missing, memory=_memory.memory("/")[0], other_mtas=others, trees=_known.trees()
+    )
 
 
 def _program(package: Package, said: t.Optional[str], stand_in: t.Optional[str]) -> Program:

@@ -145,6 +145,12 @@ memory:
   returned: always
   type: int
   sample: 469762048
+other_mtas:
+  description: Installed packages of other mail servers. apt removes them when it installs Postfix.
+  returned: always
+  type: list
+  elements: str
+  sample: [exim4-daemon-light]
 trees:
   description: >-
     What there is of the files of each M(port587.mail.transaction) with a daemon, by its name: for its option

@@ -60,6 +60,25 @@ def test_another_program_is_named_with_its_ports_and_unit() -> None:
     assert finding.cure == "systemctl disable --now exim4.service"
 
 
+def test_a_mail_server_that_postfix_replaces() -> None:
+    finding = _preflight.check_ports([(25, (EXIM,))], other_mtas=["exim4-daemon-light"])
+    assert finding.cure == (
+        "systemctl disable --now exim4.service; apt-get install postfix, which takes the place of exim4-daemon-light"
+    )
+
+
+def test_of_two_that_cannot_be_looked_into_the_kernel_knows_which() -> None:
+    bus = Process(700, "dbus-daemon", "dbus.service", "")
+    units = _preflight.parse_socket_units(
+        "LISTEN 0      20      127.0.0.1:25    0.0.0.0:* cgroup:/docker/1/system.slice/exim4.service                \n"
+        "LISTEN 0      20          [::1]:25       [::]:* cgroup:/system.slice/exim4.service \n"
+        "LISTEN 0      4096   127.0.0.11:41905 0.0.0.0:* cgroup:/ \n"
+    )
+    assert units == {25: "exim4.service", 41905: ""}
+    assert _preflight.of_unit((bus, EXIM), units[25]) == (EXIM,)
+    assert _preflight.of_unit((bus, EXIM), "") == (bus, EXIM)
+
+
 def test_another_program_beside_our_own_is_seen() -> None:
     finding = _preflight.check_ports([(25, (MASTER,)), (25, (EXIM,))])
     assert finding.seen == "exim4 (pid 812, exim4.service) listens on 25"

@@ -55,6 +55,22 @@ class Host:
         return _server.ask(self.run, os_release, lambda name: name == "root", list(packages), list(users), parameters)
 
 
+def test_mail_servers_that_give_way_to_postfix() -> None:
+    def entry(name: str, status: str, provides: str = "") -> str:
+        lines = [f"Package: {name}", f"Status: {status}", f"Provides: {provides}", "Description: mail-transport-agent"]
+        return "\n".join(lines)
+
+    status = [
+        entry("postfix", "install ok installed", "mail-transport-agent"),
+        entry("exim4-daemon-light", "install ok installed", "default-mta, mail-transport-agent"),
+        entry("exim4-base", "install ok installed"),
+        entry("msmtp-mta", "install ok installed", "mail-transport-agent (= 1)"),
+        entry("nullmailer", "deinstall ok config-files", "mail-transport-agent"),
+    ]
+    assert _server.parse_other_mtas("\n\n".join(status) + "\n") == ["exim4-daemon-light", "msmtp-mta"]
+    assert _server.parse_other_mtas("") == []
+
+
 @pytest.mark.parametrize(
     ("package", "program"),
     [
