@@ -103,6 +103,11 @@ class Smtp(smtplib.SMTP):
         """One command, one reply."""
         return Reply(*self.docmd(line))
 
+    def greet(self, verb: str, name: bytes) -> Reply:
+        """EHLO or HELO from a computer with this name, which the standard library would encode."""
+        self.send(verb.encode() + b" " + name + b"\r\n")
+        return Reply(*self.getreply())
+
     def authenticate(self, account: Account, mechanism: str = "PLAIN") -> Reply:
         """Log in. `PLAIN` and `LOGIN` send the first answer with the command; `LOGIN in steps` waits to be asked."""
         word, _, in_steps = mechanism.partition(" ")

@@ -23,6 +23,7 @@ PLAY = """
     port587_server:
       postfix: {version: "%(version)s", default_database_type: hash, knows: {}}
       packages: %(packages)s
+      other_mtas: %(others)s
       memory: %(memory)d
   tasks:
     - ansible.builtin.include_role:
@@ -44,11 +45,16 @@ ALL = {"postfix": {"installed": "1", "candidate": None}}
 
 
 def play(
-    directory: pathlib.Path, version: str, packages: t.Any = ALL, mebibytes: int = 4000, **values: t.Any
+    directory: pathlib.Path,
+    version: str,
+    packages: t.Any = ALL,
+    mebibytes: int = 4000,
+    others: t.Sequence[str] = (),
+    **values: t.Any,
 ) -> "subprocess.CompletedProcess[str]":
     path = directory / "play.yml"
     said = {"version": version, "packages": json.dumps(packages), "memory": mebibytes * 1024 * 1024}
-    path.write_text(PLAY % dict(said, directory=directory, root=ROOT))
+    path.write_text(PLAY % dict(said, others=json.dumps(others), directory=directory, root=ROOT))
     argv = [sys.executable, "-m", "ansible", "playbook", "-i", "localhost,", "-c", "local", "-e", json.dumps(values)]
     return subprocess.run(
         [*argv, str(path)],
@@ -69,6 +75,13 @@ def test_a_certificate_for_each_name_is_refused(tmp_path: pathlib.Path) -> None:
         "postfix_sni (by default mail_sni): mail.example.org: Postfix 3.3.0 has one certificate for all names" in said
     )
     # before anything changes
+    assert not (tmp_path / "main.cf").exists()
+
+
+def test_another_mail_server_is_not_removed(tmp_path: pathlib.Path) -> None:
+    played = play(tmp_path, "3.10.5", others=["exim4-daemon-light"])
+    assert played.returncode != 0
+    assert "apt would remove exim4-daemon-light to install postfix." in " ".join(played.stdout.split())
     assert not (tmp_path / "main.cf").exists()
 
 

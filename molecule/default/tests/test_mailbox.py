@@ -45,9 +45,43 @@ def test_mail_from_outside_is_read_byte_for_byte(site: Site) -> None:
     message = mail("somebody@elsewhere.example", alice.address, word, BODIES["UTF-8"] + BODIES["dot lines"])
     deliver(site.server, alice.address, message)
     (delivered,) = received(site.server, alice, word)
-    # rspamd's own, which stands first, or after all others up to rspamd 2
-    delivered = re.sub(rb"^Authentication-Results:.*\r\n([ \t].*\r\n)*", b"", delivered, count=1, flags=re.MULTILINE)
-    assert delivered.endswith(message)
+    assert without_results(delivered).endswith(message)
+
+
+def without_results(delivered: bytes) -> bytes:
+    """Without the header of rspamd, which stands first, or after all others up to rspamd 2."""
+    return re.sub(rb"^Authentication-Results:.*\r\n([ \t].*\r\n)*", b"", delivered, count=1, flags=re.MULTILINE)
+
+
+def test_long_lines_stay_whole(site: Site) -> None:
+    """A break inside one would break the signature, too."""
+    alice, bob = site.account("alice"), site.account("bob")
+    word, headers = token(), f"X-Long: {'x' * 5000}\r\n"
+    for sender, send in (
+        (alice.address, lambda message: submit(site.server, alice, bob.address, message)),
+        ("somebody@elsewhere.example", lambda message: deliver(site.server, bob.address, message)),
+    ):
+        message = mail(sender, bob.address, word + sender[:1], b"<p>" + b"0123456789" * 10_000 + b"\r\n", headers)
+        send(message)
+        (delivered,) = received(site.server, bob, word + sender[:1])
+        assert without_results(delivered).endswith(message)
+
+
+@pytest.mark.parametrize("port", [25, 587, 465])
+def test_headers_that_are_not_ascii(site: Site, port: int) -> None:
+    """Old programs write them as they are. SMTPUTF8 would be another thing, and Dovecot does not take it."""
+    word, alice, bob = token(), site.account("alice"), site.account("bob")
+    with Smtp(site.server, port) as smtp:
+        assert "8bitmime" in smtp.esmtp_features
+        assert "smtputf8" not in smtp.esmtp_features
+    sender = "somebody@elsewhere.example" if port == 25 else alice.address
+    message = mail(sender, bob.address, word).replace(b"Subject: ", "Subject: Prüfung 試験 ".encode())
+    if port == 25:
+        deliver(site.server, bob.address, message)
+    else:
+        submit(site.server, alice, bob.address, message, port)
+    (delivered,) = received(site.server, bob, word)
+    assert without_results(delivered).endswith(message)
 
 
 def test_has_the_folders_that_clients_look_for(site: Site) -> None:

@@ -2,6 +2,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Port 25: mail from the world for people here, and for nobody else."""
 
+import typing as t
+
 import pytest
 from conftest import Site
 from mailclient import Smtp, deliver, mail, received, token
@@ -43,13 +45,14 @@ def test_no_open_relay(site: Site, family: str, starttls: bool, recipient: str) 
             "somebody@elsewhere.example",
             f"alice@{site.domain}",
             f"root@{server.name}",
-            "root@localhost",
             "",
         ):
             reply = smtp.ask(sender, recipient.format(domain=site.domain, hostname=server.name))
             assert 500 <= reply.code < 600, (sender, reply)
             # refused was the recipient, and neither this client nor this sender
             assert smtp.ask(sender, f"alice@{site.domain}").code == 250
+        reply = smtp.ask("root@localhost", recipient.format(domain=site.domain, hostname=server.name))
+        assert 500 <= reply.code < 600, reply
 
 
 @pytest.mark.parametrize("family", ["IPv4", "IPv6"])
@@ -59,6 +62,44 @@ def test_delivers_to_people_here(site: Site, family: str, sender: str) -> None:
     server = site.over_ipv6() if family == "IPv6" else site.server
     deliver(server, alice.address, mail(sender, alice.address, word), sender)
     received(site.server, alice, word)
+
+
+def test_strict_syntax(site: Site) -> None:
+    with Smtp(site.server, 25) as smtp:
+        assert smtp.say("MAIL FROM:somebody@elsewhere.example").code == 501
+
+
+@pytest.mark.parametrize("sender", ["bounce", "bounce@server", "root@localhost"])
+def test_sender_without_a_domain(site: Site, sender: str) -> None:
+    with Smtp(site.server, 25) as smtp:
+        assert smtp.ask(sender, site.account("alice").address).code == 504
+
+
+def test_sender_whose_domain_does_not_exist(site: Site) -> None:
+    with Smtp(site.server, 25) as smtp:
+        reply = smtp.ask("somebody@no-such-domain.invalid", site.account("alice").address)
+        # whether there is none can only be known where the world's name servers can be asked
+        assert reply.code in (550, 450), reply
+
+
+def test_mail_waits_while_dns_does_not_answer(site: Site, host: t.Any) -> None:
+    alice = site.account("alice").address
+    copy = "/var/spool/postfix/etc/resolv.conf"
+    # it is read when a process starts
+    host.check_output(f"cp {copy} /root/resolv.conf && echo nameserver 127.0.0.1 >{copy} && postfix reload")
+    try:
+        with Smtp(site.server, 25) as smtp:
+            assert smtp.ask("somebody@elsewhere.example", alice).code == 450
+            # what needs no answer goes on
+            assert smtp.ask("somebody@elsewhere.example", f"nobody@{site.domain}").code == 550
+            assert smtp.ask("", alice).code == 250
+        with Smtp(site.server, 587) as smtp:
+            smtp.authenticate(site.account("alice"))
+            assert smtp.ask(alice, "somebody@elsewhere.example").code == 250
+    finally:
+        host.check_output(f"cat /root/resolv.conf >{copy} && postfix reload")
+    with Smtp(site.server, 25) as smtp:
+        assert smtp.ask("somebody@elsewhere.example", alice).code == 250
 
 
 @pytest.mark.parametrize(

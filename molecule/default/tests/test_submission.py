@@ -118,6 +118,42 @@ def test_unknown_recipient_is_refused_at_once(site: Site, port: int) -> None:
         assert smtp.ask(site.account("alice").address, f"nobody@{site.domain}").code == 550
 
 
+@ports
+@pytest.mark.parametrize("verb", ["EHLO", "HELO"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param("太郎のPC".encode("cp932"), id="Japanese Windows"),
+        pytest.param("КОМПЬЮТЕР".encode("cp1251"), id="Russian Windows"),
+        pytest.param("太郎のPC".encode(), id="UTF-8"),
+        pytest.param(b"Eve's PC", id="blank"),
+        pytest.param(b"EVE_PC", id="underscore"),
+    ],
+)
+def test_sends_whatever_the_computer_is_called(site: Site, port: int, verb: str, name: bytes) -> None:
+    word = token()
+    alice, bob = site.account("alice"), site.account("bob")
+    with Smtp(site.server, port, starttls=False) as smtp:
+        assert smtp.greet(verb, name).code == 250
+        if port == 587:
+            smtp.starttls(context=site.server.context())
+            assert smtp.greet(verb, name).code == 250
+        assert smtp.authenticate(alice).code == 235
+        for command in (f"MAIL FROM:<{alice.address}>", f"RCPT TO:<{bob.address}>"):
+            assert smtp.say(command).code == 250
+        assert smtp.data(mail(alice.address, bob.address, word))[0] == 250
+    received(site.server, bob, word)
+
+
+@ports
+@pytest.mark.parametrize("form", ["%s", " %s", " <%s>"])
+def test_syntax_of_scanners_and_scripts(site: Site, port: int, form: str) -> None:
+    with Smtp(site.server, port) as smtp:
+        smtp.authenticate(site.account("alice"))
+        assert smtp.say("MAIL FROM:" + form % site.account("alice").address).code == 250
+        assert smtp.say("RCPT TO:" + form % site.account("bob").address).code == 250
+
+
 def test_send_only_account_sends(site: Site) -> None:
     word = token()
     printer, bob = site.account("printer"), site.account("bob")

@@ -213,7 +213,7 @@ def test_forwarded_mail_keeps_its_signature(here: Site, exim: Host) -> None:
 def test_bounces_are_signed(here: Site) -> None:
     """The domain takes no mail, so the server itself has to tell the writer."""
     word = token()
-    write(here, "nobody@none.test", word)
+    write(here, "nobody@empty.test", word)
     for bounces in until(lambda: received(here.server, here.account("alice"), "Undelivered")):
         mine = [email.message_from_bytes(text) for text in bounces if word in text.decode()]
         if mine:
@@ -252,6 +252,13 @@ def test_an_impostor_behind_another_envelope_is_refused(here: Site) -> None:
     """SPF would say nothing against it: the envelope's domain has no record."""
     code, text = bring(here, "alice@elsewhere.test", mail(f"alice@{here.domain}", f"bob@{here.domain}", token()))
     assert code == 554, text
+
+
+@pytest.mark.parametrize(("domain", "refusal"), [("nothing.test", 550), ("empty.test", 550), ("mailless.test", 556)])
+def test_a_sender_who_could_not_be_answered(here: Site, domain: str, refusal: int) -> None:
+    """There is no such domain, no server for its mail, or it says itself that it takes none (RFC 7505)."""
+    code, text = bring(here, f"eve@{domain}", mail("eve@elsewhere.test", f"bob@{here.domain}", token()))
+    assert (code, "Sender address rejected" in text) == (refusal, True), text
 
 
 @pytest.mark.parametrize(("domain", "folder"), [("quarantine.test", "Junk"), ("none.test", "INBOX")])

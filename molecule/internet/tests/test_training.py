@@ -20,7 +20,7 @@ KINDS = {
 }
 #: Of each kind, before there is a verdict.
 LEARNED = 6
-SENDER = "eve@elsewhere.example"
+SENDER = "eve@elsewhere.test"
 REDIS = "redis-cli -s /run/port587-redis/redis.sock"
 
 

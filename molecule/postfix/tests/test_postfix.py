@@ -137,9 +137,16 @@ def test_mail_leaves_through_the_relay(host: Host, name: str, relay: Relay) -> N
     assert queued(host) == []
 
 
-def test_root_s_mail_reaches_a_person(host: Host, relay: Relay) -> None:
-    send(host, "for root", recipient="root")
-    assert relay.take("for root").recipients == ["admin@example.com"]
+@pytest.mark.parametrize("recipient", ["root", "root@localhost", "www-data", "postmaster@[127.0.0.1]"])
+def test_the_machine_s_mail_reaches_a_person(host: Host, relay: Relay, recipient: str) -> None:
+    send(host, f"for {recipient}", recipient=recipient)
+    assert relay.take(f"for {recipient}").recipients == ["admin@example.com"]
+
+
+def test_a_subject_that_is_not_ascii_leaves_as_it_is(host: Host, relay: Relay) -> None:
+    """The relay does not offer SMTPUTF8."""
+    send(host, "Prüfung 試験")
+    relay.take("Prüfung 試験")
 
 
 @pytest.mark.parametrize("fault", ["another authority", "another name", "no TLS"])
