@@ -959,6 +959,13 @@ class SendLimits(Service):
     executable = "python3"
 
 
+class Recipients(Service):
+    """The program that _recipients.py is."""
+
+    name = "port587-recipients"
+    executable = "python3"
+
+
 class Postgrey(Service):
     name = "postgrey"
     executable = "postgrey"
@@ -1002,6 +1009,7 @@ _DAEMONS = {
         Nginx,
         MtaSts,
         Unbound,
+        Recipients,
         SendLimits,
         LoginLimits,
         Postgrey,

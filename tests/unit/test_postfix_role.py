@@ -144,3 +144,18 @@ def test_memory_bounds_the_processes(
     played = play(tmp_path, "3.10.13", mebibytes=mebibytes, postfix_main={"default_process_limit": 50})
     assert played.returncode == 0, played.stdout
     assert parameters(tmp_path)["default_process_limit"] == "50"
+
+
+def test_a_send_only_account_gets_no_mail_of_the_machine(tmp_path: pathlib.Path) -> None:
+    people = [{"address": "Printer@example.com", "send_only": True}, {"address": "eve@example.com"}]
+    played = play(tmp_path, "3.7.0", mail_accounts=people, postfix_root_address="printer@example.com")
+    assert played.returncode != 0
+    said = " ".join(played.stdout.split())
+    assert "postfix_root_address: 'printer@example.com' is send_only and receives nothing; name another address" in said
+
+
+def test_who_knows_no_mailboxes_is_not_asked(tmp_path: pathlib.Path) -> None:
+    for values, asked in (({}, True), ({"postfix_quota_policy": ""}, False)):
+        played = play(tmp_path, "3.7.0", mail_accounts=[{"address": "eve@example.com"}], **values)
+        assert played.returncode == 0, played.stdout
+        assert ("unix:port587/recipients" in parameters(tmp_path)["smtpd_recipient_restrictions"]) is asked

@@ -27,17 +27,30 @@ class Keeper:
             "login": session.auth_data.login.decode(),
             "sender": envelope.mail_from,
             "recipients": envelope.rcpt_tos,
+            "written": session.written,
             "content": envelope.content.decode(),
         }
         (pathlib.Path(folder) / uuid.uuid4().hex).write_text(json.dumps(kept), encoding="utf-8")
         return "250 kept"
 
 
+class Server(SMTP):
+    """Keeps recipients as they were written, too: quoted, or not."""
+
+    async def smtp_MAIL(self, arg: str) -> None:
+        self.session.written = []
+        await super().smtp_MAIL(arg)
+
+    async def smtp_RCPT(self, arg: str) -> None:
+        self.session.written.append(arg.partition(":")[2].split("> ")[0].strip("<>"))
+        await super().smtp_RCPT(arg)
+
+
 class Relay(Controller):
     """Port 587 of a provider, at a number of its own."""
 
     def factory(self) -> SMTP:
-        return SMTP(
+        return Server(
             self.handler,
             hostname="relay",
             tls_context=context,

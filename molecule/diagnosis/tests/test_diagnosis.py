@@ -252,9 +252,10 @@ FAULTS = [
     ),
     Fault(
         "disk full",
-        "systemctl stop postfix dovecot rspamd port587-send-limits; cp -a /var/spool/postfix /root/queue;"
+        "systemctl stop postfix dovecot rspamd port587-recipients port587-send-limits;"
+        " cp -a /var/spool/postfix /root/queue;"
         " mount -t tmpfs -o size=40m tmpfs /var/spool/postfix; cp -a /root/queue/. /var/spool/postfix/;"
-        " systemctl start rspamd port587-send-limits dovecot postfix",
+        " systemctl start rspamd port587-recipients port587-send-limits dovecot postfix",
         "MSA",
         "disk-full",
     ),
@@ -276,6 +277,7 @@ FAULTS = [
         "MTA",
         "policy-socket",
     ),
+    Fault("asked by nobody", "systemctl stop port587-recipients", "MTA", "policy-socket"),
     Fault("queue and resolver", f"{OUTSIDE}; {QUEUED % 'Name service'}", "MTA", "resolver-in-chroot"),
     Fault("outgoing 25 blocked", f"{BLOCKED}; {QUEUED % 'timed out'}", "network", "outgoing-25-blocked"),
     Fault("rspamd stopped", "systemctl stop rspamd", "MTA", "milter-socket"),

@@ -21,6 +21,7 @@ from ansible_collections.port587.mail.plugins.module_utils import (
     _firewall,
     _kernel,
     _preflight,
+    _recipients,
     _send_limits,
     _wanted,
 )
@@ -242,6 +243,10 @@ def sockets(main: t.Mapping[str, str], services: t.Sequence[Service]) -> t.List[
         for stage in _STAGES:
             for path in _POLICY.findall(settings.get("smtpd_%s_restrictions" % stage, "")):
                 needs("policy", path, "check_policy_service unix:" + path)
+    if ("policy", _recipients.SOCKET) in wanted:
+        quota = str(load_json(_recipients.SETTINGS).get("quota", ""))
+        if quota.startswith("unix:"):
+            wanted["policy", os.path.join(directory, quota[5:])] = "%s: %s" % (_recipients.SETTINGS, quota)
     delivers = [service for service in services if service.program == "lmtp"]
     for name in _DELIVERY:
         found = re.match(r"(\S+?):unix:(\S+)", main.get(name, ""))

@@ -355,8 +355,8 @@ DIAGNOSES: t.Dict[str, Diagnosis] = {
     "policy-socket": Diagnosis(
         "MTA",
         "Postfix can't ask a policy service that it was told to ask: mail is put off, or goes on unasked",
-        "start what listens on that socket (quota: Dovecot's service quota-status; sending limits: "
-        "port587-send-limits), or correct check_policy_service",
+        "start what listens on that socket (full mailboxes: port587-recipients, which asks Dovecot's service "
+        "quota-status; sending limits: port587-send-limits), or correct check_policy_service",
     ),
     "mail-refused": Diagnosis("", "the server refused the test message", "its answer and its journal say why"),
     "mail-in-refused": Diagnosis(
