@@ -220,6 +220,90 @@ def test_nothing_for_postfix(host: Host) -> None:
     assert set(re.findall(r":(\d+)$", listening, re.M)) - {"22"} == {"110", "143", "993", "995", "4190"}
 
 
+def quoted(name: str) -> str:
+    return '"%s"' % name.replace("\\", "\\\\").replace('"', '\\"')
+
+
+def folders(client: imaplib.IMAP4) -> t.Dict[str, t.Tuple[bytes, bool]]:
+    """What there is of each folder, and whether it is subscribed."""
+    there = [line for line in ok(client.list()) if b"\\Noselect" not in line]
+    names = [re.findall(rb'"/" "?(.*?)"?$', line)[0].decode() for line in there]
+    subscribed = [re.findall(rb'"/" "?(.*?)"?$', line)[0].decode() for line in ok(client.lsub())]
+    return {
+        name: (ok(client.status(f'"{name}"', "(MESSAGES UIDNEXT UIDVALIDITY)"))[0], name in subscribed)
+        for name in names
+    }
+
+
+def make(client: imaplib.IMAP4, *names: str) -> None:
+    for name in names:
+        ok(client.create(quoted(name)))
+        ok(client.subscribe(quoted(name)))
+        ok(client.append(quoted(name), "", "", f"Subject: in {name}\r\n\r\nHello\r\n".encode()))
+
+
+#: As it was before names were escaped on disk.
+UNESCAPED = {
+    "2.3": "protocol imap {\n  mail_plugins = quota imap_quota\n}",
+    "2.4": "mailbox_list_storage_escape_char =",
+}
+#: A dot was refused then. Mail clients send letters beyond ASCII in this form.
+OLD_FOLDERS = [
+    "Work",
+    "Work/Sub",
+    "Two words",
+    "100%",
+    "50%2e",
+    "a%20b",
+    "back\\slash",
+    "it's #1 &- co",
+    "&ZeVnLIqe-",
+    "x.y",
+]
+NEW_FOLDERS = [
+    "Example Inc.",
+    "2026.01",
+    "Work/v1.2",
+    "~home",
+    "~/deep",
+    "..",
+    ".hidden",
+    "a..b",
+    "50% ^2e",
+    "tilde~",
+    "5*5?",
+]
+
+
+def test_folders_of_any_name(host: Host, server: Server) -> None:
+    """Names as people give them. A server that was built before keeps its folders."""
+    version = "2.4" if host.check_output("dovecot --version").startswith("2.4") else "2.3"
+    name = host.ansible.get_variables()["inventory_hostname"]
+    done = play(SCENARIO / "converge.yml", name, dovecot_extra=UNESCAPED[version])
+    assert done.code == 0, done.output
+    host.check_output("rm -rf /var/vmail/example.com/bob")
+    with mailbox(server, BOB) as client:
+        with pytest.raises(AssertionError, match="Character not allowed"):
+            make(client, "x.y")
+        make(client, *(folder for folder in OLD_FOLDERS if "." not in folder))
+        before = folders(client)
+    done = play(SCENARIO / "converge.yml", name)
+    assert done.code == 0, done.output
+    with mailbox(server, BOB) as client:
+        assert folders(client) == before
+        make(client, *NEW_FOLDERS)
+        after = folders(client)
+        assert {folder for folder in after if folder not in before} >= set(NEW_FOLDERS)
+        assert all(after[folder][1] for folder in NEW_FOLDERS)
+        for folder in NEW_FOLDERS:
+            assert subjects(client, quoted(folder)) == [f"in {folder}"]
+        ok(client.rename(quoted("2026.01"), quoted("Work/2026.02")))
+        assert subjects(client, quoted("Work/2026.02")) == ["in 2026.01"]
+        ok(client.delete(quoted("..")))
+    # nothing left its place
+    assert host.check_output("ls /var/vmail/example.com /var/vmail/example.com/bob").split()[-1] == "Maildir"
+
+
 def test_what_dovecot_does_not_know_changes_nothing(host: Host, server: Server) -> None:
     before = host.file("/etc/dovecot/dovecot.conf").content
     name = host.ansible.get_variables()["inventory_hostname"]
