@@ -50,10 +50,33 @@ class ActionModule(AsRoot):
             return self._check(arguments)
         accounts = plain(arguments.get("accounts"))
         arguments["fingerprint_key"] = fingerprint_key()
+        self._weak: dict[str, str] = {}
         if self._file or (isinstance(accounts, list) and len(accounts) > MANY):
             arguments["accounts_file"] = self._send(accounts)
             arguments["accounts"] = []
-        return self._run_as_root(arguments, task_vars)
+        else:
+            self._look_for_weak(accounts or [])
+        arguments["watched"] = sorted(self._weak)
+        result = self._run_as_root(arguments, task_vars)
+        self._warn(result.pop("new_passwords", {}))
+        return result
+
+    def _look_for_weak(self, accounts: t.Iterable[t.Any]) -> None:
+        """What is no account with a password is the module's to complain of."""
+        for account in accounts:
+            if isinstance(account, dict) and all(isinstance(account.get(key), str) for key in ("address", "password")):
+                address = account["address"].lower()
+                reason = _accounts.weakness(address, account["password"])
+                if reason:
+                    self._weak[address] = reason
+
+    def _warn(self, new: t.Iterable[str]) -> None:
+        """Once, when a password is set. Here: in what a module says, Ansible hides a short one's letters everywhere."""
+        found = [f"{address} {self._weak[address]}" for address in sorted(new)]
+        if found:
+            self._display.warning(
+                "weak passwords, which let others send spam from here: " + _accounts.told(found).replace("\n", "; ")
+            )
 
     def _find(self, name: t.Any, inventories: t.Any) -> tuple[str, str] | None:
         """The file to read, and what to call it. Decrypted, if it comes out of a vault."""
@@ -93,6 +116,7 @@ class ActionModule(AsRoot):
         # for the owner alone to read, and gone when the run ends
         with tempfile.NamedTemporaryFile("w", encoding="ascii", dir=constants.DEFAULT_LOCAL_TMP) as file:
             for entry in itertools.chain(listed, entries):
+                self._look_for_weak([entry[1]])
                 file.write(json.dumps(entry, separators=(",", ":")) + "\n")
             file.flush()
             if broken:

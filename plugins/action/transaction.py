@@ -55,7 +55,8 @@ class ActionModule(ActionBase):
 
         known = arguments.pop("known", None)
         if known and self._as_wanted(known, {**arguments, "files": files}):
-            return {"changed": False, "diff": [], "activated": {}, "not_validated": [], "recovered": False}
+            nothing: dict[str, t.Any] = {"originals": [], "kept": [], "not_validated": [], "recovered": False}
+            return {"changed": False, "diff": [], "activated": {}, **nothing}
         result = self._execute_module(
             module_name="port587.mail.transaction",
             module_args={**arguments, "files": files, "secrets": secrets},

@@ -36,6 +36,18 @@ ALIAS_KEYS = ("address", "to", "senders")
 # crypt(3) takes no more (CRYPT_MAX_PASSPHRASE_SIZE, with the terminating NUL).
 LONGEST_PASSWORD = 511
 
+# NIST SP 800-63B: what is shorter is tried out.
+SHORTEST_PASSWORD = 8
+# The longer ones of those that are tried first.
+_COMMON = """
+    password password1 password12 password123 passw0rd p@ssw0rd p@ssword 12345678 123456789 1234567890
+    0123456789 87654321 987654321 12341234 123123123 qwertyui qwertyuiop qwerty12 qwerty123 qwertz123 azerty123
+    1q2w3e4r 1q2w3e4r5t 1qaz2wsx zaq12wsx q1w2e3r4 asdfghjk asdfghjkl abcdefgh abcd1234 abc12345 a1b2c3d4
+    iloveyou sunshine princess football baseball superman starwars computer internet whatever trustno1 welcome1
+    welcome123 letmein1 changeme changeme1 admin123 administrator master123 michelle jennifer mailserver
+"""
+COMMON_PASSWORDS = frozenset(_COMMON.split())
+
 # RFC 5321, 4.5.3.1.1.
 _LONGEST_LOCAL = 64
 
@@ -43,8 +55,10 @@ _LONGEST_LOCAL = 64
 _LOGIN = re.compile(r"[a-z0-9_][a-z0-9._-]*\Z", re.IGNORECASE)
 # Other addresses that stand at the beginning of a line of a Postfix table.
 _KEY = re.compile(r"[a-z0-9_][a-z0-9._+='&~-]*\Z", re.IGNORECASE)
-# Addresses elsewhere: RFC 5321's dot-string.
+# Addresses elsewhere: RFC 5321's dot-string, with dots anywhere, as Japanese telephone companies have given them out;
+# and its quoted string.
 _ATEXT = re.compile(r"[a-z0-9!#$%&'*+/=?^_`{|}~.-]+\Z", re.IGNORECASE)
+_QUOTED = re.compile(r'"(?:[ !#-\[\]-~]|\\[ -~])*"(?=@)')
 _LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\Z", re.IGNORECASE)
 # What nearly all look like: nothing more than the domain is left to be looked at.
 _PLAIN = re.compile(r"[a-z0-9_]+(?:[.-][a-z0-9_]+)*@([a-z0-9.-]+)\Z", re.IGNORECASE | re.ASCII)
@@ -127,6 +141,20 @@ def told(found: t.Sequence[str]) -> str:
     """The problems in one message."""
     more = len(found) - SHOWN_PROBLEMS
     return "\n".join(found[:SHOWN_PROBLEMS]) + ("\nand %d more" % more if more > 0 else "")
+
+
+def weakness(address: str, password: str) -> t.Optional[str]:
+    """Why a password is guessed by whoever tries: the rest of a sentence that began with the address, or None."""
+    folded = password.lower()
+    # "eve" of eve@example.com, and "eve2026!": her name is no secret, and what stands beside it is too little
+    rest = len(password) - len(address.split("@")[0])
+    if folded == address or (folded.startswith(address.split("@")[0]) and rest < SHORTEST_PASSWORD):
+        return "has its own name for a password, or little more"
+    if len(password) < SHORTEST_PASSWORD:
+        return "has a password of less than %d characters" % SHORTEST_PASSWORD
+    if folded in COMMON_PASSWORDS or len(set(folded)) < 3:
+        return "has one of the passwords that are tried first"
+    return None
 
 
 def _read_domains(domains: t.Any, hostname: t.Any, say: Say) -> t.List[str]:
@@ -325,6 +353,19 @@ def _address_fault(address: t.Any) -> t.Optional[str]:
     plain = _PLAIN.match(address)
     if plain and plain.start(1) <= _LONGEST_LOCAL + 1 and not _name_fault(plain.group(1)):
         return None
+    wrong = _mailbox_fault(address)
+    if wrong:
+        return wrong
+    local = address.split("@")[0]
+    if '"' in local or "\\" in local:
+        return "has a quoted local part; write one without quotes"
+    if local.startswith(".") or local.endswith(".") or ".." in local:
+        return "has a dot at the beginning or the end of its local part, or two in a row; leave it out"
+    return None
+
+
+def _mailbox_fault(address: str) -> t.Optional[str]:
+    """What is wrong with any address, wherever it is served."""
     if _CONTROL.search(address) or re.search(r"\s", address):
         return "holds a blank, a newline or a control character; write the address without it"
     if address.count("@") != 1 or address.startswith("@"):
@@ -334,15 +375,11 @@ def _address_fault(address: t.Any) -> t.Optional[str]:
         return (
             "has letters beyond ASCII before the @; this server doesn't offer SMTPUTF8, so write it with ASCII letters"
         )
-    if '"' in local or "\\" in local:
-        return "has a quoted local part; write one without quotes"
     if len(local) > _LONGEST_LOCAL:
         return "has more than 64 characters before the @; SMTP allows no more"
     wrong = _domain_fault(domain)
     if wrong:
         return "has no valid domain: %s %s" % (_show(domain), wrong)
-    if local.startswith(".") or local.endswith(".") or ".." in local:
-        return "has a dot at the beginning or the end of its local part, or two in a row; leave it out"
     return None
 
 
@@ -374,11 +411,18 @@ def _key_fault(address: t.Any) -> t.Optional[str]:
 
 
 def _foreign_fault(address: t.Any) -> t.Optional[str]:
-    wrong = _address_fault(address)
+    """Of an address that others may serve: some let dots stand anywhere, and quotes allow all the rest (RFC 5321)."""
+    if not isinstance(address, str) or not address:
+        return "is not an e-mail address; write local-part@domain"
+    quoted = _QUOTED.match(address)
+    if quoted:
+        # what the quotes hold is right, so only the rest is looked at
+        return _mailbox_fault("x" * len(quoted.group(0)) + address[quoted.end() :])
+    wrong = _mailbox_fault(address)
     if wrong:
         return wrong
     if not _ATEXT.match(address.split("@")[0]):
-        return "is not an e-mail address: before the @ is a character that mail does not allow there"
+        return "is not an e-mail address: before the @ is a character that mail allows in double quotes only"
     return None
 
 

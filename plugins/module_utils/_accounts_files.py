@@ -140,6 +140,8 @@ def maps(site: Site) -> t.Dict[str, str]:
     return {
         "domains": _map({domain: ["OK"] for domain in site.domains}),
         "mailboxes": _map({address: ["OK"] for address in receiving(site)}),
+        # asked before `aliases`: these stay as they are, since Dovecot knows whose they are
+        "own_aliases": _map({alias: [alias] for account in site.accounts for alias in account.aliases}),
         "aliases": _map(routes(site)),
         "senders": _map(senders(site)),
     }
@@ -151,11 +153,7 @@ def _map(table: t.Dict[str, t.List[str]]) -> str:
 
 def passwd_line(account: Account, password_hash: str) -> str:
     """A line of Dovecot's passwd-file."""
-    extra = []
-    if account.quota is not None:
-        # one spelling for 2.2 and 2.3, one for 2.4; each ignores the other's, so that an upgrade finds its own
-        extra.append("userdb_quota_rule=*:storage=" + account.quota)
-        extra.append("userdb_quota_storage_size=" + account.quota)
+    extra = _quota(account)
     if not account.enabled:
         # no client has this address, so the answer is that to a wrong password; the hash stays for another day
         extra.append("allow_nets=255.255.255.255/32")
@@ -163,6 +161,22 @@ def passwd_line(account: Account, password_hash: str) -> str:
         # honoured by Dovecot's own services, not by Postfix's question for SASL
         extra.append("nologin=y")
     return "%s:%s:::%s:::%s\n" % (account.address, password_hash, account.name, " ".join(extra))
+
+
+def _quota(account: Account) -> t.List[str]:
+    if account.quota is None:
+        return []
+    # one spelling for 2.2 and 2.3, one for 2.4; each ignores the other's, so that an upgrade finds its own
+    return ["userdb_quota_rule=*:storage=" + account.quota, "userdb_quota_storage_size=" + account.quota]
+
+
+def own_aliases(site: Site) -> str:
+    """A passwd-file for Dovecot's userdb alone, so that nobody logs in with these addresses: whose they are."""
+    lines = []
+    for account in site.accounts:
+        extra = ["userdb_user=" + account.address] + _quota(account)
+        lines += ["%s:::::::%s\n" % (alias, " ".join(extra)) for alias in account.aliases]
+    return MADE_BY + "".join(sorted(lines))
 
 
 def passwd(site: Site, hashes: t.Dict[str, str]) -> str:

@@ -99,6 +99,10 @@ class Result(t.NamedTuple):
     not_validated: t.List[str]
     recovered: bool
     warnings: t.List[str]
+    #: copies of what somebody else had there
+    originals: t.List[str]
+    #: files of an earlier run that stay although they are no longer wanted
+    kept: t.List[str]
 
 
 def run(
@@ -111,12 +115,14 @@ def run(
     lock_timeout: float = 120.0,
     state_directory: str = STATE_DIRECTORY,
     keep_others: bool = False,
+    keep: str = "",
 ) -> Result:
     """Make ``files`` and ``directories`` so, or change nothing and raise TransactionError.
 
     ``name`` is the transaction's identity: files that an earlier run of the same name wrote and that are no longer
     wanted are removed, and a daemon that it set up and that is no longer wanted is stopped and disabled, unless
-    ``keep_others`` says that these are only some of them.
+    ``keep_others`` says that these are only some of them. Files that the pattern ``keep`` matches stay, and are there
+    if they are wanted again.
     ``validate`` is a check of the caller's own, in addition to those of the daemons.
     """
     if not re.match(r"[a-z][a-z0-9_-]*$", name):
@@ -129,7 +135,7 @@ def run(
             raise TransactionError(
                 "%s: %s" % (path, "is given twice" if os.path.isabs(path) else "is not an absolute path")
             )
-    change = _Change(name, files, directories, activations, validate, state_directory, keep_others)
+    change = _Change(name, files, directories, activations, validate, state_directory, keep_others, keep)
     try:
         with lock(state_directory, lock_timeout, check_mode):
             return change.predict() if check_mode else change.make()
@@ -159,6 +165,7 @@ class _Change:
         validate: t.Optional[t.Callable[[View], t.List[Problem]]],
         state_directory: str,
         keep_others: bool,
+        keep: str,
     ) -> None:
         self.name = name
         self.files = list(files)
@@ -167,6 +174,7 @@ class _Change:
         self.own_check = validate
         self.state_directory = state_directory
         self.keep_others = keep_others
+        self.keep = keep
         self.manifest = manifest_path(state_directory, name)
         self.journal = Journal(state_directory)
         self.beneath = {}  # type: t.Dict[str, t.Optional[str]]
@@ -209,6 +217,8 @@ class _Change:
             not_validated=self.not_validated,
             recovered=recovered,
             warnings=self.warnings,
+            originals=[self._original(path) for path in self._replaced() if path not in self.hidden],
+            kept=self.kept,
         )
 
     def _recover(self) -> bool:
@@ -253,6 +263,12 @@ class _Change:
         where = self._where(path)
         return where is not None and os.path.lexists(where)
 
+    def _replaced(self) -> t.List[str]:
+        """The files of somebody else that the wanted ones take the place of."""
+        return [
+            f.path for f in self.changed_files if f.path in self.adopted and os.path.isfile(self._where(f.path) or "")
+        ]
+
     def _compare(self) -> None:
         recorded = load_json(self._where(self.manifest) or "")
         previous = recorded.get("files", [])
@@ -262,11 +278,13 @@ class _Change:
         mine |= set(previous if self.keep_others else ())
 
         # what has become another part's is not to be removed from it, nor what a person made a directory of
-        self.removed = [
+        unwanted = [
             p
             for p in previous
             if p not in mine and p not in others and self._present(p) and not os.path.isdir(self._where(p) or "")
         ]
+        self.kept = [p for p in unwanted if self.keep and re.match(self.keep, p)]
+        self.removed = [p for p in unwanted if p not in self.kept]
         self.adopted = [p for p in mine if p not in previous and self._present(p)]
         self.changed_directories = [d for d in self.directories if not same_attributes(d.path, d)]
         self.changed_files = [f for f in self.files if not self._same(f)]
@@ -275,8 +293,8 @@ class _Change:
         # What lies there before the first run of a daemon that is not running came with its package: not shown, as
         # check mode on a bare host can't know it.
         first = self.activations and not previous and not any(was.running for was in self.was.values())
-        hidden = self.adopted if first else []
-        self.diff = [self._diff(f, hidden) for f in self.changed_files]
+        self.hidden = self.adopted if first else []
+        self.diff = [self._diff(f, self.hidden) for f in self.changed_files]
         self.diff += [self._removal_diff(p) for p in self.removed]
         self.diff += [
             _directory_diff(d, bool(first)) for d in (self.directories if first else self.changed_directories)
@@ -450,13 +468,15 @@ class _Change:
 
     def _keep_originals(self) -> None:
         """What was there before this collection took a file over is kept for good: a person's own main.cf, say."""
-        for path in self.adopted:
-            keep = os.path.join(self.state_directory, self.name, "original", path.lstrip("/"))
-            if os.path.isfile(path) and path in {f.path for f in self.changed_files}:
-                private_directory(os.path.dirname(keep))
-                copy(path, keep + ".new")
-                os.rename(keep + ".new", keep)
-                sync_directories([keep])
+        for path in self._replaced():
+            keep = self._original(path)
+            private_directory(os.path.dirname(keep))
+            copy(path, keep + ".new")
+            os.rename(keep + ".new", keep)
+            sync_directories([keep])
+
+    def _original(self, path: str) -> str:
+        return os.path.join(self.state_directory, self.name, "original", path.lstrip("/"))
 
     def _swap(self, files: t.Sequence[File]) -> None:
         for new in files:

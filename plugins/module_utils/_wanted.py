@@ -79,6 +79,7 @@ ARGUMENTS: t.Dict[str, t.Dict[str, t.Any]] = {
             "rspamd",
             "unbound",
             "postfix-mta-sts-resolver",
+            "port587-recipients",
             "port587-send-limits",
             "port587-login-limits",
             "port587-redis",
@@ -88,6 +89,7 @@ ARGUMENTS: t.Dict[str, t.Dict[str, t.Any]] = {
     "units": {"type": "list", "elements": "str", "default": []},
     "prove": {"type": "list", "elements": "dict", "options": _PROOF, "default": []},
     "certificate": {"type": "path"},
+    "keep": {"type": "str", "default": ""},
     "lock_timeout": {"type": "int", "default": 120},
     # for the action plugin, which keeps it
     "known": {"type": "dict"},

@@ -134,6 +134,11 @@ options:
     description: A secret of the controller's, with which it recognises passwords that have not changed. It makes and
       remembers one by itself, and no server keeps it.
     type: str
+  watched:
+    description: Set by the action plugin. Addresses of which it wants to know whether their password is new.
+    type: list
+    elements: str
+    default: []
 attributes:
   check_mode:
     description: Predicts what it would do. RV(not_validated) says what could not be seen.
@@ -202,6 +207,7 @@ from ansible_collections.port587.mail.plugins.module_utils._accounts_files impor
 
 DIRECTORY = "/etc/port587/accounts"
 PASSWD = DIRECTORY + "/passwd"
+OWN_ALIASES = DIRECTORY + "/own_aliases.passwd"
 RECOGNISED = "/var/lib/port587/accounts/fingerprints"
 
 ARGUMENTS = {
@@ -248,6 +254,7 @@ ARGUMENTS = {
     "mail_root": {"type": "path", "default": "/var/vmail"},
     "only_check": {"type": "bool", "default": False},
     "fingerprint_key": {"type": "str", "no_log": True},
+    "watched": {"type": "list", "elements": "str", "default": []},
 }  # type: t.Dict[str, t.Dict[str, t.Any]]
 
 
@@ -329,6 +336,8 @@ def run(module: AnsibleModule) -> t.Dict[str, t.Any]:
     after = _accounts_files.read_passwd(text)
 
     files = [_transaction.File(PASSWD, text.encode("utf-8"), 0o640, "root", "dovecot", secret=True)]
+    own_aliases = _accounts_files.own_aliases(site).encode("utf-8")
+    files.append(_transaction.File(OWN_ALIASES, own_aliases, 0o640, "root", "dovecot"))
     files += [
         _transaction.File("%s/%s" % (DIRECTORY, name), table.encode("utf-8"), 0o640, "root", "postfix", map=True)
         for name, table in sorted(_accounts_files.maps(site).items())
@@ -349,6 +358,12 @@ def run(module: AnsibleModule) -> t.Dict[str, t.Any]:
         ],
         "added": sorted(set(after) - set(before)),
         "changed_accounts": sorted(login for login in after if login in before and before[login] != after[login]),
+        # for the action plugin. As keys: Ansible hides passwords in values, and a short one may be part of an address
+        "new_passwords": {
+            login: True
+            for login in p["watched"]
+            if login in after and after[login][0] != before.get(login, ("", ""))[0]
+        },
         "removed": removed,
         "mail": mail,
         "not_validated": not_validated + result.not_validated,

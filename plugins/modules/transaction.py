@@ -108,6 +108,7 @@ options:
       - rspamd
       - unbound
       - postfix-mta-sts-resolver
+      - port587-recipients
       - port587-send-limits
       - port587-login-limits
       - port587-redis
@@ -191,6 +192,12 @@ options:
   certificate:
     description: PEM file whose first certificate has to be the one that is served on every port of O(prove) with TLS.
     type: path
+  keep:
+    description: >-
+      A regular expression for whole paths. Files that an earlier run wrote and that are no longer wanted stay where it
+      matches, and are taken again when they are wanted again. The run that leaves them says so.
+    type: str
+    default: ""
   lock_timeout:
     description: Seconds to wait for another run on the same host.
     type: int
@@ -255,6 +262,18 @@ recovered:
   description: Whether an earlier run was interrupted and was taken back first.
   type: bool
   returned: success
+originals:
+  description: >-
+    Copies of the files that somebody else had there, which this run has replaced. A warning says so, too.
+  type: list
+  elements: str
+  returned: success
+  sample: [/var/lib/port587/postfix/original/etc/postfix/main.cf]
+kept:
+  description: Files that stay although they are no longer wanted; see O(keep).
+  type: list
+  elements: str
+  returned: success
 problems:
   description: What the validation found.
   type: list
@@ -300,6 +319,7 @@ def main() -> None:
             wanted.activations,
             check_mode=module.check_mode,
             lock_timeout=params["lock_timeout"],
+            keep=params["keep"],
         )
     except _transaction.TransactionError as exc:
         module.fail_json(msg=exc.message, **exc.details)
@@ -308,6 +328,10 @@ def main() -> None:
     said = result._asdict()
     for line in said.pop("warnings"):
         module.warn(line)
+    if result.originals:
+        module.warn("%s: what was there before is kept: %s" % (params["name"], ", ".join(result.originals)))
+    if result.kept:
+        module.warn("%s: no longer used, and kept: %s" % (params["name"], ", ".join(result.kept)))
     module.exit_json(**said)
 
 

@@ -104,6 +104,44 @@ def test_a_server_may_just_forward() -> None:
     assert problems([], [alias(to=("x@elsewhere.example",))], postmaster="x@elsewhere.example") == []
 
 
+@pytest.mark.parametrize(
+    ("password", "words"),
+    [
+        ("x", "less than 8 characters"),
+        ("Abc!234", "less than 8 characters"),
+        ("eve", "its own name"),
+        ("Eve@example.com", "its own name"),
+        ("EVE2026!", "its own name"),
+        ("Password1", "tried first"),
+        ("aaaaaaaaaaaa", "tried first"),
+        ("1212121212", "tried first"),
+        ("evening at the sea", None),
+        ("correct horse", None),
+        ("12345679", None),
+        ("\u5bc6\u7801\u5f88\u957f\u5f88\u957f\u7684\u54e6", None),
+    ],
+)
+def test_weak_passwords(password: str, words: t.Optional[str]) -> None:
+    said = _accounts.weakness("eve@example.com", password)
+    assert said is None if words is None else words in str(said)
+    assert password not in str(said) or password == "x"
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "taro..y.@docomo.ne.jp",
+        ".abc@ezweb.ne.jp",
+        '"taro..y."@docomo.ne.jp',
+        r'"two, \"words\" @ once"@x.example',
+        "a.!#$%&'*+/=?^_`{|}~-@x.example",
+    ],
+)
+def test_addresses_elsewhere_may_be_odd(address: str) -> None:
+    assert problems([EVE], [alias(to=[address])]) == []
+    assert problems([EVE], postmaster=address) == []
+
+
 # -- what is not --------------------------------------------------------------------------------------------------
 
 # what is given, and what the message has to name: path, value, what would be right
@@ -256,7 +294,13 @@ BAD_ALIASES = [
     (alias(to=["@elsewhere.example"]), "mail_aliases[0].to[0]: '@elsewhere.example' is not an e-mail address"),
     (alias(to=["a@x.example, b@x.example"]), "holds a blank"),
     (alias(to=["a@x.example,b@x.example"]), "is not an e-mail address"),
-    (alias(to=["|cat,x@x.example"]), "before the @ is a character that mail does not allow"),
+    (alias(to=["|cat,x@x.example"]), "before the @ is a character that mail allows in double quotes only"),
+    (alias(to=['"a@x.example']), "before the @ is a character that mail allows in double quotes only"),
+    (alias(to=['"a"b"@x.example']), "before the @ is a character that mail allows in double quotes only"),
+    (alias(to=['"a\nb"@x.example']), "holds a blank, a newline"),
+    (alias(to=['"a b"@x']), "'x' is not a domain"),
+    (alias(to=['"%s"@x.example' % ("x" * 63)]), "has more than 64 characters"),
+    (alias(to=["a..b@example.com"]), "mail_aliases[0].to: 'a..b@example.com' is neither an account nor an alias"),
     (alias(to=["gone@example.com"]), "mail_aliases[0].to: 'gone@example.com' is neither an account nor an alias"),
     (
         alias(to=["info@example.com"]),

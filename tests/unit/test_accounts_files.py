@@ -56,6 +56,20 @@ def test_aliases() -> None:
     }
 
 
+def test_own_aliases() -> None:
+    """Postfix leaves them as they are, and Dovecot finds the mailbox; nobody logs in with them."""
+    kim = {"address": "kim@example.com", "aliases": ["k@example.com"], "quota": "2G"}
+    found = site([EVE, kim])
+    assert table(_accounts_files.maps(found)["own_aliases"]) == {
+        "info@example.com": "info@example.com",
+        "k@example.com": "k@example.com",
+    }
+    assert _accounts_files.own_aliases(found).splitlines()[1:] == [
+        "info@example.com:::::::userdb_user=eve@example.com",
+        "k@example.com:::::::userdb_user=kim@example.com userdb_quota_rule=*:storage=2G userdb_quota_storage_size=2G",
+    ]
+
+
 def test_catch_all_leaves_the_mailboxes_alone() -> None:
     aliases = [{"address": "@example.com", "to": ["bob@example.com"]}]
     accounts = [EVE, BOB, PRINTER, {"address": "kim@example.net"}]

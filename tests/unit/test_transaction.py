@@ -239,6 +239,36 @@ def test_what_was_there_first_is_kept_once(server: Server) -> None:
     assert server.read("state/fake/original" + server.path("etc/below/table")) is None
 
 
+def test_says_where_what_was_there_first_is_kept(server: Server) -> None:
+    """When it was in use; what the package of a daemon that is new has brought is nobody's."""
+    kept = [server.path("state/fake/original" + server.path("etc/" + name)) for name in ("main.conf", "services.conf")]
+    server.daemon.start()
+    assert server.run(tree(server, 1), check_mode=True).originals == kept
+    assert server.run(tree(server, 1)).originals == kept
+    assert server.run(tree(server, 2)).originals == []
+
+
+def test_says_nothing_of_what_a_package_brought(server: Server) -> None:
+    assert server.run(tree(server, 1)).originals == []
+    assert server.read("state/fake/original" + server.path("etc/main.conf")) == "1 by the package\n"
+
+
+def test_files_that_stay_when_they_are_not_wanted(server: Server) -> None:
+    keys = [server.file("etc/keys/a.key", "a"), server.file("etc/keys/b.key", "b"), server.file("etc/keys/c.key", "c")]
+    keep = server.path("etc/keys/") + "(?!b[.])[^/]+[.]key$"
+    server.run(tree(server, 1) + keys, keep=keep)
+    predicted = server.run(tree(server, 1) + keys[2:], keep=keep, check_mode=True)
+    result = server.run(tree(server, 1) + keys[2:], keep=keep)
+    assert predicted.kept == result.kept == [server.path("etc/keys/a.key")]
+    assert [server.read("etc/keys/%s.key" % name) for name in "abc"] == ["a", None, "c"]
+    again = server.run(tree(server, 1) + keys[2:], keep=keep)
+    assert (again.changed, again.kept) == (False, [])
+    # as if it had never been away
+    assert [
+        entry["after_header"].split(" ")[0] for entry in server.run(tree(server, 1) + keys[::2], keep=keep).diff
+    ] == []
+
+
 def test_what_a_person_wrote_after_a_first_run_that_failed_is_kept(server: Server) -> None:
     with pytest.raises(TransactionError):
         server.run(tree(server, 1, "bad"))

@@ -19,7 +19,7 @@ from testinfra.host import Host
 
 SCENARIO = pathlib.Path(os.environ["MOLECULE_SCENARIO_DIRECTORY"])
 DIRECTORY = "/etc/port587/accounts"
-TABLES = ["aliases", "domains", "mailboxes", "senders"]
+TABLES = ["aliases", "domains", "mailboxes", "own_aliases", "senders"]
 
 PASSWORDS = {
     "plain": "plain",
@@ -83,7 +83,7 @@ def account(name: str, **fields: t.Any) -> t.Dict[str, t.Any]:
 
 def test_only_the_daemons_read_the_files(host: Host) -> None:
     suffix = {"hash": "db", "lmdb": "lmdb"}[host.check_output("postconf -h default_database_type")]
-    files = {"passwd": "dovecot"}
+    files = {"passwd": "dovecot", "own_aliases.passwd": "dovecot"}
     files.update({name: "postfix" for table in TABLES for name in (table, f"{table}.{suffix}")})
     assert sorted(host.file(DIRECTORY).listdir()) == sorted(files)
     for name, group in files.items():
@@ -100,6 +100,8 @@ def test_only_the_daemons_read_the_files(host: Host) -> None:
         ("mailboxes", "EVE@EXAMPLE.COM", "OK"),
         ("mailboxes", "bob@example.net", "OK"),
         ("mailboxes", "printer@example.com", ""),
+        ("own_aliases", "info@example.com", "info@example.com"),
+        ("own_aliases", "team@example.com", ""),
         ("aliases", "info@example.com", "eve@example.com"),
         ("aliases", "team@example.com", "eve@example.com,kim@example.org"),
         ("aliases", "bob@example.net", "bob@example.net"),
@@ -271,7 +273,8 @@ service anvil {
 POSTFIX = {
     "virtual_mailbox_domains": "$default_database_type:/etc/port587/accounts/domains",
     "virtual_mailbox_maps": "$default_database_type:/etc/port587/accounts/mailboxes",
-    "virtual_alias_maps": "$default_database_type:/etc/port587/accounts/aliases",
+    "virtual_alias_maps": "$default_database_type:/etc/port587/accounts/own_aliases"
+    " $default_database_type:/etc/port587/accounts/aliases",
     "smtpd_sender_login_maps": "$default_database_type:/etc/port587/accounts/senders",
     # delivery ends in the log
     "virtual_transport": "discard:",
@@ -447,8 +450,9 @@ def delivered(host: Host, recipient: str) -> t.Set[str]:
         ("EVE@Example.com", {"EVE@Example.com"}),
         ("eve+any@example.com", {"eve+any@example.com"}),
         ("eve+shop@example.com", {"plain@example.com"}),
-        ("info@example.com", {"eve@example.com"}),
-        ("info+x@example.com", {"eve+x@example.com"}),
+        # Dovecot knows whose it is
+        ("info@example.com", {"info@example.com"}),
+        ("info+x@example.com", {"info+x@example.com"}),
         ("team@example.com", {"eve@example.com", "x@elsewhere.example"}),
         ("postmaster@example.net", {"plain@example.com"}),
         ("off@example.com", {"off@example.com"}),
@@ -461,6 +465,14 @@ def delivered(host: Host, recipient: str) -> t.Set[str]:
 )
 def test_where_mail_goes(host: Host, recipient: str, to: t.Set[str]) -> None:
     assert delivered(host, recipient) == to
+
+
+@pytest.mark.usefixtures("daemons")
+def test_an_alias_is_no_login(host: Host) -> None:
+    assert smtp_login(host, "eve@example.com", "secret")[0] == 235
+    for password in ("secret", "", "x"):
+        assert smtp_login(host, "info@example.com", password)[0] in (535, 501)
+        assert "AUTHENTICATIONFAILED" in imap_login(host, "info@example.com", password)
 
 
 # -- one run after the other --------------------------------------------------------------------------------------
@@ -571,6 +583,24 @@ def test_what_people_put_there_by_hand_stays(host: Host) -> None:
     assert set_accounts(host, **DATA)["changed"]
     assert host.file(f"{DIRECTORY}/passwd").mode == 0o640
     assert lookup(host, "senders", "eve@example.com") == "eve@example.com"
+
+
+def test_a_weak_password_is_named_when_it_is_set(host: Host) -> None:
+    weak = [account("a", password="b"), account("eve", password="Eve2026"), account("kim", password="correct horse")]
+    said = (
+        "[WARNING]: weak passwords, which let others send spam from here: a@example.com has a password of less than 8"
+        " characters; eve@example.com has its own name for a password, or little more"
+    )
+    for arguments, told in ((["--check"], True), ([], True), ([], False)):
+        done = play(host, *arguments, mail_accounts=weak, mail_aliases=[], mail_domains=["example.com"])
+        assert done.code == 0, done.output
+        assert (said in " ".join(done.output.split())) is told, done.output
+        assert "Eve2026" not in done.output
+    weak[1]["password"] = "password"
+    done = play(host, mail_accounts=weak, mail_aliases=[], mail_domains=["example.com"])
+    assert "from here: eve@example.com has one of the passwords that are tried first" in " ".join(done.output.split())
+    assert "a@example.com has" not in done.output
+    assert set_accounts(host, **DATA)["failed"] is False
 
 
 # -- many ---------------------------------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ import typing as t
 
 import pytest
 from conftest import Site, play
-from mailclient import Imap, Smtp, mail, submit, token, until
+from mailclient import Imap, Smtp, deliver, mail, submit, token, until
 
 testinfra_hosts = ["ansible://mail"]
 
@@ -111,6 +111,16 @@ def test_quota(site: Site) -> None:
         assert imap.quota()[1] == 300 * 1024
 
 
+def kept_by(change: Change, domain: str, word: str, recipients: int = 1) -> t.List[t.Dict[str, t.Any]]:
+    """The mails with this word that a relay has taken, once there are so many recipients."""
+    for found in until(lambda: change.relay.run("cat %s/*", change.folders[domain]).stdout):
+        entries = [json.loads(line) for line in found.replace("}{", "}\n{").splitlines()]
+        mails = [entry for entry in entries if word in entry["content"]]
+        if sum(len(entry["recipients"]) for entry in mails) >= recipients:
+            break
+    return mails
+
+
 @pytest.mark.parametrize(
     ("recipient", "domain"),
     [("somebody@elsewhere.example", "everything"), ("somebody@partner.example", "partner.example")],
@@ -120,13 +130,21 @@ def test_leaves_through_relay(site: Site, change: Change, recipient: str, domain
     word, alice = token(), site.account("alice")
     message = mail(alice.address, recipient, word)
     submit(site.server, alice, recipient, message)
-    for found in until(lambda: change.relay.run("cat %s/*", change.folders[domain]).stdout):
-        if word in found:
-            break
-    kept = next(
-        entry for entry in map(json.loads, found.replace("}{", "}\n{").splitlines()) if word in entry["content"]
-    )
+    (kept,) = kept_by(change, domain, word)
     assert kept["login"] == f"user-of-{domain}"
     assert kept["sender"] == alice.address
     assert kept["recipients"] == [recipient]
     assert kept["content"].encode().endswith(message)
+
+
+def test_addresses_elsewhere_in_any_form(site: Site, change: Change) -> None:
+    """An alias leads to addresses that no mailbox here could have. They are quoted on the way, as RFC 5321 wants it."""
+    word, phones = token(), f"phones@{site.domain}"
+    deliver(site.server, phones, mail("somebody@elsewhere.example", phones, word))
+    kept = kept_by(change, "everything", word, 4)
+    assert sorted(recipient for entry in kept for recipient in entry["written"]) == [
+        '".abc"@ezweb.example',
+        '"taro..y."@docomo.example',
+        '"two, words"@quoted.example',
+        "c.d@quoted.example",
+    ]

@@ -144,6 +144,25 @@ def test_a_key_s_life(host: Host, play: t.Callable[..., Played]) -> None:
 
 
 @pytest.mark.usefixtures("as_converged")
+def test_a_domain_leaves_and_comes_back(host: Host, play: t.Callable[..., Played]) -> None:
+    """What stands in its DNS is right again."""
+    keys = host.check_output(f"sha256sum {KEYS}/*.key")
+    away = play(rspamd_domains=["example.com"])
+    assert away.code == 0, away.output
+    said = " ".join(away.output.split())
+    assert f"no longer used, and kept: {KEYS}/example.org.ed1.key, {KEYS}/example.org.rsa1.key" in said
+    assert "PRIVATE KEY" not in away.output
+    assert play(rspamd_domains=["example.com"]).changed == 0
+    assert host.check_output(f"sha256sum {KEYS}/*.key") == keys
+    back = play()
+    assert back.code == 0, back.output
+    assert "kept" not in back.output
+    assert host.check_output(f"sha256sum {KEYS}/*.key") == keys
+    send(host, "eve@example.org", "is back")
+    assert signatures(arrived(host, "is back")) == [f"{name}._domainkey.example.org" for name in ("ed1", "rsa1")]
+
+
+@pytest.mark.usefixtures("as_converged")
 def test_a_reload_refuses_nobody(host: Host, play: t.Callable[..., Played]) -> None:
     name = host.check_output("postconf -h myhostname")
     sender = f"for n in $(seq 1 200); do echo Hello | sendmail -f eve@example.com root@{name}; done"
