@@ -254,11 +254,11 @@ def test_an_impostor_behind_another_envelope_is_refused(here: Site) -> None:
     assert code == 554, text
 
 
-@pytest.mark.parametrize(("domain", "refusal"), [("nothing.test", 550), ("empty.test", 550), ("mailless.test", 556)])
-def test_a_sender_who_could_not_be_answered(here: Site, domain: str, refusal: int) -> None:
+@pytest.mark.parametrize("domain", ["nothing.test", "empty.test", "mailless.test"])
+def test_a_sender_who_could_not_be_answered(here: Site, domain: str) -> None:
     """There is no such domain, no server for its mail, or it says itself that it takes none (RFC 7505)."""
     code, text = bring(here, f"eve@{domain}", mail("eve@elsewhere.test", f"bob@{here.domain}", token()))
-    assert (code, "Sender address rejected" in text) == (refusal, True), text
+    assert (code, "Sender address rejected" in text) == (550, True), text
 
 
 @pytest.mark.parametrize(("domain", "folder"), [("quarantine.test", "Junk"), ("none.test", "INBOX")])
