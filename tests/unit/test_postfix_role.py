@@ -24,6 +24,7 @@ PLAY = """
       postfix: {version: "%(version)s", default_database_type: hash, knows: {}}
       packages: %(packages)s
       other_mtas: %(others)s
+      missing_files: []
       memory: %(memory)d
   tasks:
     - ansible.builtin.include_role:
