@@ -557,12 +557,12 @@ class Dovecot(SystemdDaemon):
         return [line for line in self._log(moment) if re.match(r"master: (Error|Fatal|Panic): ", line)]
 
     def needs_restart(self, view: View) -> bool:
-        """Where its sockets lie is settled when the master starts, and which protocols there are, too."""
+        """What is settled when the master starts: its sockets, the environment, and which protocols there are."""
         with contextlib.suppress(OSError):
             if os.stat(self.protocols).st_mtime > os.stat(self.pid_file).st_mtime:
                 # a package was added to a Dovecot that runs: "Unknown protocol: pop3"
                 return True
-        pattern = re.compile(rb"^base_dir\s*=\s*(.*)$", re.MULTILINE)
+        pattern = re.compile(rb"^(base_dir|import_environment)\s*=\s*(.*)$", re.MULTILINE)
         new = view.read(self.configuration) or b""
         return pattern.findall(new) != pattern.findall(view.before(self.configuration) or b"")
 

@@ -183,6 +183,7 @@ def test_what_dovecot_restarts_for(tmp_path: pathlib.Path) -> None:
     (tmp_path / "dovecot.conf").write_text("listen = *\n")
     assert not dovecot.needs_restart(View([File(dovecot.configuration, b"listen = ::\n")]))
     assert dovecot.needs_restart(View([File(dovecot.configuration, b"base_dir = /run/x\n")]))
+    assert dovecot.needs_restart(View([File(dovecot.configuration, b"import_environment = TZ A=b\n")]))
 
 
 @pytest.mark.parametrize(
