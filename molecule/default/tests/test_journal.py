@@ -19,6 +19,8 @@ ALLOWED = {
     r"warning: TLS library problem: .*alert (unknown ca|bad certificate)": "clients without the CA",
     r"warning: TLS library problem: .*(unsupported protocol|version too low)": "a client with TLS 1.1",
     r"warning: TLS library problem: .*no shared cipher": "a client with weak ciphers",
+    r"warning: TLS library problem: .*(no suitable key share|unknown protocol)": "sslyze with other groups, and SSL 2",
+    r"warning: TLS library problem: .*(unexpected message|alert handshake failure)": "sslyze with old attacks on TLS",
     # -- playbooks/verify.yml
     # at a line feed among its random bytes a second command begins
     r"warning: non-SMTP command from ": "TLS to 587 from the first byte, a wrong setting of clients",
