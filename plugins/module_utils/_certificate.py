@@ -46,7 +46,10 @@ BACKDATED = datetime.timedelta(hours=1)
 #: RFC 5280's limit for a common name.
 COMMON_NAME_MAX = 64
 
-_LABEL = {"ecdsa": "ECDSA 256 bit", "rsa": "RSA 2048 bit"}
+#: Of new RSA keys. 2048 are on their way out (NCSC's guidelines of 2025).
+RSA_BITS = 3072
+
+_LABEL = {"ecdsa": "ECDSA 256 bit", "rsa": "RSA %d bit" % RSA_BITS}
 
 
 class CertificateError(Exception):
@@ -315,7 +318,7 @@ def _authority_to_be(wanted: Wanted, now: datetime.datetime) -> Facts:
         subject=subject,
         names=[],
         issuer=subject,
-        key={"ecdsa": "ECDSA 256 bit", "rsa": "RSA 3072 bit"}[wanted.authority_key_type or wanted.key_type],
+        key=_LABEL[wanted.authority_key_type or wanted.key_type],
         not_before=now - BACKDATED,
         not_after=now + datetime.timedelta(days=AUTHORITY_DAYS),
         permitted=permitted_domains([*wanted.names, *wanted.others]),
@@ -356,7 +359,7 @@ def trouble(present: Facts, names: t.Iterable[str], now: datetime.datetime) -> t
 
 
 def make_authority(wanted: Wanted, to_be: Facts) -> Authority:
-    key = _new_key(wanted.authority_key_type or wanted.key_type, 3072)
+    key = _new_key(wanted.authority_key_type or wanted.key_type)
     extensions = [
         "basicConstraints = critical,CA:TRUE,pathlen:0",
         "keyUsage = critical,keyCertSign,cRLSign",
@@ -373,7 +376,7 @@ def make_authority(wanted: Wanted, to_be: Facts) -> Authority:
 
 def make_certificate(wanted: Wanted, to_be: Facts, authority: Authority) -> t.Tuple[str, str]:
     """(certificate, key)"""
-    key = _new_key(wanted.key_type, 2048)
+    key = _new_key(wanted.key_type)
     # RFC 5280: critical where there is no subject
     critical = "" if to_be.subject else "critical,"
     extensions = [
@@ -391,10 +394,10 @@ def _subject(name: str) -> str:
     return "CN=" + name if len(name) <= COMMON_NAME_MAX else ""
 
 
-def _new_key(key_type: str, rsa_bits: int) -> str:
+def _new_key(key_type: str) -> str:
     options = {
         "ecdsa": ["-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256"],
-        "rsa": ["-algorithm", "RSA", "-pkeyopt", "rsa_keygen_bits:%d" % rsa_bits],
+        "rsa": ["-algorithm", "RSA", "-pkeyopt", "rsa_keygen_bits:%d" % RSA_BITS],
     }
     return _openssl(["genpkey"] + options[key_type])
 

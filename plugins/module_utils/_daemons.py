@@ -591,14 +591,14 @@ class Dovecot(SystemdDaemon):
         return [line for line in self._log(moment) if re.match(r"master: (Error|Fatal|Panic): ", line)]
 
     def needs_restart(self, view: View) -> bool:
-        """Where its sockets lie, which protocols there are, and its limits are settled when the master starts."""
+        """What is settled when the master starts: its sockets, its limits, the environment, and which protocols there are."""
         if view.read(self.drop_in) != view.before(self.drop_in):
             return True
         with contextlib.suppress(OSError):
             if os.stat(self.protocols).st_mtime > os.stat(self.pid_file).st_mtime:
                 # a package was added to a Dovecot that runs: "Unknown protocol: pop3"
                 return True
-        pattern = re.compile(rb"^base_dir\s*=\s*(.*)$", re.MULTILINE)
+        pattern = re.compile(rb"^(base_dir|import_environment)\s*=\s*(.*)$", re.MULTILINE)
         new = view.read(self.configuration) or b""
         return pattern.findall(new) != pattern.findall(view.before(self.configuration) or b"")
 

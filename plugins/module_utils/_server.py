@@ -13,7 +13,7 @@ import pwd
 import re
 import typing as t
 
-from ansible_collections.port587.mail.plugins.module_utils import _known, _memory
+from ansible_collections.port587.mail.plugins.module_utils import _known, _memory, _tls
 
 #: The options of port587.mail.server_info.
 QUESTIONS: t.Dict[str, t.Dict[str, t.Any]] = {
@@ -27,17 +27,20 @@ Run = t.Callable[[t.List[str]], t.Tuple[int, str, str]]
 # The package whose version is the program's version.
 POSTFIX = "postfix"
 DOVECOT = "dovecot-core"
+# Made from the same source as the library that all daemons use
+OPENSSL = "openssl"
 
-# The releases that are supported, and which Postfix and Dovecot they have: a last resort where nothing else is known.
+# The releases that are supported, and which Postfix, Dovecot and OpenSSL they have: a last resort where nothing else is
+# known.
 RELEASES = {
-    ("debian", "11"): ("3.5.25", "2.3.13"),
-    ("debian", "12"): ("3.7.11", "2.3.19.1"),
-    ("debian", "13"): ("3.10.13", "2.4.1"),
-    ("ubuntu", "18.04"): ("3.3.0", "2.2.33.2"),
-    ("ubuntu", "20.04"): ("3.4.13", "2.3.7.2"),
-    ("ubuntu", "22.04"): ("3.6.4", "2.3.16"),
-    ("ubuntu", "24.04"): ("3.8.6", "2.3.21"),
-    ("ubuntu", "26.04"): ("3.10.6", "2.4.2"),
+    ("debian", "11"): ("3.5.25", "2.3.13", "1.1.1"),
+    ("debian", "12"): ("3.7.11", "2.3.19.1", "3.0.16"),
+    ("debian", "13"): ("3.10.13", "2.4.1", "3.5.1"),
+    ("ubuntu", "18.04"): ("3.3.0", "2.2.33.2", "1.1.1"),
+    ("ubuntu", "20.04"): ("3.4.13", "2.3.7.2", "1.1.1"),
+    ("ubuntu", "22.04"): ("3.6.4", "2.3.16", "3.0.2"),
+    ("ubuntu", "24.04"): ("3.8.6", "2.3.21", "3.0.13"),
+    ("ubuntu", "26.04"): ("3.10.6", "2.4.2", "3.5.3"),
 }
 
 # Stand-in for asking a Postfix that is not installed yet: the first release of each branch that has the parameter.
@@ -211,7 +214,7 @@ def ask(
 ) -> t.Dict[str, t.Any]:
     """Everything that the module returns."""
     system = parse_os_release(os_release)
-    packages = ask_packages(run, names + [POSTFIX, DOVECOT])
+    packages = ask_packages(run, names + [POSTFIX, DOVECOT, OPENSSL])
 
     postfix_says = dovecot_says = kind = knows = None
     if packages[POSTFIX].installed is not None:
@@ -224,9 +227,10 @@ def ask(
     if packages[DOVECOT].installed is not None:
         dovecot_says = _ask(run, ["dovecot", "--version"])
 
-    assumed_postfix, assumed_dovecot = RELEASES.get(system, (None, None))
+    assumed_postfix, assumed_dovecot, assumed_openssl = RELEASES.get(system, (None, None, None))
     postfix = _program(packages[POSTFIX], postfix_says, assumed_postfix)
     dovecot = _program(packages[DOVECOT], dovecot_says, assumed_dovecot)
+    openssl = _program(packages[OPENSSL], packages[OPENSSL].installed, assumed_openssl)
     if kind is None and postfix.version is not None:
         kind = database_type(postfix.version)
         knows = [name for name in parameters if has_parameter(postfix.version, name)]
@@ -237,4 +241,6 @@ def ask(
         "missing_users": [name for name in users if not user_exists(name)],
         "postfix": dict(postfix._asdict(), default_database_type=kind, knows=knows or []),
         "dovecot": dict(dovecot._asdict()),
+        "openssl": dict(openssl._asdict()),
+        "tls": {"ciphers": _tls.CIPHERS, "groups": _tls.groups(openssl.version)},
     }

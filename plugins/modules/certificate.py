@@ -68,7 +68,7 @@ options:
     type: bool
     default: true
   key_type:
-    description: V(ecdsa) for P-256, V(rsa) for 2048 bit. Not for O(source=files).
+    description: V(ecdsa) for P-256, V(rsa) for 3072 bit. Not for O(source=files).
     type: str
     choices: [ecdsa, rsa]
     default: ecdsa

@@ -5,7 +5,7 @@
 
 DOCUMENTATION = r"""
 module: server_info
-short_description: Ask a mail server for its release, its packages and the versions of Postfix and Dovecot
+short_description: Ask a mail server for its release, its packages and the versions of Postfix, Dovecot and OpenSSL
 version_added: 1.0.0
 author: The port587.mail contributors (@port587)
 description:
@@ -140,6 +140,37 @@ dovecot:
     assumed:
       description: As with Postfix.
       type: bool
+openssl:
+  description: >-
+    OpenSSL, asked for always. The package of the command says the version; it is made from the same source as the
+    library.
+  returned: always
+  type: dict
+  contains:
+    version:
+      description: As with Postfix.
+      type: str
+      sample: 3.0.17
+    installed:
+      description: As with Postfix.
+      type: bool
+    assumed:
+      description: As with Postfix.
+      type: bool
+tls:
+  description: What its daemons offer in a TLS handshake, by the version of its OpenSSL.
+  returned: always
+  type: dict
+  contains:
+    ciphers:
+      description: The cipher suites for TLS 1.2, as OpenSSL calls them.
+      type: list
+      elements: str
+    groups:
+      description: The groups for key exchange, best first.
+      type: list
+      elements: str
+      sample: [X25519, prime256v1, secp384r1]
 memory:
   description: Memory that there is to use, in bytes. A container's limit counts where it is below what the machine has.
   returned: always

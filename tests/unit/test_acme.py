@@ -146,8 +146,15 @@ def test_a_name_that_the_web_server_does_not_know_is_left_out(monkeypatch):
         (pair(["mail.example.com"]), "for mail.example.com, autoconfig.example.com instead of mail.example.com"),
         (pair(age=59), ""),
         (pair(age=61), "the present one ends on"),
-        (pair(age=3, days=6), ""),
-        (pair(age=5, days=6), "the present one ends on"),
+        # as long as certificates of today and tomorrow are: 6, 45 and 64 days
+        (pair(age=2.9, days=6), ""),
+        (pair(age=3.1, days=6), "the present one ends on"),
+        (pair(age=29, days=45), ""),
+        (pair(age=31, days=45), "the present one ends on"),
+        (pair(age=42, days=64), ""),
+        (pair(age=43, days=64), "the present one ends on"),
+        (pair(age=540, days=825), ""),
+        (pair(age=560, days=825), "the present one ends on"),
     ],
 )
 def test_when_to_ask(present, why):
@@ -218,6 +225,40 @@ def test_an_authority_that_forgot_the_account_gets_a_new_one(monkeypatch, tmp_pa
     commands(monkeypatch, [(1, "urn:ietf:params:acme:error:accountDoesNotExist"), (0, "")])
     assert _acme.obtain(SETTINGS, SETTINGS.names) == ("", {})
     assert not accounts.exists()
+
+
+@pytest.mark.parametrize(
+    ("version", "present", "certbot_is_asked", "forced"),
+    [
+        # Older ones would get a new one as soon as less than 30 days are left: at every turn, or too early,
+        ("1.12.0", pair(age=1, days=6), False, False),
+        ("2.1.0", pair(age=16, days=45), False, False),
+        ("2.1.0", pair(age=29, days=90), False, False),
+        # and too late.
+        ("1.12.0", pair(age=4, days=6), True, True),
+        ("2.1.0", pair(age=300, days=397), True, True),
+        ("2.1.0", pair(["mail.example.com"]), True, False),
+        ("2.1.0", None, True, False),
+        # from 4.0 on it knows better itself: 4.1 asks the authority
+        ("4.0.0", pair(age=1, days=6), True, False),
+        ("5.1.0", pair(age=29, days=90), True, False),
+    ],
+)
+def test_who_says_when_to_renew(monkeypatch, version, present, certbot_is_asked, forced):
+    asked: t.List[t.List[str]] = []
+
+    def run(argv: t.List[str], stdin: t.Optional[bytes] = None) -> t.Tuple[int, str, str]:
+        if argv == ["env", "certbot", "--version"]:
+            return 0, "certbot %s\n" % version, ""
+        asked.append(argv)
+        return 0, "", ""
+
+    monkeypatch.setattr(_acme._transaction, "run_command", run)
+    monkeypatch.setattr(_acme, "_on_port_80", lambda: None)
+    monkeypatch.setattr(_acme, "obtained", lambda settings: present)
+    assert _acme.obtain(SETTINGS, SETTINGS.names) == ("", {})
+    assert bool(asked) == certbot_is_asked
+    assert any("--force-renewal" in argv for argv in asked) == forced
 
 
 def asked_when(monkeypatch, present: t.Optional[Pair], patient: bool) -> bool:

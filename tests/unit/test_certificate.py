@@ -49,7 +49,7 @@ def test_second_run_keeps_both():
             "for mail.example.com, imap.example.com, pop.example.com instead of",
         ),
         ({"names": ["imap.example.com", "mail.example.com"]}, "for imap.example.com"),
-        ({"key_type": "rsa"}, "RSA 2048 bit instead of ECDSA 256 bit"),
+        ({"key_type": "rsa"}, "RSA 3072 bit instead of ECDSA 256 bit"),
         ({"days": 90}, "valid for 90 days instead of 397"),
     ],
 )

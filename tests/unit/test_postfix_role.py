@@ -10,6 +10,7 @@ import sys
 import typing as t
 
 import pytest
+from ansible_collections.port587.mail.plugins.module_utils import _tls
 
 pytest.importorskip("ansible.playbook")
 
@@ -22,6 +23,7 @@ PLAY = """
     mail_hostname: mail.example.com
     port587_server:
       postfix: {version: "%(version)s", default_database_type: hash, knows: {}}
+      tls: {ciphers: [ECDHE-RSA-AES128-GCM-SHA256], groups: %(groups)s}
       packages: %(packages)s
       other_mtas: %(others)s
       missing_files: []
@@ -51,11 +53,18 @@ def play(
     packages: t.Any = ALL,
     mebibytes: int = 4000,
     others: t.Sequence[str] = (),
+    openssl: str = "3.5.1",
     **values: t.Any,
 ) -> "subprocess.CompletedProcess[str]":
     path = directory / "play.yml"
-    said = {"version": version, "packages": json.dumps(packages), "memory": mebibytes * 1024 * 1024}
-    path.write_text(PLAY % dict(said, others=json.dumps(others), directory=directory, root=ROOT))
+    said = {
+        "version": version,
+        "packages": json.dumps(packages),
+        "memory": mebibytes * 1024 * 1024,
+        "groups": json.dumps(_tls.groups(openssl)),
+        "others": json.dumps(others),
+    }
+    path.write_text(PLAY % dict(said, directory=directory, root=ROOT))
     argv = [sys.executable, "-m", "ansible", "playbook", "-i", "localhost,", "-c", "local", "-e", json.dumps(values)]
     return subprocess.run(
         [*argv, str(path)],
@@ -112,6 +121,41 @@ def test_both_kinds_of_key(tmp_path: pathlib.Path, version: str, expected: t.Dic
     assert played.returncode == 0, played.stdout
     names = ("smtpd_tls_chain_files", "_cert_file", "_key_file", "_eccert_file", "_eckey_file")
     assert {name: value for name, value in parameters(tmp_path).items() if name.endswith(names)} == expected
+
+
+CURVES = {"tls_eecdh_auto_curves": "X25519, prime256v1, secp384r1"}
+
+
+@pytest.mark.parametrize(
+    ("version", "openssl", "expected"),
+    [
+        ("3.3.0", "1.1.1", {"tls_ssl_options": "0x40000000", **CURVES}),
+        ("3.5.25", "1.1.1", {"tls_ssl_options": "NO_RENEGOTIATION", **CURVES}),
+        ("3.7.11", "3.0.16", {"tls_ssl_options": "NO_RENEGOTIATION", **CURVES}),
+        ("3.8.6", "3.0.13", {"tls_ssl_options": "NO_RENEGOTIATION", "tls_ffdhe_auto_groups": "", **CURVES}),
+        # an older Postfix with a newer OpenSSL would take no empty list
+        ("3.9.1", "3.5.1", {"tls_ssl_options": "NO_RENEGOTIATION", "tls_ffdhe_auto_groups": "", **CURVES}),
+        ("3.10.13", "3.4.1", {"tls_ssl_options": "NO_RENEGOTIATION", "tls_ffdhe_auto_groups": "", **CURVES}),
+        (
+            "3.10.13",
+            "3.5.1",
+            {
+                "tls_ssl_options": "NO_RENEGOTIATION",
+                "tls_config_file": "/etc/postfix/openssl.cnf",
+                "tls_config_name": "postfix",
+                "tls_eecdh_auto_curves": "",
+                "tls_ffdhe_auto_groups": "",
+            },
+        ),
+    ],
+)
+def test_groups_for_key_exchange(
+    tmp_path: pathlib.Path, version: str, openssl: str, expected: t.Dict[str, str]
+) -> None:
+    played = play(tmp_path, version, openssl=openssl)
+    assert played.returncode == 0, played.stdout
+    names = ("tls_ssl_options", "tls_config_", "tls_eecdh_", "tls_ffdhe_")
+    assert {name: value for name, value in parameters(tmp_path).items() if name.startswith(names)} == expected
 
 
 def test_a_program_that_the_release_has_no_package_of(tmp_path: pathlib.Path) -> None:

@@ -7,16 +7,18 @@ import re
 import subprocess
 import sys
 import time
+import types
 import typing as t
 
 import pytest
 from ansible_collections.port587.mail.plugins.module_utils._probe import smtp
+from ansible_collections.port587.mail.plugins.module_utils._probe import walk as walking
 from ansible_collections.port587.mail.plugins.module_utils._probe.autoconfig import Autoconfig
 from ansible_collections.port587.mail.plugins.module_utils._probe.diagnoses import DIAGNOSES
 from ansible_collections.port587.mail.plugins.module_utils._probe.dns import Addresses, resolve
 from ansible_collections.port587.mail.plugins.module_utils._probe.probe import WALKS, names_of, probe, trust
 from ansible_collections.port587.mail.plugins.module_utils._probe.records import Record, findings
-from ansible_collections.port587.mail.plugins.module_utils._probe.walk import Settings, Shared
+from ansible_collections.port587.mail.plugins.module_utils._probe.walk import Settings, Shared, renewal_is_late
 from ansible_collections.port587.mail.plugins.module_utils._probe.wire import Wire
 from probe_server import (
     HANG_UP,
@@ -294,10 +296,34 @@ def test_an_echo_of_the_password_is_not_repeated(tls: ssl.SSLContext, certificat
 
 CERTIFICATES: t.List[t.Tuple[str, t.Dict[str, t.Any], t.Tuple[str, str]]] = [
     ("expired", {"days": -1}, ("fail", "certificate-expired")),
-    ("expires soon", {"days": 5}, ("warn", "certificate-expires-soon")),
     ("of another name", {"name": "other.example.test"}, ("fail", "certificate-wrong-name")),
     ("of nobody", {"issuer": ""}, ("fail", "certificate-untrusted")),
 ]
+
+
+#: For how many days certificates live, how many are left when they are renewed (825: by a play), and when it is late.
+@pytest.mark.parametrize(
+    ("lifetime", "renewed", "late"),
+    [(6, 3, 1.5), (45, 15, 11.25), (64, 64 / 3, 16), (90, 30, 21), (398, 30, 21), (825, 30, 21)],
+)
+def test_when_renewal_is_late(lifetime: float, renewed: float, late: float) -> None:
+    now = time.time()
+
+    def judged(left: float) -> bool:
+        return renewal_is_late(now - (lifetime - left) * 86400, now + left * 86400)
+
+    assert [judged(left) for left in (lifetime, renewed, late + 0.1)] == [False] * 3
+    assert judged(late - 0.1)
+
+
+def test_certificate_that_should_have_been_renewed(
+    tls: ssl.SSLContext, certificates: Certificates, monkeypatch: t.Any
+) -> None:
+    """It is valid for 60 days."""
+    for days, finding in ((44, []), (46, [("warn", "MSA", "certificate-expires-soon")])):
+        later = time.time() + days * 86400
+        monkeypatch.setattr(walking, "time", types.SimpleNamespace(**{**vars(time), "time": lambda at=later: at}))
+        assert found(walk(MailServer(tls, {}), certificates)) == finding
 
 
 @pytest.mark.parametrize(("how", "finding"), [row[1:] for row in CERTIFICATES], ids=[row[0] for row in CERTIFICATES])

@@ -121,6 +121,20 @@ def test_bare_server_without_lists_has_the_releases_versions() -> None:
         "knows": [],
     }
     assert info["dovecot"] == {"version": "2.3.19.1", "installed": False, "assumed": True}
+    assert info["openssl"] == {"version": "3.0.16", "installed": False, "assumed": True}
+
+
+@pytest.mark.parametrize(
+    ("package", "groups"),
+    [
+        ("1.1.1w-0+deb11u3", ["X25519", "prime256v1", "secp384r1"]),
+        ("3.0.17-1~deb12u2", ["X25519", "prime256v1", "secp384r1"]),
+        ("3.5.1-1", ["X25519MLKEM768", "X25519", "prime256v1", "secp384r1"]),
+        ("4.0.0-1", ["X25519MLKEM768", "X25519", "prime256v1", "secp384r1"]),
+    ],
+)
+def test_groups_that_openssl_knows(package: str, groups: t.List[str]) -> None:
+    assert Host(f"openssl\tii \t{package}\n").info()["tls"]["groups"] == groups
 
 
 def test_unknown_release_without_lists_has_no_version() -> None:
@@ -128,10 +142,11 @@ def test_unknown_release_without_lists_has_no_version() -> None:
     assert info["distribution"] == {"id": "arch", "version_id": ""}
     assert info["postfix"]["version"] is None
     assert info["postfix"]["default_database_type"] is None
+    assert info["tls"]["groups"] == ["X25519", "prime256v1", "secp384r1"]
 
 
 def test_what_is_installed_is_asked_itself_and_apt_is_not() -> None:
-    host = Host("postfix\tii \t3.10.5-0\ndovecot-core\thi \t1:2.4.1+dfsg1-6\n", database="lmdb")
+    host = Host("postfix\tii \t3.10.5-0\ndovecot-core\thi \t1:2.4.1+dfsg1-6\nopenssl\tii \t3.5.1-1\n", database="lmdb")
     info = host.info("postfix")
     assert info["postfix"] == {
         "version": "3.10.5",
@@ -141,6 +156,7 @@ def test_what_is_installed_is_asked_itself_and_apt_is_not() -> None:
         "knows": [],
     }
     assert info["dovecot"] == {"version": "2.4.1", "installed": True, "assumed": False}
+    assert info["openssl"] == {"version": "3.5.1", "installed": True, "assumed": False}
     assert info["missing"] == []
     assert [command[0] for command in host.asked] == ["dpkg-query", "postconf", "dovecot"]
 

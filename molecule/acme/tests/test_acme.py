@@ -88,6 +88,18 @@ def test_renewal_while_mail_goes_on(site):
     assert site.do("grep -l badNonce /var/log/letsencrypt/port587/*")
 
 
+@pytest.mark.usefixtures("as_converged")
+def test_a_certificate_of_six_days_is_kept_for_half_of_them(site):
+    """Old certbots would get a new one at every turn: there are less than 30 days left."""
+    played = site.play(certificates_acme_directory=f"https://acme-{site.inventory_name}.test:14002/dir")
+    assert played.code == 0, played.output
+    before = site.serial()
+    for _ in range(2):
+        assert site.renew()[0] == 0
+    assert site.serial() == before
+    assert site.verify() == {}
+
+
 def test_authority_is_down(site):
     before = site.serial()
     # nobody listens there

@@ -10,6 +10,7 @@ import plistlib
 import re
 import socket
 import ssl
+import time
 import typing as t
 import uuid
 import xml.etree.ElementTree as ET
@@ -120,6 +121,7 @@ def test_a_page_asks_nobody_else_and_runs_nothing(server: Server, path: str) -> 
     assert "default-src 'none'" in answer.headers["content-security-policy"]
     assert answer.headers["x-content-type-options"] == "nosniff"
     assert answer.headers["referrer-policy"] == "no-referrer"
+    assert answer.headers["strict-transport-security"] == "max-age=31536000"
 
 
 # -- Thunderbird ------------------------------------------------------------------------------------------------------
@@ -290,6 +292,41 @@ def test_outlook_says_something_malformed(server: Server, body: str) -> None:
     assert ET.fromstring(answer.body).findtext(".//{*}ErrorCode") == "600"
 
 
+def cpu(host: Host) -> float:
+    """Seconds that nginx has worked."""
+    ticks = host.check_output("cat $(pgrep -x nginx | sed 's,.*,/proc/&/stat,') | awk '{n += $14 + $15} END {print n}'")
+    return int(ticks) / 100
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        " ",
+        "\N{BYTE ORDER MARK} ",
+        "<?xml",
+        "<?xml?>",
+        "<Autodiscover ",
+        "<EMailAddress>",
+        "<EMailAddress>eve@{domain}</EMailAddress>",
+        "</Autodiscover> ",
+    ],
+)
+def test_a_document_costs_no_more_than_its_length(host: Host, server: Server, part: str) -> None:
+    """Whatever it repeats. Two adjacent patterns for spaces made 16,000 of them cost a tenth of a second."""
+    room = 15900
+    part = part.format(domain=server.domains[0])
+    for head in (
+        "",
+        "<Autodiscover><EMailAddress>",
+        f"<Autodiscover><EMailAddress>eve@{server.domains[0]}</EMailAddress>",
+    ):
+        body = (head + part * (room // len(part.encode())))[: room - 200] + "."
+        before = cpu(host)
+        for _ in range(10):
+            assert server.ask(POX, method="POST", body=body.encode()[:16000]).status == 400
+        assert cpu(host) - before < 0.3
+
+
 @pytest.mark.parametrize("address", ["eve@nowhere.example", "eve", "", "&lt;b&gt;@{domain}", "$host@{domain}"])
 def test_outlook_is_not_told_of_a_foreign_address(server: Server, address: str) -> None:
     body = REQUEST.format(address=address.format(domain=server.domains[0])).encode()
@@ -409,6 +446,36 @@ def test_old_tls_is_refused(server: Server) -> None:
     context.set_ciphers("ALL:@SECLEVEL=0")
     with pytest.raises(ssl.SSLError):
         server._replace(tls=context).ask("/")
+
+
+@pytest.mark.parametrize("name", ["", "nobody.example"])
+def test_old_ciphers_are_refused(host: Host, server: Server, name: str) -> None:
+    """Also to who asks for a name of nobody, where that is this site's to answer."""
+    if name and has_another_site(host):
+        pytest.skip("another site answers for names of nobody")
+    context = ssl.create_default_context()
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    context.maximum_version = ssl.TLSVersion.TLSv1_2
+    assert server._replace(tls=context).ask("/", name).status == (421 if name else 200)
+    context.set_ciphers("ALL:!AESGCM:!CHACHA20:@SECLEVEL=0")
+    with pytest.raises(ssl.SSLError):
+        server._replace(tls=context).ask("/", name)
+
+
+def test_one_address_is_put_off_and_others_are_served(host: Host, server: Server) -> None:
+    head = f"HEAD /en HTTP/1.1\r\nHost: {server.name}\r\n"
+    # a connection may say 100 of them
+    said = (f"{head}\r\n" * 80 + f"{head}Connection: close\r\n\r\n").encode()
+    answers = [server.say(said) for _ in range(3)]
+    served, put_off = (sum(answer.body.count(b"HTTP/1.1 " + code) for answer in answers) for code in (b"200", b"429"))
+    assert served >= 80
+    assert put_off >= 50
+    ipv6 = server._replace(address=host.ansible.get_variables()["vps_ipv6"])
+    assert ipv6.ask("/en").status == 200
+    # until all of it is forgotten
+    time.sleep(6)
+    assert server.ask("/en").status == 200
 
 
 # -- other sites of the same nginx ------------------------------------------------------------------------------------

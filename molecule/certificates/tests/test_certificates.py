@@ -164,11 +164,11 @@ def test_other_key_and_name_need_no_new_ca(host, play, handshake, name, variable
     code, output, changed = play(**values)
     assert (code, changed) == (0, 1), output
     assert f"names: {other}" in output
-    assert "RSA 2048 bit" in output
+    assert "RSA 3072 bit" in output
     assert diff(predicted) == diff(output)
     assert predicted_changes == changed
     assert ca_file.read_bytes() == ca
-    assert handshake(other).public_key().key_size == 2048
+    assert handshake(other).public_key().key_size == 3072
     assert play(**values)[2] == 0
 
 
@@ -181,13 +181,13 @@ def test_both_kinds_of_key(host, play, handshake, name, ca_file):
     code, output, changed = play(**values)
     assert (code, changed, predicted[2]) == (0, 1, 1), output
     assert diff(predicted[1]) == diff(output)
-    assert "+  key: RSA 2048 bit" in output
+    assert "+  key: RSA 3072 bit" in output
     # the other one stays, and so does what clients trust
     assert handshake(name).serial_number == before.serial_number
     assert ca_file.read_bytes() == ca
     pem = host.check_output(f"openssl x509 -in {TLS}/rsa.pem")
     rsa_too = x509.load_pem_x509_certificate(pem.encode())
-    assert rsa_too.public_key().key_size == 2048
+    assert rsa_too.public_key().key_size == 3072
     rsa_too.verify_directly_issued_by(x509.load_pem_x509_certificate(ca))
     assert host.file(f"{TLS}/rsa.pem").mode == 0o600
     assert play(**values)[2] == 0

@@ -31,6 +31,16 @@ certificate() {
   openssl x509 -req -in leaf.csr -days "$2" -extfile leaf.ext -CA "$3.pem" -CAkey "$3.key" -CAcreateserial -out leaf.pem
   cat leaf.key leaf.pem > /etc/port587/tls/combined.pem
 }
+old_certificate() {
+  certificate "$1" 30 "$3"
+  printf '%s\\n' "[ca]" default_ca=own "[own]" database=index new_certs_dir=. rand_serial=yes default_md=sha256 \\
+    policy=any "[any]" commonName=optional > ca.cnf
+  : > index
+  openssl ca -batch -notext -config ca.cnf -in leaf.csr -extfile leaf.ext -cert "$3.pem" -keyfile "$3.key" \\
+    -out leaf.pem -startdate "$(date -u -d '-57 days' +%Y%m%d%H%M%SZ)" \\
+    -enddate "$(date -u -d "+$2 days" +%Y%m%d%H%M%SZ)"
+  cat leaf.key leaf.pem > /etc/port587/tls/combined.pem
+}
 intermediate() {
   openssl ecparam -name prime256v1 -genkey -noout -out ca2.key
   openssl req -new -key ca2.key -subj /CN=intermediate -out ca2.csr
@@ -135,7 +145,9 @@ FAULTS = [
         "MRA",
         "certificate-not-loaded",
     ),
-    Fault("expires soon", f"{CERTIFICATE} certificate $name 3 {CA}; {BOTH}", "MSA", "certificate-expires-soon", "warn"),
+    Fault(
+        "expires soon", f"{CERTIFICATE} old_certificate $name 3 {CA}; {BOTH}", "MSA", "certificate-expires-soon", "warn"
+    ),
     Fault("wrong name", f"{CERTIFICATE} certificate other.test 30 {CA}; {BOTH}", "MSA", "certificate-wrong-name"),
     Fault(
         "no intermediate",

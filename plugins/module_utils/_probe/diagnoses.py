@@ -213,7 +213,7 @@ DIAGNOSES: t.Dict[str, Diagnosis] = {
     ),
     "certificate-expires-soon": Diagnosis(
         "",
-        "the certificate expires in less than three weeks and has not been renewed",
+        "the certificate expires soon and has not been renewed, though it was time to",
         "look why the automatic renewal does not run, or renew it by hand",
     ),
     "certificate-not-loaded": Diagnosis(
@@ -240,7 +240,7 @@ DIAGNOSES: t.Dict[str, Diagnosis] = {
     "key-weak": Diagnosis(
         "",
         "the key is shorter than 2048 bits",
-        "make a new ECDSA P-256 or RSA 2048 key and certificate",
+        "make a new ECDSA P-256 or RSA 3072 key and certificate",
     ),
     # logging in
     "login-in-clear": Diagnosis(

@@ -21,8 +21,10 @@ from ansible_collections.port587.mail.plugins.module_utils._probe.wire import (
     WireError,
 )
 
-#: A certificate that nobody has renewed this long before its end will not renew itself any more.
-RENEWAL_IS_LATE = 21 * 86400
+#: Programs renew when a third of the lifetime is left, or half of a short one (certbot, Caddy), or 30 days before the
+#: end. When less is left than this part of the lifetime, or than three weeks, they have missed it.
+RENEWAL_IS_LATE = 1 / 4
+THREE_WEEKS = 21 * 86400
 
 #: Seconds for the answer to a login. Dovecot delays a refusal, more so after earlier ones: 8 s were seen after two.
 LOGIN_PATIENCE = 30.0
@@ -201,7 +203,7 @@ class Walk(threading.Thread):
         seen = f"{shown.protocol}, {shown.key}, valid until {until}"
         if shown.key_is_weak:
             self.warn("key-weak", seen)
-        elif shown.expires - time.time() < RENEWAL_IS_LATE:
+        elif renewal_is_late(shown.begins, shown.expires):
             self.warn("certificate-expires-soon", seen)
         else:
             self.ok(seen)
@@ -285,6 +287,11 @@ class Walk(threading.Thread):
         for secret in (password, plain_token(self.settings.login, password)) if password else ():
             text = text.replace(secret, "********")
         return "".join(char if char.isprintable() else " " for char in text)[:300].strip()
+
+
+def renewal_is_late(begins: float, expires: float) -> bool:
+    """Whether a certificate that ends then should have been renewed by now."""
+    return expires - time.time() < min((expires - begins) * RENEWAL_IS_LATE, THREE_WEEKS)
 
 
 def _common_name(name: t.Iterable[t.Iterable[t.Tuple[str, str]]]) -> str:

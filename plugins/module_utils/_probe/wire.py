@@ -39,6 +39,7 @@ class Certificate(t.NamedTuple):
 
     protocol: str
     key: str
+    begins: float
     expires: float
     key_is_weak: bool
     #: as Python shows names
@@ -109,9 +110,8 @@ class Wire:
         tls = t.cast(ssl.SSLSocket, self._socket)
         shown = tls.getpeercert() or {}
         key, weak = describe_key(tls.getpeercert(binary_form=True) or b"")
-        return Certificate(
-            tls.version() or "?", key, ssl.cert_time_to_seconds(str(shown["notAfter"])), weak, shown["issuer"]
-        )
+        begins, expires = (ssl.cert_time_to_seconds(str(shown[end])) for end in ("notBefore", "notAfter"))
+        return Certificate(tls.version() or "?", key, begins, expires, weak, shown["issuer"])
 
     def sent_chain(self) -> t.List[t.Dict[str, t.Any]]:
         """The certificates that the server sent, leaf first. Empty where this Python can't tell (before 3.10)."""
