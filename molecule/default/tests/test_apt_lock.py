@@ -17,19 +17,23 @@ HOLDER = r"python3\S* \(pid \d+, other-apt.service\), running for \d+ s"
 PACKAGE = "tree"
 
 
-def install(host: t.Any, wait: int) -> controller.Played:
-    arguments = f'{{"name": ["{PACKAGE}"], "wait": {wait}}}'
+def install(host: t.Any, wait: int, package: str = PACKAGE) -> controller.Played:
+    arguments = f'{{"name": ["{package}"], "wait": {wait}}}'
     name = host.ansible.get_variables()["inventory_hostname"]
-    return controller.end(
+    done = controller.end(
         controller.start(
             "ansible", name, "mail", "--module-name=port587.mail.packages", f"--args={arguments}", "--become"
         )
     )
+    # without the lines that YAML breaks
+    return done._replace(output=" ".join(done.output.split()))
 
 
 @pytest.fixture
 def hold(host: t.Any) -> t.Iterator[t.Callable[[int], None]]:
     def begin(seconds: int) -> None:
+        # Ansible is at its quickest the second time
+        assert install(host, 0, "dpkg").code == 0
         host.check_output("systemd-run --quiet --unit=other-apt python3 -c '%s'" % (HELD % seconds))
         host.check_output("for i in $(seq 50); do ! grep -q POSIX.*WRITE /proc/locks || exit 0; sleep .1; done; exit 1")
 
@@ -39,7 +43,7 @@ def hold(host: t.Any) -> t.Iterator[t.Callable[[int], None]]:
 
 
 def test_a_lock_that_is_given_back_is_waited_for(host: t.Any, hold: t.Callable[[int], None]) -> None:
-    hold(25)
+    hold(30)
     began = time.monotonic()
     done = install(host, 120)
     assert done.code == 0, done.output
