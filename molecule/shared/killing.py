@@ -37,6 +37,8 @@ def try_one(name):
     took = []
     for _ in range(times):
         old, began = main_process(name), time.time()
+        if not old:
+            return took + [None]
         os.kill(old, signal.SIGKILL)
         while main_process(name) in (0, old) or not serves(*asked[name]):
             if time.time() > began + patience:

@@ -131,6 +131,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
     protocol_version = "HTTP/1.1"
     timeout = 600
+    # an answer is two pieces, and the second does not wait for the first to be acknowledged
+    disable_nagle_algorithm = True
     server = None  # type: t.Any
 
     def setup(self) -> None:
