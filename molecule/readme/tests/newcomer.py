@@ -20,7 +20,7 @@ COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 
 
 def commands(readme: str) -> t.List[str]:
-    """All that README says to type on one's own machine, in its order."""
+    """All that README says to type on one's own machine, in its order, once each."""
     text = (ROOT / readme).read_text(encoding="utf-8")
     sections = text.split("\n## ")
     # "Your server" and "Day by day", with what is between
@@ -28,7 +28,7 @@ def commands(readme: str) -> t.List[str]:
         section for section in sections if "`cp -r inventories/example" in section or "@~/port587/" in section
     )
     found = re.findall(r"^(ansible[a-z-]* .*)$|`((?:cp|ansible[a-z-]*) [^`]+)`", chosen, re.MULTILINE)
-    return [one or other for one, other in found]
+    return list(dict.fromkeys(one or other for one, other in found))
 
 
 class Done(t.NamedTuple):
