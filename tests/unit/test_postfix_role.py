@@ -23,6 +23,7 @@ PLAY = """
     port587_server:
       postfix: {version: "%(version)s", default_database_type: hash, knows: {}}
       packages: %(packages)s
+      missing_files: []
       memory: %(memory)d
   tasks:
     - ansible.builtin.include_role:
