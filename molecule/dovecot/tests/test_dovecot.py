@@ -315,6 +315,20 @@ def test_what_dovecot_does_not_know_changes_nothing(host: Host, server: Server) 
         pass
 
 
+def test_files_of_other_roles_that_are_not_there(host: Host, server: Server) -> None:
+    """Found before anything changes."""
+    before = host.file("/etc/dovecot/dovecot.conf").content
+    name = host.ansible.get_variables()["inventory_hostname"]
+    done = play(SCENARIO / "converge.yml", name, dovecot_passwd_file="/etc/none", dovecot_certificate="/etc/none.pem")
+    assert done.code != 0
+    output = re.sub(r"\s+", " ", done.output.replace("''", "'"))
+    assert "dovecot_passwd_file: '/etc/none' is not on this server; run role accounts first" in output
+    assert "dovecot_certificate: '/etc/none.pem' is not on this server; run role certificates first" in output
+    assert host.file("/etc/dovecot/dovecot.conf").content == before
+    with mailbox(server, EVE):
+        pass
+
+
 def test_wrong_password(server: Server) -> None:
     """The last test: for a while, Dovecot lets an address with failures wait."""
     with pytest.raises(imaplib.IMAP4.error, match="AUTHENTICATIONFAILED"):
