@@ -12,6 +12,7 @@ import sys
 import typing as t
 
 import pytest
+from ansible_collections.port587.mail.plugins.module_utils import _tls
 from ansible_collections.port587.mail.plugins.module_utils._server import RELEASES, newer_or_same
 
 pytest.importorskip("ansible.playbook")
@@ -84,8 +85,10 @@ def versions(release: t.Tuple[str, str]) -> t.Dict[str, str]:
 
 def server(release: t.Tuple[str, str]) -> t.Dict[str, t.Any]:
     """What server_info says of one."""
-    have = versions(release)
+    have, openssl = versions(release), RELEASES[release][2]
     return {
+        "openssl": {"version": openssl},
+        "tls": {"ciphers": _tls.CIPHERS, "groups": _tls.groups(openssl)},
         "postfix": {"version": have["postfix"], "default_database_type": "hash", "knows": []},
         "dovecot": {"version": have["dovecot"]},
         "packages": {name: {"installed": version, "candidate": None} for name, version in have.items()},
