@@ -35,11 +35,11 @@ class Server(t.NamedTuple):
         return self.login % (number % USERS)
 
 
-def message(number: int) -> t.Tuple[str, str]:
+def message(number: int, sender: str) -> t.Tuple[str, str]:
     """An identity, and a text of 4 KB that has it."""
     identity = f"{uuid.uuid4()}@{DOMAIN}"
     user = f"u{number % USERS}@{DOMAIN}"
-    head = f"From: {user}\r\nTo: {user}\r\nMessage-ID: <{identity}>\r\nSubject: {number}\r\n\r\n"
+    head = f"From: {sender}\r\nTo: {user}\r\nMessage-ID: <{identity}>\r\nSubject: {number}\r\n\r\n"
     return identity, head + LINE * ((4096 - len(head)) // len(LINE))
 
 
@@ -55,8 +55,9 @@ def exchange(server: Server, number: int) -> smtplib.SMTP:
 
 
 def send(client: smtplib.SMTP, number: int, sender: str = f"u%d@{DOMAIN}") -> str:
-    identity, text = message(number)
-    client.sendmail(sender % (number % USERS) if "%d" in sender else sender, f"u{number % USERS}@{DOMAIN}", text)
+    sender = sender % (number % USERS) if "%d" in sender else sender
+    identity, text = message(number, sender)
+    client.sendmail(sender, f"u{number % USERS}@{DOMAIN}", text)
     return identity
 
 

@@ -486,8 +486,9 @@ class Rspamd(SystemdDaemon):
         return Problem(found.group(1), line, int(found.group(2))) if found else Problem(self.directory, line)
 
     def needs_restart(self, view: View) -> bool:
-        """A socket that is named otherwise, or gets another mode, is made anew only at a start."""
+        """Only a start gives it the user's groups, and makes a socket that is named otherwise, or has another mode."""
         paths = [self.directory + "/override.d/worker-%s.inc" % name for name in ("proxy", "controller")]
+        paths.append("/etc/systemd/system/rspamd.service.d/port587-senders.conf")
         return any(view.read(path) != view.before(path) for path in paths)
 
     def start(self) -> None:

@@ -37,7 +37,8 @@ class Proof(t.NamedTuple):
     ``protocol``: smtp, imap, pop3, sieve, http, socketmap, dns (on ``port``) or sasl, lmtp, policy, milter, redis (on
     the socket ``path``, as ``user``).
     ``tls``: implicit, starttls or none. ``auth``: AUTH has to be offered (True) or must not be (False).
-    ``recipient``: the address to name in RCPT; ``answer``: accepted or refused.
+    ``recipient``: the address to name in RCPT; ``answer``: accepted or refused. A milter
+    refuses a login that nobody has.
     ``host`` and ``uri``: what to GET over HTTP. It has to be there. ``host`` is what to look up in a socketmap, and
     with all other protocols what is named in the handshake (SNI). ``certificate``: the PEM file with the one to be
     served, where it is another than that of all.
@@ -299,7 +300,7 @@ def _http(connection: _Connection, proof: Proof, leaf: t.Optional[bytes]) -> Non
 
 
 def _milter(connection: _Connection, proof: Proof, leaf: t.Optional[bytes]) -> None:
-    """A message as somebody sends it who has logged in. It goes nowhere."""
+    """A message as a program of this machine sends it, or as a login that nobody has. It goes nowhere."""
     domain = proof.signatures[0].partition("._domainkey.")[2] if proof.signatures else "localhost"
     sender = "postmaster@%s" % domain
     headers = [
@@ -308,7 +309,12 @@ def _milter(connection: _Connection, proof: Proof, leaf: t.Optional[bytes]) -> N
         ("Subject", "Proof"),
         ("Message-ID", "<0@localhost>"),
     ]
-    outcome = scan(connection.socket, Message(sender, sender, headers, login=sender))
+    login = "nobody" if proof.answer == "refused" else ""
+    outcome = scan(connection.socket, Message(sender, sender, headers, login=login))
+    if login:
+        if not outcome.verdict.startswith("5"):
+            raise ProofError("does not refuse a message of a login that is not in the table: %s" % outcome.verdict)
+        return
     if outcome.verdict not in ("continue", "accept"):
         raise ProofError("answers a message from %s with: %s" % (sender, outcome.verdict))
     found = [

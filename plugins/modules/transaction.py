@@ -155,7 +155,9 @@ options:
         description: Address to name in RCPT.
         type: str
       answer:
-        description: What the server has to say to O(prove[].recipient). A temporary refusal is neither.
+        description: >-
+          What the server has to say to O(prove[].recipient). A temporary refusal is neither. For V(milter), V(refused)
+          is about a message of a login that nobody has.
         type: str
         choices: [accepted, refused]
       path:
@@ -185,7 +187,7 @@ options:
       signatures:
         description: >-
           For V(milter), names of DKIM keys in DNS, all of one domain, such as C(rsa1._domainkey.example.com). A message
-          from there, as somebody sends it who has logged in, has to be signed with each.
+          from there, as a program of this machine sends it, has to be signed with each.
         type: list
         elements: str
         default: []

@@ -121,6 +121,23 @@ def test_one_that_hangs_up() -> None:
     ],
 )
 def test_as_a_proof(tmp_path: pathlib.Path, end: t.List[bytes], words: str) -> None:
+    assert words in proved(tmp_path, end, signatures=["rsa1._domainkey.example.com"])
+
+
+@pytest.mark.parametrize(
+    ("end", "words"),
+    [
+        ([packet("y", b"554 5.7.1 who are you\0")], "proved"),
+        ([packet("y", b"451 4.7.1 no table\0")], "a login that is not in the table: 451 4.7.1 no table"),
+        ([packet("a")], "a login that is not in the table: accept"),
+    ],
+)
+def test_a_login_that_has_to_be_refused(tmp_path: pathlib.Path, end: t.List[bytes], words: str) -> None:
+    assert words in proved(tmp_path, end, answer="refused")
+
+
+def proved(tmp_path: pathlib.Path, end: t.List[bytes], **proof: t.Any) -> str:
+    """What becomes of the proof: "proved", or why not."""
     listener = socket.socket(socket.AF_UNIX)
     listener.bind(str(tmp_path / "socket"))
     listener.listen(5)
@@ -131,12 +148,10 @@ def test_as_a_proof(tmp_path: pathlib.Path, end: t.List[bytes], words: str) -> N
                 Filter(end).serve(listener.accept()[0])
 
     threading.Thread(target=accept, daemon=True).start()
-    proof = _prove.Proof("milter", path=str(tmp_path / "socket"), signatures=["rsa1._domainkey.example.com"])
     try:
-        _prove.prove([proof], deadline=0.3)
-        outcome = "proved"
+        _prove.prove([_prove.Proof("milter", path=str(tmp_path / "socket"), **proof)], deadline=0.3)
+        return "proved"
     except ProofError as exc:
-        outcome = str(exc)
+        return str(exc)
     finally:
         listener.close()
-    assert words in outcome

@@ -56,9 +56,9 @@ def signatures(headers: t.Dict[str, t.List[str]]) -> t.List[str]:
     return sorted(f"{tags['s']}._domainkey.{tags['d']}" for tags in found)
 
 
-def send(host: Host, sender: str, subject: str) -> None:
+def send(host: Host, sender: str, subject: str, author: str = "") -> None:
     """As programs on the machine do."""
-    mail = f"From: {sender}\\nTo: root\\nSubject: {subject}\\n\\nHello\\n"
+    mail = f"From: {author or sender}\\nTo: root\\nSubject: {subject}\\n\\nHello\\n"
     host.check_output(f"printf '{mail}' | sendmail -f {sender} root")
 
 
@@ -81,13 +81,49 @@ def test_signs_for_no_other_domain(host: Host) -> None:
     assert signatures(arrived(host, "from another")) == []
 
 
-def test_signs_nothing_for_strangers(host: Host) -> None:
-    """This client's address is a private one, as in a provider's network: no reason to trust it."""
-    bring(host, "eve@example.com", "from outside")
-    headers = arrived(host, "from outside")
-    assert signatures(headers) == []
-    assert len(headers["authentication-results"]) == 1
-    assert re.search(r"\bspf=", headers["authentication-results"][0]), headers
+@pytest.mark.usefixtures("as_converged")
+def test_strangers_are_not_from_here(host: Host, play: t.Callable[..., Played]) -> None:
+    """This client's address is a private one, as in a provider's network: no reason to trust it, nor to sign for it."""
+    for domain in ("example.com", "mail.example.com"):
+        with pytest.raises(smtplib.SMTPDataError, match="SPF or DKIM"):
+            bring(host, f"eve@{domain}", "refused")
+    for what, spam in (("junk", ["Yes"]), ("accept", [])):
+        assert play(rspamd_own_domains=what).changed == 1
+        bring(host, "eve@example.com", f"own, {what}")
+        headers = arrived(host, f"own, {what}")
+        assert headers.get("x-spam", []) == spam
+        assert signatures(headers) == []
+        assert len(headers["authentication-results"]) == 1
+        assert re.search(r"\bspf=", headers["authentication-results"][0]), headers
+
+
+@pytest.mark.usefixtures("as_converged")
+def test_networks_that_postfix_trusts(host: Host, play: t.Callable[..., Played]) -> None:
+    """Another machine of the same people sends without a login, and its mail is signed."""
+    networks = ["127.0.0.0/8", "[::1]/128", f"{host.ansible.get_variables()['ansible_host'].rpartition('.')[0]}.0/24"]
+    assert play(postfix_main={"mynetworks": networks}).changed == 1
+    bring(host, "eve@example.com", "from a trusted network")
+    assert len(signatures(arrived(host, "from a trusted network"))) == 2
+
+
+@pytest.mark.usefixtures("as_converged")
+def test_the_table_of_senders(host: Host, play: t.Callable[..., Played]) -> None:
+    """It has to be there, for rspamd to read; by whom it is asked for is the business of the whole server."""
+    table, configuration = "/etc/senders-of-mine", "cat /etc/rspamd/rspamd.conf.local.override"
+    before = host.check_output(configuration)
+    host.check_output(f"install -m 0600 /dev/null {table}")
+    played = play(rspamd_senders=table)
+    assert "does not refuse a message of a login that is not in the table: 451" in played.output
+    assert host.check_output(configuration) == before
+    host.check_output(f"chmod 0640 {table}; chgrp postfix {table}")
+    played = play(rspamd_senders=table)
+    assert played.code == 0, played.output
+    assert play(rspamd_senders=table).changed == 0
+    # what has no login: the domain of the envelope may be signed for, and no other
+    send(host, "eve@example.com", "as before")
+    assert len(signatures(arrived(host, "as before"))) == 2
+    send(host, "eve@example.com", "as another", author="eve@example.org")
+    assert signatures(arrived(host, "as another")) == []
 
 
 def test_believes_no_results_of_others(host: Host) -> None:
@@ -194,6 +230,10 @@ def test_a_milter_that_is_down_lets_nothing_through(host: Host) -> None:
         ({"rspamd_dkim_selectors": [{"name": "a", "state": "sing"}]}, ["sing", "publish, sign, retire"]),
         ({"rspamd_dkim_rsa_bits": 1024}, ["rspamd_dkim_rsa_bits", "1024", "2048"]),
         ({"rspamd_nameservers": ["dns.example"]}, ["rspamd_nameservers", "'dns.example'", "IP address"]),
+        ({"rspamd_own_domains": "reject"}, ["rspamd_own_domains", "refuse, junk, accept"]),
+        ({"rspamd_senders": "hash:/etc/senders"}, ["rspamd_senders", "'hash:/etc/senders'", "absolute path"]),
+        ({"rspamd_senders_group": "no group"}, ["'no group'", "rspamd_senders_group"]),
+        ({"postfix_main": {"mynetworks": "127.0.0.1 hash:/n"}}, ["rspamd_local_networks", "'hash:/n'", "10.0.0.0/24"]),
         ({"rspamd_extra": "spf { spf_cache_size = "}, ["not valid, this change was not made"]),
         # what rspamd's own checker does not see: a key that was there before, and is none
         (

@@ -392,5 +392,7 @@ def refusal(reply: Reply) -> str:
     text = str(reply)
     if "local recipient table" in text:
         return "domain-is-local"
+    if "may not send as" in text:
+        return "sender-refused"
     words = text.split()[:2]
     return next((diagnosis for word, diagnosis in _REFUSALS if word in words), "mail-refused")

@@ -1,0 +1,401 @@
+-- Copyright (c) The port587.mail contributors
+-- SPDX-License-Identifier: GPL-3.0-or-later
+
+-- Written by the role port587.mail.rspamd. Who may write in whose name: after a login, and from outside.
+-- Section port587 of rspamd.conf.local.override has the options. Lua 5.1, and what rspamd 1.6 has of its API.
+
+if confighelp then
+  return
+end
+
+local options = rspamd_config:get_all_opt('port587')
+if not options then
+  return
+end
+
+-- The headers that say whose mail it is (RFC 5322, 3.6.2 and 3.6.6).
+local AUTHORS = { ['from'] = 'From', ['sender'] = 'Sender', ['resent-from'] = 'Resent-From', ['resent-sender'] = 'Resent-Sender' }
+-- Headers that name the mailbox a mail was delivered to.
+local DELIVERED = { ['delivered-to'] = true, ['x-original-to'] = true, ['envelope-to'] = true, ['x-envelope-to'] = true, ['x-delivered-to'] = true }
+-- Headers with verdicts, which only this server gives: mail programs and scripts believe them.
+local VERDICTS = {
+  '^x%-spam', '^x%-rspamd%-', '^x%-bogosity$', '^x%-dspam%-', '^x%-text%-classification$', '^received%-spf$', '^authentication%-results$',
+}
+
+local own = {}
+for _, domain in ipairs(options.domains or {}) do
+  own[domain] = true
+end
+
+-- -- headers ---------------------------------------------------------------------------------------------------------
+
+-- All headers in their order, each {name in small letters, value}. Not get_header(): that has read them in its own way already.
+local function headers_of(task)
+  local found, lines = {}, {}
+  for line in (tostring(task:get_raw_headers() or '') .. '\n'):gmatch('([^\n]*)\n') do
+    line = line:gsub('\r$', '')
+    local name, value = line:match('^([^%s:]+)[ \t]*:(.*)$')
+    if name then
+      lines = { value }
+      found[#found + 1] = { name:lower(), lines }
+    else
+      lines[#lines + 1] = line
+    end
+  end
+  for _, header in ipairs(found) do
+    header[2] = table.concat(header[2], '\n')
+  end
+  return found
+end
+
+-- -- addresses in a header (RFC 5322, 3.4 and 4.4) ---------------------------------------------------------------------
+
+local Reader = {}
+Reader.__index = Reader
+
+function Reader:skip()
+  while true do
+    self.at = self.text:find('[^ \t\n]', self.at) or #self.text + 1
+    if self.text:sub(self.at, self.at) ~= '(' then
+      return
+    end
+    self:comment()
+  end
+end
+
+function Reader:comment()
+  local depth = 0
+  repeat
+    local sign = self.text:sub(self.at, self.at)
+    if sign == '' then
+      error('a comment does not end', 0)
+    end
+    depth = depth + (sign == '(' and 1 or sign == ')' and -1 or 0)
+    self.at = self.at + (sign == '\\' and 2 or 1)
+  until depth == 0
+end
+
+-- The sign that comes next, behind blanks and comments.
+function Reader:next()
+  self:skip()
+  return self.text:sub(self.at, self.at)
+end
+
+function Reader:take(sign)
+  if self:next() ~= sign then
+    error(sign .. ' is missing', 0)
+  end
+  self.at = self.at + 1
+end
+
+function Reader:atom()
+  self:skip()
+  local atom = self.text:match('^[^%s%c()<>@,;:\\".%[%]]+', self.at)
+  if not atom then
+    error('a word is missing', 0)
+  end
+  self.at = self.at + #atom
+  return atom
+end
+
+function Reader:quoted()
+  local found = {}
+  self:take('"')
+  while true do
+    local sign = self.text:sub(self.at, self.at)
+    if sign == '\\' then
+      self.at = self.at + 1
+      sign = self.text:sub(self.at, self.at)
+    elseif sign == '"' then
+      self.at = self.at + 1
+      return table.concat(found)
+    end
+    if sign == '' then
+      error('a quoted word does not end', 0)
+    end
+    -- a line break is only how the header was folded
+    found[#found + 1] = sign ~= '\n' and sign or nil
+    self.at = self.at + 1
+  end
+end
+
+-- Words and dots: a name, or what is before the @. The second value says whether it can be the latter.
+function Reader:words()
+  local found, addressable, after_word = {}, true, false
+  while true do
+    local sign = self:next()
+    if sign == '.' then
+      self.at = self.at + 1
+      found[#found + 1], after_word = '.', false
+    elseif sign == '' or sign:find('[<>@,;:%[%])]') then
+      return table.concat(found), addressable and #found > 0
+    else
+      addressable, after_word = addressable and not after_word, true
+      found[#found + 1] = sign == '"' and self:quoted() or self:atom()
+    end
+  end
+end
+
+function Reader:domain()
+  if self:next() == '[' then
+    local literal = self.text:match('^%[[^%[%]\\%c]*%]', self.at)
+    if not literal then
+      error('an address literal does not end', 0)
+    end
+    self.at = self.at + #literal
+    return literal
+  end
+  local labels = { self:atom() }
+  while self:next() == '.' do
+    self.at = self.at + 1
+    labels[#labels + 1] = self:atom()
+  end
+  return table.concat(labels, '.')
+end
+
+function Reader:address(before, addressable)
+  if not addressable then
+    error('an address has nothing before the @', 0)
+  end
+  self:take('@')
+  self.found[#self.found + 1] = { user = before, domain = self:domain() }
+end
+
+function Reader:angle()
+  self:take('<')
+  if self:next() == '@' then
+    -- the way that mail took in other times
+    repeat
+      self:take('@')
+      self:domain()
+      local more = self:next() == ','
+      if more then
+        self.at = self.at + 1
+      end
+    until not more
+    self:take(':')
+  end
+  self:address(self:words())
+  self:take('>')
+end
+
+-- One mailbox, or a group of them.
+function Reader:member(in_group)
+  local before, addressable = self:words()
+  if self:next() == ':' and before ~= '' and not in_group then
+    self.at = self.at + 1
+    self:members(true)
+    self:take(';')
+    return
+  end
+  local bare = self:next() == '@'
+  if bare then
+    self:address(before, addressable)
+  end
+  -- "eve@example.com <eve@example.com>" is against the rules, and often written; then both are claimed
+  if not bare or self:next() == '<' then
+    self:angle()
+  end
+end
+
+function Reader:members(in_group)
+  while true do
+    local sign = self:next()
+    if sign == ',' then
+      self.at = self.at + 1
+    elseif sign == '' or sign == ';' and in_group then
+      return
+    else
+      self:member(in_group)
+      sign = self:next()
+      if sign ~= '' and sign ~= ',' and not (sign == ';' and in_group) then
+        error('there is more behind an address', 0)
+      end
+    end
+  end
+end
+
+-- The addresses in a header's value; nil if it can't be understood, or has none.
+local function addresses(value)
+  local reader = setmetatable({ text = value, at = 1, found = {} }, Reader)
+  if pcall(reader.members, reader) and #reader.found > 0 then
+    return reader.found
+  end
+end
+
+-- -- after a login -----------------------------------------------------------------------------------------------------
+
+-- smtpd_sender_login_maps as text, with a line end in front. Read anew each time: people come and go without a reload.
+local function senders()
+  local file = io.open(options.senders)
+  local text = file and file:read('*a')
+  if file then
+    file:close()
+  end
+  return text and '\n' .. text
+end
+
+-- Whether a login may send as an address, by the entry that Postfix would find first.
+local function may(text, login, address)
+  local user, domain = address.user:lower(), address.domain:lower()
+  local plain = user:sub(1, 1) .. user:sub(2):gsub('%+.*$', '')
+  for _, key in ipairs({ user .. '@' .. domain, plain .. '@' .. domain, '@' .. domain }) do
+    local _, last = text:find('\n' .. key .. ' ', 1, true)
+    if last and not key:find('[^%w%p]') then
+      local logins = ',' .. text:match('^[^\n]*', last + 1) .. ','
+      return logins:find(',' .. login:lower() .. ',', 1, true) ~= nil
+    end
+  end
+  return false
+end
+
+local function shown(text)
+  return (text:gsub('[^%w@._+=-]', '?'))
+end
+
+local function refuse(task, text)
+  task:set_pre_result('reject', text, 'port587')
+end
+
+local function defer(task)
+  task:set_pre_result('soft reject', 'who may send as whom can not be looked up now, try again later', 'port587')
+end
+
+-- Signed is what has no other domain in From, as rspamd reads it, than those that are known to be right.
+local function sign_only_for(task, domains)
+  for _, one in ipairs(task:get_from('mime') or {}) do
+    -- without this (before 1.9) the domain has to be that of the envelope
+    if not domains[(one.domain or ''):lower()] and task.disable_symbol then
+      task:disable_symbol('DKIM_SIGNED')
+    end
+  end
+end
+
+local function check_login(task)
+  local login, authors = task:get_user(), {}
+  if not login then
+    local envelope = (((task:get_from('smtp') or {})[1] or {}).domain or ''):lower()
+    return envelope ~= '' and sign_only_for(task, { [envelope] = true })
+  end
+  local text = senders()
+  if not text then
+    return defer(task)
+  end
+  for _, header in ipairs(headers_of(task)) do
+    local name = AUTHORS[header[1]]
+    local found = name and addresses(header[2])
+    if name and not found then
+      return refuse(task, 'the header ' .. name .. ' has to be an address such as: Eve Example <eve@example.com>')
+    end
+    for _, address in ipairs(found or {}) do
+      if not may(text, login, address) then
+        local claimed = shown(address.user .. '@' .. address.domain)
+        return refuse(task, 'you are logged in as ' .. shown(login) .. ', who may not send as ' .. claimed .. ' (in ' .. name .. ')')
+      end
+      authors[name == 'From' and address.domain:lower() or 1] = true
+    end
+  end
+  sign_only_for(task, authors)
+end
+
+-- Nothing goes out unchecked, not even if this fails.
+local function check_login_or_defer(task)
+  local done, fault = pcall(check_login, task)
+  if not done then
+    require('rspamd_logger').errx(task, 'can not check the sender: %s', fault)
+    defer(task)
+  end
+end
+
+if options.senders then
+  rspamd_config:register_symbol({ name = 'PORT587_LOGIN', type = 'prefilter', callback = check_login_or_defer, priority = 10 })
+end
+
+-- -- from outside ------------------------------------------------------------------------------------------------------
+
+-- The domains of ours that a mail claims to be from.
+local function claims(task, envelope)
+  local found = {}
+  local function claim(domain)
+    found[own[domain:lower()] and domain:lower() or 1] = true
+  end
+  claim(envelope)
+  for _, header in ipairs(headers_of(task)) do
+    local list = header[1] == 'from' and addresses(header[2])
+    for _, address in ipairs(list or {}) do
+      claim(address.domain)
+    end
+    if header[1] == 'from' and not list then
+      -- nobody knows what a mail program makes of it
+      local text = header[2]
+      for _, one in ipairs(task:get_header_full('From') or {}) do
+        text = text .. '\n' .. tostring(one.decoded or '')
+      end
+      for domain in text:gmatch('@%s*([%w.%-\128-\255]+)') do
+        claim(domain)
+      end
+    end
+  end
+  found[1] = nil
+  return found
+end
+
+-- Whether a symbol is there for a domain: those of DKIM name it, those of SPF are about the envelope's.
+local function is_found(task, symbol, domain)
+  for _, result in ipairs(task:get_symbol(symbol) or {}) do
+    for _, option in ipairs(result.options or {}) do
+      if option:lower():match('^[^:]+') == domain then
+        return true
+      end
+    end
+  end
+  return false
+end
+
+local function check_outside(task)
+  local address = task:get_from_ip()
+  if task:get_user() or not address or address:is_local() then
+    return
+  end
+  local envelope = (((task:get_from('smtp') or {})[1] or {}).domain or ''):lower()
+  local worst
+  for domain in pairs(claims(task, envelope)) do
+    local by_spf = envelope == domain
+    if not (by_spf and task:has_symbol('R_SPF_ALLOW') or is_found(task, 'R_DKIM_ALLOW', domain)) then
+      local later = by_spf and task:has_symbol('R_SPF_DNSFAIL') or is_found(task, 'R_DKIM_TEMPFAIL', domain)
+      worst = worst ~= 'OWN_DOMAIN_FORGED' and later and 'OWN_DOMAIN_UNKNOWN' or 'OWN_DOMAIN_FORGED'
+    end
+  end
+  if worst then
+    task:insert_result(worst, 1.0)
+  end
+end
+
+local id = rspamd_config:register_symbol({ name = 'PORT587_OUTSIDE', type = 'callback', callback = check_outside })
+for _, name in ipairs({ 'OWN_DOMAIN_FORGED', 'OWN_DOMAIN_UNKNOWN' }) do
+  rspamd_config:register_symbol({ name = name, type = 'virtual', parent = id, score = 0.0, group = 'port587' })
+end
+for _, name in ipairs({ 'R_SPF_ALLOW', 'R_DKIM_ALLOW' }) do
+  rspamd_config:register_dependency('PORT587_OUTSIDE', name)
+end
+
+-- -- headers that people and their Sieve scripts would believe ----------------------------------------------------------
+
+-- For milter_headers: the names of those to remove.
+port587_forged_headers = function(task)
+  local removed = {}
+  for _, header in ipairs(headers_of(task)) do
+    local name, value = header[1], header[2]
+    for _, pattern in ipairs(VERDICTS) do
+      removed[name:find(pattern) and name or 1] = 0
+    end
+    -- others find loops by theirs
+    if DELIVERED[name] then
+      for domain in value:lower():gmatch('@([%w.-]+)') do
+        removed[own[domain] and name or 1] = 0
+      end
+    end
+  end
+  removed[1] = nil
+  return removed
+end
