@@ -592,7 +592,7 @@ class Dovecot(SystemdDaemon):
         return [line for line in self._log(moment) if re.match(r"master: (Error|Fatal|Panic): ", line)]
 
     def needs_restart(self, view: View) -> bool:
-        """What is settled when the master starts: its sockets, its limits, the environment, and which protocols there are."""
+        """What is settled when the master starts: sockets, limits, environment, and which protocols there are."""
         if view.read(self.drop_in) != view.before(self.drop_in):
             return True
         with contextlib.suppress(OSError):

@@ -191,9 +191,7 @@ def answer(run: Run, questions: t.Mapping[str, t.List[str]]) -> t.Dict[str, t.An
     )
     missing = [path for path in questions["files"] if not os.path.isfile(path)]
     others = parse_other_mtas(_memory.read_text("/var/lib/dpkg/status"))
-    return dict(
-        asked, missing_files=missing, memory=_memory.memory("/")[0], other_mtas=others, trees=_known.trees()
-    )
+    return dict(asked, missing_files=missing, memory=_memory.memory("/")[0], other_mtas=others, trees=_known.trees())
 
 
 def _program(package: Package, said: t.Optional[str], stand_in: t.Optional[str]) -> Program:

@@ -3,7 +3,7 @@
 
 # Note that this plugin util is **PRIVATE** to the collection. It can have breaking changes at any time.
 
-"""Why a module could not be run as root, in words, and the cure. Ansible shows what sudo printed as a module's broken answer."""
+"""Why a module could not be run as root, and the cure. Ansible shows what sudo said as a module's broken answer."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ REASONS = [
     (
         r"sudo: sorry, you must have a tty",
         "sudo wants a terminal (requiretty in /etc/sudoers), and Ansible has none while pipelining is on. Write "
-        "`ansible_pipelining: false` for this host into the inventory; or `Defaults:{user} !requiretty` on the server, with visudo",
+        "`ansible_pipelining: false` for this host into the inventory; or `Defaults:{user} !requiretty` on the server, "
+        "with visudo",
     ),
     (
         r"Missing sudo password|sudo: a password is required",
@@ -34,7 +35,8 @@ REASONS = [
     ),
     (
         r"\bsudo: (command )?not found",
-        "there is no sudo on the server. Install it there as root (apt-get install sudo); or log in as root (ansible_user)",
+        "there is no sudo on the server. Install it there as root (apt-get install sudo); or log in as root "
+        "(ansible_user)",
     ),
 ]
 

@@ -201,7 +201,7 @@ def _finding(finding: t.Dict[str, t.Any]) -> str:
 
 
 def _head(*names: str) -> str:
-    return f"<tr class=\"head\">{''.join(f'<th>{_both(name)}' for name in names)}</tr>"
+    return f'<tr class="head">{"".join(f"<th>{_both(name)}" for name in names)}</tr>'
 
 
 def _row(state: str, first: str, second: str, seen: str) -> str:
