@@ -195,7 +195,8 @@ def test_a_send_only_account_gets_no_mail_of_the_machine(tmp_path: pathlib.Path)
     people = [{"address": "Printer@example.com", "send_only": True}, {"address": "eve@example.com"}]
     played = play(tmp_path, "3.7.0", mail_accounts=people, postfix_root_address="printer@example.com")
     assert played.returncode != 0
-    said = " ".join(played.stdout.split())
+    # ansible-core 2.16 doubles a quote within quotes
+    said = " ".join(played.stdout.replace("''", "'").split())
     assert "postfix_root_address: 'printer@example.com' is send_only and receives nothing; name another address" in said
 
 
