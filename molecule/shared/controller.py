@@ -55,7 +55,9 @@ class Played(t.NamedTuple):
         for block in re.split(r"^(?=TASK \[|PLAY )", self.output, flags=re.MULTILINE):
             name = re.match(r"TASK \[(.*?)\]", block)
             if name and re.search(r"^changed: ", block, re.MULTILINE):
-                found[name[1]] = block.partition("\n")[2].strip()
+                # a warning is no change; and what apt could upgrade depends on how old its lists are
+                shown = re.sub(r"^\[WARNING\]:.*\n|(?<=to remove) and \d+ not upgraded", "", block, flags=re.MULTILINE)
+                found[name[1]] = shown.partition("\n")[2].strip()
         return found
 
 
