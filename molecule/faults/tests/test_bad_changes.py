@@ -64,7 +64,12 @@ BAD = [
         {"postfix_main": {"transport_maps": "cdb:/etc/postfix/none"}},
         ("has no cdb tables",),
     ),
-    Bad("no certificate", "postfix", {"postfix_certificate": "/root/none.pem"}, ("/root/none.pem does not exist",)),
+    Bad(
+        "no certificate",
+        "postfix",
+        {"postfix_certificate": "/root/none.pem"},
+        ("postfix_certificate: '/root/none.pem' is not on this server",),
+    ),
     Bad("an address of another host", "postfix", {"postfix_main": {"inet_interfaces": "192.0.2.1"}}, ("192.0.2.1",)),
     Bad("no SASL socket", "postfix", {"postfix_sasl_path": "private/none"}, ("rolled back", "private/none")),
     # -- master.cf
