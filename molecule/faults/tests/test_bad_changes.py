@@ -136,7 +136,7 @@ BAD = [
         "no passwords",
         "dovecot",
         {"dovecot_passwd_file": "/etc/port587/accounts/none"},
-        ("/etc/port587/accounts/none does not exist",),
+        ("dovecot_passwd_file: '/etc/port587/accounts/none'",),
     ),
     Bad(
         "a key of another certificate",

@@ -47,14 +47,14 @@ class Site(t.NamedTuple):
 
     def waits(self, word: str) -> t.List[str]:
         """The same, once it has been tried."""
-        for waiting in until(lambda: self.queued(word)):
+        for waiting in until(lambda: self.queued(word), 90):
             if waiting and not waiting[0].endswith(": "):
                 return waiting
         raise AssertionError(waiting)
 
     def flush(self, word: str) -> None:
         """Until what has waited is gone: a resolver that was down remembers that for a moment."""
-        for waiting in until(lambda: self.queued(word)):
+        for waiting in until(lambda: self.queued(word), 90):
             if not waiting:
                 return
             self.host.check_output("postqueue -f")
