@@ -43,7 +43,7 @@ def hold(host: t.Any) -> t.Iterator[t.Callable[[int], None]]:
 
 
 def test_a_lock_that_is_given_back_is_waited_for(host: t.Any, hold: t.Callable[[int], None]) -> None:
-    hold(30)
+    hold(15)
     began = time.monotonic()
     done = install(host, 120)
     assert done.code == 0, done.output
