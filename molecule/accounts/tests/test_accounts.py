@@ -157,11 +157,11 @@ BAD = [
     ),
     ({"mail_accounts": [dict(GOOD, name="a:b")]}, "mail_accounts[0].name: 'a:b' holds a colon"),
     ({"mail_accounts": [dict(GOOD, address="e\nve@example.com")]}, "holds a blank, a newline"),
-    ({"mail_accounts": "geheimnis"}, "mail_accounts: is text, not a list"),
+    ({"mail_accounts": "geheimnis"}, "mail_accounts: is text; write a list"),
     ({"mail_aliases": [{"address": "a@example.com", "to": []}]}, "mail_aliases[0].to: 'a@example.com' has no target"),
     ({"mail_aliases": [{"address": "a@example.com", "to": ["a@example.com"]}]}, "a@example.com -> a@example.com"),
     ({"mail_hostname": "example.com"}, "mail_domains[0]: 'example.com' is also mail_hostname"),
-    ({"mail_domains": "example.com"}, "mail_domains: is text, not a list"),
+    ({"mail_domains": "example.com"}, "mail_domains: 'example.com' is text; write a list, such as [example.com]"),
 ]
 
 
