@@ -325,6 +325,8 @@ def test_a_document_costs_no_more_than_its_length(host: Host, server: Server, pa
         for _ in range(10):
             assert server.ask(POX, method="POST", body=body.encode()[:16000]).status == 400
         assert cpu(host) - before < 0.3
+        # as many as are let in within that time: the tests that follow are the same client
+        time.sleep(0.5)
 
 
 @pytest.mark.parametrize("address", ["eve@nowhere.example", "eve", "", "&lt;b&gt;@{domain}", "$host@{domain}"])
