@@ -56,7 +56,7 @@ STATE = STATE_DIRECTORY + "/acme.json"
 #: Seconds after which certbot is asked again although nothing is missing: twice a day, as the distributions do.
 ASK_AGAIN = 11.5 * 3600
 
-#: What is valid for less is renewed at half of its lifetime, all else when a third is left, as by certbot from 4.0 on.
+#: What is valid for less is renewed at half of its lifetime, all else when a third is left, as by certbot from 4.1 on.
 SHORT_LIVED = datetime.timedelta(days=10)
 
 #: Seconds that one run of certbot may take. DNS may need minutes.
@@ -335,8 +335,8 @@ def _ask(
     said = ""
     version = _version()
     present = obtained(settings)
-    if version < (4,) and present and set(names) == set(present.facts.names) and not force:
-        # Older certbots renew 30 days before the end, however short the lifetime: one of six days at every turn.
+    if version < (4, 1) and present and set(names) == set(present.facts.names) and not force:
+        # Older certbots (4.0 too) renew 30 days before the end, however short the lifetime: one of six days at every turn.
         if not is_due(present):
             return "", {}
         force = True

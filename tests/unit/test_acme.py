@@ -239,8 +239,9 @@ def test_an_authority_that_forgot_the_account_gets_a_new_one(monkeypatch, tmp_pa
         ("2.1.0", pair(age=300, days=397), True, True),
         ("2.1.0", pair(["mail.example.com"]), True, False),
         ("2.1.0", None, True, False),
-        # from 4.0 on it knows better itself: 4.1 asks the authority
-        ("4.0.0", pair(age=1, days=6), True, False),
+        ("4.0.0", pair(age=1, days=6), False, False),
+        # from 4.1 on it knows better itself: it asks the authority
+        ("4.1.0", pair(age=1, days=6), True, False),
         ("5.1.0", pair(age=29, days=90), True, False),
     ],
 )
