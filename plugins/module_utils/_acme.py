@@ -336,7 +336,7 @@ def _ask(
     version = _version()
     present = obtained(settings)
     if version < (4, 1) and present and set(names) == set(present.facts.names) and not force:
-        # Older certbots (4.0 too) renew 30 days before the end, however short the lifetime: one of six days at every turn.
+        # Older certbots, 4.0 too, renew 30 days before the end, however short the lifetime: of six days, at every turn.
         if not is_due(present):
             return "", {}
         force = True
