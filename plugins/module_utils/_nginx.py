@@ -121,7 +121,7 @@ def _contents(
         if one.words[0] != "include" or len(one.words) != 2:
             yield file, one
             continue
-        main = next(iter(files))
+        main = list(files)[0]
         # named from the folder of the first one
         pattern = one.words[1] if one.words[1].startswith("/") else main.rpartition("/")[0] + "/" + one.words[1]
         for path in files:

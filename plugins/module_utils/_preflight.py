@@ -7,10 +7,8 @@
 Each check is a function from what was seen to a finding; examine() does the looking.
 """
 
-import contextlib
 import os
 import re
-import subprocess
 import time
 import typing as t
 from ipaddress import ip_address
@@ -449,10 +447,7 @@ def parse_socket_units(text: str) -> t.Dict[int, str]:
 def socket_units() -> t.Dict[int, str]:
     """What the kernel remembers of who opened a socket. Nothing where ss(8) is missing, or from before 2020."""
     command = ["ss", "--no-header", "--listening", "--tcp", "--numeric", "--cgroup"]
-    with contextlib.suppress(OSError):
-        done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=False)
-        return parse_socket_units(done.stdout.decode("utf-8", "replace"))
-    return {}
+    return parse_socket_units(run_command(command)[1]) if has_command("ss") else {}
 
 
 def of_unit(processes: Holders, unit: str) -> Holders:

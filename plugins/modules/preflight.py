@@ -105,6 +105,11 @@ options:
         type: list
         elements: str
         default: []
+      files:
+        description: Files that should be there.
+        type: list
+        elements: str
+        default: []
 attributes:
   check_mode:
     description: Can run in check mode and then does the same.
