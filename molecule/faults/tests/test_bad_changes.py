@@ -68,7 +68,7 @@ BAD = [
         "no certificate",
         "postfix",
         {"postfix_certificate": "/root/none.pem"},
-        ("postfix_certificate: '/root/none.pem' is not on this server",),
+        ("postfix_certificate: ", "/root/none.pem", "is not on this server"),
     ),
     Bad("an address of another host", "postfix", {"postfix_main": {"inet_interfaces": "192.0.2.1"}}, ("192.0.2.1",)),
     Bad("no SASL socket", "postfix", {"postfix_sasl_path": "private/none"}, ("rolled back", "private/none")),
@@ -136,7 +136,7 @@ BAD = [
         "no passwords",
         "dovecot",
         {"dovecot_passwd_file": "/etc/port587/accounts/none"},
-        ("dovecot_passwd_file: '/etc/port587/accounts/none'",),
+        ("dovecot_passwd_file: ", "/etc/port587/accounts/none"),
     ),
     Bad(
         "a key of another certificate",
