@@ -17,7 +17,7 @@ import typing as t
 from ansible import constants
 from ansible.errors import AnsibleActionFail, AnsibleError
 from ansible.module_utils.parsing.convert_bool import boolean
-from ansible_collections.port587.mail.plugins.module_utils import _accounts
+from ansible_collections.port587.mail.plugins.module_utils._accounts import read as read_accounts
 from ansible_collections.port587.mail.plugins.plugin_utils import _accounts_source
 from ansible_collections.port587.mail.plugins.plugin_utils._become import AsRoot
 
@@ -66,7 +66,7 @@ class ActionModule(AsRoot):
         for account in accounts:
             if isinstance(account, dict) and all(isinstance(account.get(key), str) for key in ("address", "password")):
                 address = account["address"].lower()
-                reason = _accounts.weakness(address, account["password"])
+                reason = read_accounts.weakness(address, account["password"])
                 if reason:
                     self._weak[address] = reason
 
@@ -75,7 +75,7 @@ class ActionModule(AsRoot):
         found = [f"{address} {self._weak[address]}" for address in sorted(new)]
         if found:
             self._display.warning(
-                "weak passwords, which let others send spam from here: " + _accounts.told(found).replace("\n", "; ")
+                "weak passwords, which let others send spam from here: " + read_accounts.told(found).replace("\n", "; ")
             )
 
     def _find(self, name: t.Any, inventories: t.Any) -> tuple[str, str] | None:
@@ -96,7 +96,7 @@ class ActionModule(AsRoot):
         except AnsibleError as error:
             raise AnsibleActionFail(f"accounts_file: {error}") from error
 
-    def _entries(self, say: _accounts.Say) -> t.Iterator[_accounts_source.Entry]:
+    def _entries(self, say: read_accounts.Say) -> t.Iterator[_accounts_source.Entry]:
         return _accounts_source.entries(*self._file, say) if self._file else iter(())
 
     def _check(self, arguments: dict[str, t.Any]) -> dict[str, t.Any]:
@@ -104,9 +104,9 @@ class ActionModule(AsRoot):
         entries = self._entries(lambda where, what: broken.append(f"{where}: {what}"))
         names = ("domains", "accounts", "aliases", "hostname", "postmaster")
         data = {name: plain(arguments.get(name)) for name in names}
-        found = _accounts.read(**data, more=entries)[1]
+        found = read_accounts.read(**data, more=entries)[1]
         # what is missing because its line can't be read is no mistake of its own
-        return {"changed": False, "failed": bool(broken or found), "msg": _accounts.told(broken or found)}
+        return {"changed": False, "failed": bool(broken or found), "msg": read_accounts.told(broken or found)}
 
     def _send(self, accounts: t.Any) -> str:
         """Put the accounts on the server, as lines of JSON: the place where each stands, and what stands there."""
@@ -120,7 +120,7 @@ class ActionModule(AsRoot):
                 file.write(json.dumps(entry, separators=(",", ":")) + "\n")
             file.flush()
             if broken:
-                raise AnsibleActionFail(_accounts.told(broken))
+                raise AnsibleActionFail(read_accounts.told(broken))
             # made by Ansible for this task, and removed by it afterwards
             directory = self._connection._shell.tmpdir or self._make_tmp_path()
             remote = self._connection._shell.join_path(directory, "accounts")

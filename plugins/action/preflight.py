@@ -14,7 +14,7 @@ import urllib.parse
 from ansible import constants
 from ansible.module_utils.parsing.convert_bool import boolean
 from ansible.utils.display import Display
-from ansible_collections.port587.mail.plugins.module_utils import _preflight
+from ansible_collections.port587.mail.plugins.module_utils._server import preflight
 from ansible_collections.port587.mail.plugins.plugin_utils._become import AsRoot
 
 #: What earlier runs have warned of, by host, in Ansible's own folder on the controller.
@@ -30,8 +30,8 @@ class ActionModule(AsRoot):
         if not result.get("failed"):
             hostname = str(self._task.args.get("hostname"))
             host = f"{(task_vars or {}).get('inventory_hostname')} {hostname}"
-            found = [_preflight.Finding(**finding) for finding in result.get("findings", [])]
-            warnings = _preflight.warnings(hostname, found)
+            found = [preflight.Finding(**finding) for finding in result.get("findings", [])]
+            warnings = preflight.warnings(hostname, found)
             known = recall(host) if boolean(self._task.args.get("only_new", False)) else []
             for warning in warnings:
                 if warning not in known:

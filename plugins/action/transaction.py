@@ -14,8 +14,9 @@ from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible.module_utils.parsing.convert_bool import boolean
 from ansible.plugins.action import ActionBase
 from ansible.plugins.loader import lookup_loader
-from ansible_collections.port587.mail.plugins.module_utils import _known, _wanted
-from ansible_collections.port587.mail.plugins.module_utils._tree import TransactionError
+from ansible_collections.port587.mail.plugins.module_utils._daemons import arguments as desired
+from ansible_collections.port587.mail.plugins.module_utils._daemons import known as already
+from ansible_collections.port587.mail.plugins.module_utils._transaction.files import TransactionError
 
 
 class ActionModule(ActionBase):
@@ -75,16 +76,16 @@ class ActionModule(ActionBase):
     @staticmethod
     def _as_wanted(known: dict[str, t.Any], arguments: dict[str, t.Any]) -> bool:
         """Whether the server is known to have all of it. What is wrong with the arguments is the module's to say."""
-        given = ArgumentSpecValidator(_wanted.ARGUMENTS).validate(arguments)
+        given = ArgumentSpecValidator(desired.ARGUMENTS).validate(arguments)
         params = given.validated_parameters
         if given.error_messages or any(file["secret"] for file in params["files"]):
             return False
         try:
-            wanted = _wanted.wanted(params, lambda file: str(file["content"] or "").encode("utf-8"))
+            wanted = desired.wanted(params, lambda file: str(file["content"] or "").encode("utf-8"))
         except TransactionError:
             return False
         generated = [file["dest"] for file in params["files"] if file["generate"]]
-        return _known.nothing_to_do(known, wanted.files, generated, wanted.directories, wanted.activations)
+        return already.nothing_to_do(known, wanted.files, generated, wanted.directories, wanted.activations)
 
     @staticmethod
     def _name_template(problem: dict[str, t.Any], sources: dict[str, str], files: list[dict[str, t.Any]]) -> None:

@@ -12,8 +12,8 @@ import re
 import typing as t
 
 from ansible.errors import AnsibleFilterError
-from ansible_collections.port587.mail.plugins.module_utils._acme import DIRECTORIES
-from ansible_collections.port587.mail.plugins.module_utils._certificate import (
+from ansible_collections.port587.mail.plugins.module_utils._certificate.acme import DIRECTORIES
+from ansible_collections.port587.mail.plugins.module_utils._certificate.certificate import (
     certificates,
     covers,
     name_trouble,

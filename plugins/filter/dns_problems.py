@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import typing as t
 
-from ansible_collections.port587.mail.plugins.module_utils import _dns_records
+from ansible_collections.port587.mail.plugins.module_utils._dns import records as records
 
 DOCUMENTATION = r"""
 name: dns_problems
@@ -43,4 +43,4 @@ _value:
 
 class FilterModule:
     def filters(self) -> dict[str, t.Callable[..., t.Any]]:
-        return {"dns_problems": _dns_records.problems}
+        return {"dns_problems": records.problems}

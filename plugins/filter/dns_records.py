@@ -7,7 +7,7 @@ from __future__ import annotations
 import typing as t
 
 from ansible.errors import AnsibleFilterError
-from ansible_collections.port587.mail.plugins.module_utils import _dns_records
+from ansible_collections.port587.mail.plugins.module_utils._dns import records as records
 
 DOCUMENTATION = r"""
 name: dns_records
@@ -105,7 +105,7 @@ def dns_records(site: t.Any) -> list[dict[str, t.Any]]:
     if not isinstance(site, dict):
         raise AnsibleFilterError(f"dns_records needs a dictionary, not {type(site).__name__}")
     try:
-        return _dns_records.records(site)
+        return records.records(site)
     except (KeyError, ValueError) as error:
         raise AnsibleFilterError(f"dns_records: {error}") from error
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import typing as t
 
-from ansible_collections.port587.mail.plugins.module_utils import _dns_records
+from ansible_collections.port587.mail.plugins.module_utils._dns import records as render
 
 DOCUMENTATION = r"""
 name: dns_text
@@ -43,7 +43,7 @@ _value:
 
 
 def dns_text(records: list[dict[str, t.Any]], zone: str = "") -> str:
-    return _dns_records.zone_file(zone, records) if zone else _dns_records.table(records)
+    return render.zone_file(zone, records) if zone else render.table(records)
 
 
 class FilterModule:

@@ -202,8 +202,11 @@ import shutil
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.port587.mail.plugins.module_utils import _accounts, _accounts_files, _passwords, _transaction
-from ansible_collections.port587.mail.plugins.module_utils._accounts_files import Site
+from ansible_collections.port587.mail.plugins.module_utils._accounts import files as accounts_files
+from ansible_collections.port587.mail.plugins.module_utils._accounts import passwords as account_passwords
+from ansible_collections.port587.mail.plugins.module_utils._accounts import read as read_accounts
+from ansible_collections.port587.mail.plugins.module_utils._accounts.files import Site
+from ansible_collections.port587.mail.plugins.module_utils._transaction import change as transaction
 
 DIRECTORY = "/etc/port587/accounts"
 PASSWD = DIRECTORY + "/passwd"
@@ -227,7 +230,7 @@ ARGUMENTS = {
             "quota": {"type": "raw"},
             "enabled": {"type": "bool", "default": True},
             "send_only": {"type": "bool", "default": False},
-            "update_password": {"type": "str", "choices": list(_accounts.UPDATE_PASSWORD), "no_log": False},
+            "update_password": {"type": "str", "choices": list(read_accounts.UPDATE_PASSWORD), "no_log": False},
         },
     },
     "accounts_file": {"type": "path"},
@@ -243,10 +246,15 @@ ARGUMENTS = {
     },
     "hostname": {"type": "str", "default": ""},
     "postmaster": {"type": "str", "default": ""},
-    "password_scheme": {"type": "str", "choices": ["auto"] + _passwords.NAMES, "default": "auto", "no_log": False},
+    "password_scheme": {
+        "type": "str",
+        "choices": ["auto"] + account_passwords.NAMES,
+        "default": "auto",
+        "no_log": False,
+    },
     "update_password": {
         "type": "str",
-        "choices": list(_accounts.UPDATE_PASSWORD),
+        "choices": list(read_accounts.UPDATE_PASSWORD),
         "default": "always",
         "no_log": False,
     },
@@ -270,7 +278,7 @@ def known_schemes(module: AnsibleModule) -> t.Set[str]:
     listed = set(module.run_command([doveadm, "pw", "-l"], check_rc=True)[1].split())
     # 2.4 lists the weak ones and refuses every login with them; older versions don't know the question
     refused = module.run_command([doveconf, "-h", "auth_allow_weak_schemes"])[1].strip() == "no"
-    return listed - _passwords.WEAK if refused else listed
+    return listed - account_passwords.WEAK if refused else listed
 
 
 def sent(path: t.Optional[str]) -> t.Iterator[t.Tuple[str, t.Any]]:
@@ -285,13 +293,13 @@ def sent(path: t.Optional[str]) -> t.Iterator[t.Tuple[str, t.Any]]:
 
 
 def hash_all(
-    site: Site, wanted: str, known: t.Set[str], existing: t.Dict[str, str], recognised: _passwords.Recognised
+    site: Site, wanted: str, known: t.Set[str], existing: t.Dict[str, str], recognised: account_passwords.Recognised
 ) -> t.Dict[str, str]:
     """The hash of each account: given, kept or made."""
-    unknown = _accounts.unknown_schemes(site, known)
+    unknown = read_accounts.unknown_schemes(site, known)
     if unknown:
-        raise Refused(_accounts.told(unknown))
-    scheme = _passwords.choose(wanted, known)
+        raise Refused(read_accounts.told(unknown))
+    scheme = account_passwords.choose(wanted, known)
     if scheme is None:
         raise Refused("password_scheme: this server can't hash with %s; it has %s" % (wanted, ", ".join(sorted(known))))
     kept = {
@@ -301,29 +309,29 @@ def hash_all(
     }
     given = {a.address: a.password_hash for a in site.accounts if a.password_hash is not None}
     passwords = {a.address: a.password for a in site.accounts if a.password is not None and a.address not in kept}
-    return dict(_passwords.hashes(scheme, passwords, existing, recognised), **dict(given, **kept))
+    return dict(account_passwords.hashes(scheme, passwords, existing, recognised), **dict(given, **kept))
 
 
 def mail_of(removed: t.Iterable[str], root: str) -> t.List[str]:
     """Where the mail of removed accounts lies."""
     # the names come out of a file that a person may have written to
-    paths = [os.path.join(root, *address.split("@")[::-1]) for address in removed if _accounts.is_login(address)]
+    paths = [os.path.join(root, *address.split("@")[::-1]) for address in removed if read_accounts.is_login(address)]
     return [path for path in paths if os.path.isdir(path)]
 
 
 def run(module: AnsibleModule) -> t.Dict[str, t.Any]:
     p = module.params
     entries = sent(p["accounts_file"])
-    site, problems = _accounts.read(
+    site, problems = read_accounts.read(
         p["domains"], p["accounts"], p["aliases"], p["hostname"], p["postmaster"], entries, p["update_password"]
     )
     if problems:
-        raise Refused(_accounts.told(problems))
+        raise Refused(read_accounts.told(problems))
 
-    before = _accounts_files.read_passwd((_transaction.read_file(PASSWD) or b"").decode("utf-8", "replace"))
+    before = accounts_files.read_passwd((transaction.read_file(PASSWD) or b"").decode("utf-8", "replace"))
     not_validated = []  # type: t.List[str]
     known = known_schemes(module)
-    recognised = _passwords.Recognised(RECOGNISED, p["fingerprint_key"])
+    recognised = account_passwords.Recognised(RECOGNISED, p["fingerprint_key"])
     if known:
         existing = {login: line[0] for login, line in before.items()}
         hashes = hash_all(site, p["password_scheme"], known, existing, recognised)
@@ -332,18 +340,18 @@ def run(module: AnsibleModule) -> t.Dict[str, t.Any]:
         hashes = {account.address: "{not hashed yet}" for account in site.accounts}
     else:
         raise Refused("Dovecot is not installed, so nobody can say which hashes it knows; install dovecot-core first")
-    text = _accounts_files.passwd(site, hashes)
-    after = _accounts_files.read_passwd(text)
+    text = accounts_files.passwd(site, hashes)
+    after = accounts_files.read_passwd(text)
 
-    files = [_transaction.File(PASSWD, text.encode("utf-8"), 0o640, "root", "dovecot", secret=True)]
-    own_aliases = _accounts_files.own_aliases(site).encode("utf-8")
-    files.append(_transaction.File(OWN_ALIASES, own_aliases, 0o640, "root", "dovecot"))
+    files = [transaction.File(PASSWD, text.encode("utf-8"), 0o640, "root", "dovecot", secret=True)]
+    own_aliases = accounts_files.own_aliases(site).encode("utf-8")
+    files.append(transaction.File(OWN_ALIASES, own_aliases, 0o640, "root", "dovecot"))
     files += [
-        _transaction.File("%s/%s" % (DIRECTORY, name), table.encode("utf-8"), 0o640, "root", "postfix", map=True)
-        for name, table in sorted(_accounts_files.maps(site).items())
+        transaction.File("%s/%s" % (DIRECTORY, name), table.encode("utf-8"), 0o640, "root", "postfix", map=True)
+        for name, table in sorted(accounts_files.maps(site).items())
     ]
     # no daemon has to be told: Dovecot and Postfix look whether these files have changed
-    result = _transaction.run("accounts", files, [_transaction.Directory(DIRECTORY)], check_mode=module.check_mode)
+    result = transaction.run("accounts", files, [transaction.Directory(DIRECTORY)], check_mode=module.check_mode)
     removed = sorted(set(before) - set(after))
     mail = mail_of(removed, p["mail_root"])
     if not module.check_mode:
@@ -353,7 +361,7 @@ def run(module: AnsibleModule) -> t.Dict[str, t.Any]:
     return {
         "changed": result.changed,
         "diff": [
-            dict(d, **_accounts_files.masked(before, after)) if d["after_header"].startswith(PASSWD + " ") else d
+            dict(d, **accounts_files.masked(before, after)) if d["after_header"].startswith(PASSWD + " ") else d
             for d in result.diff
         ],
         "added": sorted(set(after) - set(before)),
@@ -374,9 +382,9 @@ def main() -> None:
     module = AnsibleModule(argument_spec=ARGUMENTS, supports_check_mode=True)
     try:
         result = run(module)
-    except _transaction.TransactionError as error:
+    except transaction.TransactionError as error:
         module.fail_json(msg=str(error), **error.details)
-    except (Refused, _passwords.HashError, OSError) as error:
+    except (Refused, account_passwords.HashError, OSError) as error:
         module.fail_json(msg=str(error))
     module.exit_json(**result)
 

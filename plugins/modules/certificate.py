@@ -262,11 +262,14 @@ import datetime
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.port587.mail.plugins.module_utils import _acme, _certificate, _daemons, _transaction
-from ansible_collections.port587.mail.plugins.module_utils._certificate import COMBINED, FULLCHAIN, TLS
-from ansible_collections.port587.mail.plugins.module_utils._state import remembered_proofs
+from ansible_collections.port587.mail.plugins.module_utils._certificate import acme as acme_client
+from ansible_collections.port587.mail.plugins.module_utils._certificate import certificate as certificates
+from ansible_collections.port587.mail.plugins.module_utils._certificate.certificate import COMBINED, FULLCHAIN, TLS
+from ansible_collections.port587.mail.plugins.module_utils._daemons import daemons
+from ansible_collections.port587.mail.plugins.module_utils._transaction import change as transaction
+from ansible_collections.port587.mail.plugins.module_utils._transaction.journal import remembered_proofs
 
-CA_DIRECTORY = _certificate.AUTHORITY_DIRECTORY
+CA_DIRECTORY = certificates.AUTHORITY_DIRECTORY
 CA = CA_DIRECTORY + "/ca.pem"
 CA_KEY = CA_DIRECTORY + "/ca.key"
 
@@ -289,9 +292,9 @@ class Outcome(t.NamedTuple):
 
     key: str
     chain: t.List[str]
-    authority: t.Optional[_certificate.Authority]
+    authority: t.Optional[certificates.Authority]
     #: as far as it can be known beforehand, so that check mode shows the same
-    planned: t.List[_certificate.Facts]
+    planned: t.List[certificates.Facts]
     reason: str = ""
     replaced: str = ""
     #: signed by this server's own CA
@@ -306,48 +309,48 @@ class Outcome(t.NamedTuple):
 
     def instead(self, label: str) -> Other:
         """The mail host's certificate, where that one can't be had."""
-        return Other(label, self.key, self.chain, self.words or _certificate.describe(self.planned, with_key=True))
+        return Other(label, self.key, self.chain, self.words or certificates.describe(self.planned, with_key=True))
 
 
 def read(path: str) -> str:
-    return (_transaction.read_file(path) or b"").decode("utf-8", "replace")
+    return (transaction.read_file(path) or b"").decode("utf-8", "replace")
 
 
-def apart(params: t.Dict[str, t.Any], everything: _certificate.Wanted) -> t.Dict[str, _certificate.Wanted]:
+def apart(params: t.Dict[str, t.Any], everything: certificates.Wanted) -> t.Dict[str, certificates.Wanted]:
     """What the other certificates of the server's own CA have to be."""
     found = {name: everything._replace(names=[name]) for name in everything.others}
     if params["rsa_too"]:
-        found[_certificate.RSA] = everything._replace(key_type="rsa")
+        found[certificates.RSA] = everything._replace(key_type="rsa")
     return found
 
 
 def selfsigned(params: t.Dict[str, t.Any], names: t.List[str], check_mode: bool) -> Outcome:
     now = datetime.datetime.now(datetime.timezone.utc).replace(microsecond=0)
     there = read(CA), read(CA_KEY)
-    trusted = _certificate.usable(there[0] + there[1])
+    trusted = certificates.usable(there[0] + there[1])
     sni = sni_names(params)
 
-    def wanted(missing: t.Mapping[str, str]) -> _certificate.Wanted:
+    def wanted(missing: t.Mapping[str, str]) -> certificates.Wanted:
         of_one, others = ([name for name in some if name not in missing] for some in (names, sni))
         # an old client has to be able to check what the CA has signed
         of_authority = "rsa" if params["rsa_too"] else params["key_type"]
-        return _certificate.Wanted(of_one, params["key_type"], params["days"], others, of_authority)
+        return certificates.Wanted(of_one, params["key_type"], params["days"], others, of_authority)
 
-    def served(path: str) -> t.Optional[t.Tuple[str, str, _certificate.Facts]]:
-        found = _certificate.usable(read(path))
-        return found if found and trusted and _certificate.verifies(found[0], trusted[0]) else None
+    def served(path: str) -> t.Optional[t.Tuple[str, str, certificates.Facts]]:
+        found = certificates.usable(read(path))
+        return found if found and trusted and certificates.verifies(found[0], trusted[0]) else None
 
     present = served(COMBINED)
-    present_of = {label: served(_certificate.other_path(label)) for label in other_labels(params)}
-    missing = _certificate.vouched_for(names + sni, trusted and trusted[2])[1]
+    present_of = {label: served(certificates.other_path(label)) for label in other_labels(params)}
+    missing = certificates.vouched_for(names + sni, trusted and trusted[2])[1]
     new = {}  # type: t.Dict[str, str]
 
-    def planned_for(everything: _certificate.Wanted) -> _certificate.Plan:
+    def planned_for(everything: certificates.Wanted) -> certificates.Plan:
         new.clear()
         for label, one in apart(params, everything).items():
             found = present_of[label]
-            new[label] = _certificate.why_new_certificate(one, now, found and found[2])
-        return _certificate.plan(
+            new[label] = certificates.why_new_certificate(one, now, found and found[2])
+        return certificates.plan(
             everything, now, trusted and trusted[2], present and present[2], signs_others=any(new.values())
         )
 
@@ -358,21 +361,21 @@ def selfsigned(params: t.Dict[str, t.Any], names: t.List[str], check_mode: bool)
         plan = planned_for(wanted(missing))
     everything = wanted(missing)
 
-    authority = _certificate.Authority(*there)
+    authority = certificates.Authority(*there)
     if plan.new_authority and check_mode:
-        authority = _certificate.Authority(TO_BE_MADE, TO_BE_MADE)
+        authority = certificates.Authority(TO_BE_MADE, TO_BE_MADE)
     elif plan.new_authority:
-        authority = _certificate.make_authority(everything, plan.authority)
+        authority = certificates.make_authority(everything, plan.authority)
 
     def pair(
-        one: _certificate.Wanted,
-        to_be: _certificate.Facts,
+        one: certificates.Wanted,
+        to_be: certificates.Facts,
         why: str,
-        found: t.Optional[t.Tuple[str, str, _certificate.Facts]],
+        found: t.Optional[t.Tuple[str, str, certificates.Facts]],
     ) -> t.Tuple[str, str]:
         if found and not why:
             return found[:2]
-        return (TO_BE_MADE, TO_BE_MADE) if check_mode else _certificate.make_certificate(one, to_be, authority)
+        return (TO_BE_MADE, TO_BE_MADE) if check_mode else certificates.make_certificate(one, to_be, authority)
 
     certificate, key = pair(everything, plan.certificate, plan.new_certificate, present)
     outcome = Outcome(
@@ -394,9 +397,9 @@ def selfsigned(params: t.Dict[str, t.Any], names: t.List[str], check_mode: bool)
     for label, one in apart(params, everything).items():
         found = present_of[label]
         why = new[label] or plan.new_authority
-        to_be = found[2] if found and not why else _certificate.certificate_to_be(one, now, plan.authority)
+        to_be = found[2] if found and not why else certificates.certificate_to_be(one, now, plan.authority)
         certificate, key = pair(one, to_be, why, found)
-        words = _certificate.describe([to_be, plan.authority], with_key=True)
+        words = certificates.describe([to_be, plan.authority], with_key=True)
         made[label] = Other(label, key, [certificate, authority.certificate], words)
     return outcome._replace(others=[made.get(label) or outcome.instead(label) for label in other_labels(params)])
 
@@ -404,22 +407,22 @@ def selfsigned(params: t.Dict[str, t.Any], names: t.List[str], check_mode: bool)
 def files(params: t.Dict[str, t.Any], names: t.List[str], check_mode: bool) -> Outcome:
     def handed_in(
         chain_pem: str, key_pem: str, names: t.List[str], where: str
-    ) -> t.Tuple[str, t.List[str], t.List[_certificate.Facts]]:
-        chain, key = _certificate.certificates(chain_pem), _certificate.private_key(key_pem)
+    ) -> t.Tuple[str, t.List[str], t.List[certificates.Facts]]:
+        chain, key = certificates.certificates(chain_pem), certificates.private_key(key_pem)
         if not chain:
-            raise _certificate.CertificateError("%schain: holds no certificate in PEM" % where)
+            raise certificates.CertificateError("%schain: holds no certificate in PEM" % where)
         if key is None:
-            raise _certificate.CertificateError("%skey: holds no private key in PEM" % where)
+            raise certificates.CertificateError("%skey: holds no private key in PEM" % where)
         try:
-            planned = [_certificate.facts(one) for one in chain]
-            if not _certificate.belongs_to(key, planned[0]):
-                raise _certificate.CertificateError(
+            planned = [certificates.facts(one) for one in chain]
+            if not certificates.belongs_to(key, planned[0]):
+                raise certificates.CertificateError(
                     "%skey: does not belong to chain, which begins with %s" % (where, planned[0].subject)
                 )
-            trouble = _certificate.trouble(planned[0], names, datetime.datetime.now(datetime.timezone.utc))
+            trouble = certificates.trouble(planned[0], names, datetime.datetime.now(datetime.timezone.utc))
             if trouble:
-                raise _certificate.CertificateError("%schain: can't use %s: %s" % (where, planned[0].subject, trouble))
-        except _certificate.OpensslMissing:
+                raise certificates.CertificateError("%schain: can't use %s: %s" % (where, planned[0].subject, trouble))
+        except certificates.OpensslMissing:
             if not check_mode:
                 raise
             planned = []
@@ -430,72 +433,76 @@ def files(params: t.Dict[str, t.Any], names: t.List[str], check_mode: bool) -> O
     for name in sni_names(params):
         pems = [str(params[which].get(name, "")) for which in ("sni_chains", "sni_keys")]
         key_of_one, chain_of_one, planned_of_one = handed_in(pems[0], pems[1], [name], "sni: %s: " % name)
-        sni.append(Other(name, key_of_one, chain_of_one, _certificate.describe(planned_of_one, with_key=True)))
+        sni.append(Other(name, key_of_one, chain_of_one, certificates.describe(planned_of_one, with_key=True)))
     return Outcome(key, chain, kept_authority(), planned, others=sni)
 
 
-def kept_authority() -> t.Optional[_certificate.Authority]:
+def kept_authority() -> t.Optional[certificates.Authority]:
     """A CA from before stays as it is."""
     there = read(CA), read(CA_KEY)
-    return _certificate.Authority(*there) if all(there) else None
+    return certificates.Authority(*there) if all(there) else None
 
 
-def acme(params: t.Dict[str, t.Any], names: t.List[str], check_mode: bool) -> t.Tuple[Outcome, _acme.Report]:
+def acme(params: t.Dict[str, t.Any], names: t.List[str], check_mode: bool) -> t.Tuple[Outcome, acme_client.Report]:
     """What the authority gave; else what is served already; else a certificate of the server's own."""
     outcome, report = acme_of_host(params, names, check_mode)
     settings = acme_settings(params, names)
-    lacking = {} if check_mode else _acme.ask_for_others(settings)
-    untold = "" if check_mode else _acme.tell_email(settings)
+    lacking = {} if check_mode else acme_client.ask_for_others(settings)
+    untold = "" if check_mode else acme_client.tell_email(settings)
     others = []
-    for one in _acme.others(settings):
+    for one in acme_client.others(settings):
         label = one.certificate
-        pair = _acme.obtained(one)
+        pair = acme_client.obtained(one)
         if check_mode:
-            why_not = _acme.not_ready(one)
-            wished = _acme.to_ask_for(one, pair)[0]
+            why_not = acme_client.not_ready(one)
+            wished = acme_client.to_ask_for(one, pair)[0]
             if why_not:
-                lacking[_acme.called(one)] = why_not
-            elif _acme.why_ask(wished, pair):
-                others.append(Other(label, TO_BE_MADE, [TO_BE_MADE], _acme.describe(one, wished)))
+                lacking[acme_client.called(one)] = why_not
+            elif acme_client.why_ask(wished, pair):
+                others.append(Other(label, TO_BE_MADE, [TO_BE_MADE], acme_client.describe(one, wished)))
                 continue
         stand_in = next((other for other in outcome.others if other.label == label), outcome.instead(label))
-        found = pair or _acme.other_served(one)
+        found = pair or acme_client.other_served(one)
         if found:
-            words = _certificate.describe([_certificate.facts(link) for link in found.chain], with_key=True)
+            words = certificates.describe([certificates.facts(link) for link in found.chain], with_key=True)
             stand_in = Other(label, found.key, found.chain, words)
         others.append(stand_in)
     return outcome._replace(others=others, missing=lacking, untold=untold), report
 
 
-def acme_of_host(params: t.Dict[str, t.Any], names: t.List[str], check_mode: bool) -> t.Tuple[Outcome, _acme.Report]:
+def acme_of_host(
+    params: t.Dict[str, t.Any], names: t.List[str], check_mode: bool
+) -> t.Tuple[Outcome, acme_client.Report]:
     settings = acme_settings(params, names)
-    present = _acme.obtained(settings)
-    wished, missing = _acme.to_ask_for(settings, present)
-    reason = _acme.why_ask(wished, present)
+    present = acme_client.obtained(settings)
+    wished, missing = acme_client.to_ask_for(settings, present)
+    reason = acme_client.why_ask(wished, present)
     if check_mode and reason:
-        words = _acme.describe(settings, wished)
-        return Outcome(TO_BE_MADE, [TO_BE_MADE], kept_authority(), [], reason, words=words), _acme.Report("", missing)
-    report = _acme.Report("", missing) if check_mode else _acme.ask(settings)
-    pair = _acme.obtained(settings)
+        words = acme_client.describe(settings, wished)
+        return Outcome(TO_BE_MADE, [TO_BE_MADE], kept_authority(), [], reason, words=words), acme_client.Report(
+            "", missing
+        )
+    report = acme_client.Report("", missing) if check_mode else acme_client.ask(settings)
+    pair = acme_client.obtained(settings)
     if pair:
-        words = _acme.describe(settings, pair.facts.names) if pair != present else ""
-        planned = [_certificate.facts(one) for one in pair.chain]
+        words = acme_client.describe(settings, pair.facts.names) if pair != present else ""
+        planned = [certificates.facts(one) for one in pair.chain]
         return Outcome(pair.key, pair.chain, kept_authority(), planned, reason, words=words), report
-    served = _certificate.usable(read(COMBINED))
-    own = _certificate.certificates(read(CA))
-    own_served = served and own and _certificate.verifies(served[0], own[0])
-    if served and not own_served and not _certificate.trouble(served[2], names[:1], _acme.now()):
-        chain = _certificate.certificates(read(COMBINED))
-        return Outcome(served[1], chain, kept_authority(), [_certificate.facts(one) for one in chain]), report
+    served = certificates.usable(read(COMBINED))
+    own = certificates.certificates(read(CA))
+    own_served = served and own and certificates.verifies(served[0], own[0])
+    if served and not own_served and not certificates.trouble(served[2], names[:1], acme_client.now()):
+        chain = certificates.certificates(read(COMBINED))
+        return Outcome(served[1], chain, kept_authority(), [certificates.facts(one) for one in chain]), report
     return selfsigned(params, names, check_mode), report
 
 
-def acme_settings(params: t.Dict[str, t.Any], names: t.List[str]) -> _acme.Settings:
+def acme_settings(params: t.Dict[str, t.Any], names: t.List[str]) -> acme_client.Settings:
     given = params["acme"]
-    return _acme.Settings(
+    return acme_client.Settings(
         names=names,
         key_type=params["key_type"],
-        directory=_acme.DIRECTORIES.get(given["directory"], given["directory"]),
+        directory=acme_client.DIRECTORIES.get(given["directory"], given["directory"]),
         email=given["email"],
         challenge=given["challenge"],
         own_ca=bool(given["ca"]),
@@ -505,7 +512,7 @@ def acme_settings(params: t.Dict[str, t.Any], names: t.List[str]) -> _acme.Setti
     )
 
 
-def acme_tools(params: t.Dict[str, t.Any], names: t.List[str]) -> t.List[_transaction.File]:
+def acme_tools(params: t.Dict[str, t.Any], names: t.List[str]) -> t.List[transaction.File]:
     """What the server needs to get the certificate, now and later."""
     given = params["acme"]
     nsupdate = ""
@@ -522,27 +529,27 @@ def acme_tools(params: t.Dict[str, t.Any], names: t.List[str]) -> t.List[_transa
             )
         )
     hook = params["acme_hook"] if given["challenge"] == "hook" else ""
-    return _acme.tools(acme_settings(params, names), given["ca"] or "", nsupdate, hook or "")
+    return acme_client.tools(acme_settings(params, names), given["ca"] or "", nsupdate, hook or "")
 
 
-def transaction_files(outcome: Outcome) -> t.List[_transaction.File]:
-    wanted = _certificate.served_files(outcome.key, outcome.chain)
-    wanted += [_certificate.other_file(other.label, other.key, other.chain) for other in outcome.others]
+def transaction_files(outcome: Outcome) -> t.List[transaction.File]:
+    wanted = certificates.served_files(outcome.key, outcome.chain)
+    wanted += [certificates.other_file(other.label, other.key, other.chain) for other in outcome.others]
     if outcome.authority:
         wanted += [
-            _transaction.File(CA, outcome.authority.certificate.encode()),
-            _transaction.File(CA_KEY, outcome.authority.key.encode(), mode=0o600, secret=True),
+            transaction.File(CA, outcome.authority.certificate.encode()),
+            transaction.File(CA_KEY, outcome.authority.key.encode(), mode=0o600, secret=True),
         ]
     return wanted
 
 
-def used(wanted: t.List[_transaction.File]) -> t.List[_transaction.File]:
+def used(wanted: t.List[transaction.File]) -> t.List[transaction.File]:
     """What is not wanted any more, and named by a daemon that a play has not configured anew yet."""
     proofs = [proof for one in remembered_proofs().values() for proof in one.get("proofs", [])]
     paths = {str(proof["certificate"]) for proof in proofs if proof.get("certificate")}
     paths -= {file.path for file in wanted}
     return [
-        _transaction.File(path, _transaction.read_file(path) or b"", mode=0o600, secret=True)
+        transaction.File(path, transaction.read_file(path) or b"", mode=0o600, secret=True)
         for path in sorted(paths)
         if path.startswith(TLS + "/")
     ]
@@ -552,32 +559,32 @@ def in_words(path: str) -> str:
     """A file that is there, as its diff shows it."""
     pem = read(path)
     try:
-        chain = [_certificate.facts(one) for one in _certificate.certificates(pem)]
-        return _certificate.describe(chain, with_key=_certificate.private_key(pem) is not None)
-    except _certificate.CertificateError:
+        chain = [certificates.facts(one) for one in certificates.certificates(pem)]
+        return certificates.describe(chain, with_key=certificates.private_key(pem) is not None)
+    except certificates.CertificateError:
         return "(no certificate)\n"
 
 
 def checked(params: t.Dict[str, t.Any]) -> t.List[str]:
     """The names of the mail host's certificate, if all that was given makes sense."""
     if params["source"] == "selfsigned" and params["days"] < 60:
-        raise _certificate.CertificateError(
+        raise certificates.CertificateError(
             "days: %d: give at least 60, as a certificate is renewed 30 days before its end" % params["days"]
         )
     if params["source"] == "files" and params["rsa_too"]:
-        raise _certificate.CertificateError("rsa_too: source files has one certificate, of the kind that you bring")
+        raise certificates.CertificateError("rsa_too: source files has one certificate, of the kind that you bring")
     names = []  # type: t.List[str]
     for name in [params["hostname"]] + params["names"]:
-        wrong = _certificate.name_trouble(name, wildcard=bool(names))
+        wrong = certificates.name_trouble(name, wildcard=bool(names))
         if wrong:
-            raise _certificate.CertificateError("%s: %r: %s" % ("names" if names else "hostname", name, wrong))
+            raise certificates.CertificateError("%s: %r: %s" % ("names" if names else "hostname", name, wrong))
         if name.lower() not in names:
             names.append(name.lower())
     taken = names[:1]
     for name in sni_names(params):
-        wrong = _certificate.name_trouble(name) or ("it has a certificate already" if name in taken else None)
+        wrong = certificates.name_trouble(name) or ("it has a certificate already" if name in taken else None)
         if wrong:
-            raise _certificate.CertificateError("sni: %r: %s" % (name, wrong))
+            raise certificates.CertificateError("sni: %r: %s" % (name, wrong))
         taken.append(name)
     return names
 
@@ -587,7 +594,7 @@ def sni_names(params: t.Dict[str, t.Any]) -> t.List[str]:
 
 
 def other_labels(params: t.Dict[str, t.Any]) -> t.List[str]:
-    return ([_certificate.RSA] if params["rsa_too"] else []) + sni_names(params)
+    return ([certificates.RSA] if params["rsa_too"] else []) + sni_names(params)
 
 
 class Answer(t.NamedTuple):
@@ -597,7 +604,7 @@ class Answer(t.NamedTuple):
     diff: t.Dict[str, t.Dict[str, str]]
     activated: t.Dict[str, str]
 
-    def and_then(self, result: _transaction.Result) -> "Answer":
+    def and_then(self, result: transaction.Result) -> "Answer":
         diff = dict(self.diff)
         diff.update((entry["after_header"].split(" ")[0], entry) for entry in result.diff)
         # files first, then directories, however many transactions it were
@@ -605,22 +612,26 @@ class Answer(t.NamedTuple):
         return Answer(self.changed or result.changed, dict(in_order), dict(self.activated, **result.activated))
 
 
-def make_it_so(params: t.Dict[str, t.Any], check_mode: bool) -> t.Tuple[Outcome, _acme.Report, t.Dict[str, t.Any]]:
+def make_it_so(
+    params: t.Dict[str, t.Any], check_mode: bool
+) -> t.Tuple[Outcome, acme_client.Report, t.Dict[str, t.Any]]:
     """What was wanted, what the authority said, and the module's answer."""
     names = checked(params)
-    shown = [COMBINED, CA] + [_certificate.other_path(label) for label in other_labels(params)]
+    shown = [COMBINED, CA] + [certificates.other_path(label) for label in other_labels(params)]
     before = {path: in_words(path) for path in shown}
     total = Answer(False, {}, {})
-    report = _acme.Report("", {})
-    tools = []  # type: t.List[_transaction.File]
+    report = acme_client.Report("", {})
+    tools = []  # type: t.List[transaction.File]
     if params["source"] == "acme":
         tools = acme_tools(params, names)
         total = total.and_then(
-            _transaction.run(
+            transaction.run(
                 "certificates",
                 tools,
-                directories=[_transaction.Directory(path) for path in (_acme.SETTINGS_DIRECTORY, _acme.WEBROOT)],
-                activations=[_transaction.Activation(_daemons.RenewalTimer(), remember=False)],
+                directories=[
+                    transaction.Directory(path) for path in (acme_client.SETTINGS_DIRECTORY, acme_client.WEBROOT)
+                ],
+                activations=[transaction.Activation(daemons.RenewalTimer(), remember=False)],
                 check_mode=check_mode,
                 keep_others=True,
             )
@@ -628,33 +639,31 @@ def make_it_so(params: t.Dict[str, t.Any], check_mode: bool) -> t.Tuple[Outcome,
         outcome, report = acme(params, names, check_mode)
     else:
         outcome = (selfsigned if params["source"] == "selfsigned" else files)(params, names, check_mode)
-    after = {COMBINED: outcome.words or _certificate.describe(outcome.planned, with_key=True)}
-    after.update((_certificate.other_path(other.label), other.words) for other in outcome.others)
+    after = {COMBINED: outcome.words or certificates.describe(outcome.planned, with_key=True)}
+    after.update((certificates.other_path(other.label), other.words) for other in outcome.others)
     if outcome.own:
-        after[CA] = _certificate.describe(outcome.planned[-1:])
+        after[CA] = certificates.describe(outcome.planned[-1:])
     made = not any(TO_BE_MADE in chain for chain in [outcome.chain] + [other.chain for other in outcome.others])
     wanted = tools + transaction_files(outcome)
     kept = used(wanted) if params["keep_used"] else []
     total = total.and_then(
-        _transaction.run(
+        transaction.run(
             "certificates",
             wanted + kept,
-            directories=[
-                _transaction.Directory(path) for path in [TLS] + ([CA_DIRECTORY] if outcome.authority else [])
-            ],
+            directories=[transaction.Directory(path) for path in [TLS] + ([CA_DIRECTORY] if outcome.authority else [])],
             # what is not made yet can't be tried
-            activations=_daemons.serving_activations() if made else [],
-            validate=_certificate.can_be_served if made else None,
+            activations=daemons.serving_activations() if made else [],
+            validate=certificates.can_be_served if made else None,
             check_mode=check_mode,
         )
     )
     if params["source"] == "acme" and not check_mode:
         settings = acme_settings(params, names)
-        stand_in = _acme.obtained(settings) is None
+        stand_in = acme_client.obtained(settings) is None
         words = {"error": report.error, "missing": report.missing, "lacking": dict(outcome.missing)}
-        _acme.note(settings, stand_in=stand_in, not_installed="", **words)
+        acme_client.note(settings, stand_in=stand_in, not_installed="", **words)
     elif not check_mode:
-        _acme.retire()
+        acme_client.retire()
 
     if COMBINED in total.diff:
         # the same certificates once more
@@ -671,7 +680,7 @@ def make_it_so(params: t.Dict[str, t.Any], check_mode: bool) -> t.Tuple[Outcome,
     }  # type: t.Dict[str, t.Any]
     if outcome.planned:
         exists = TO_BE_MADE not in outcome.chain
-        one = _certificate.facts(outcome.chain[0]) if exists else outcome.planned[0]
+        one = certificates.facts(outcome.chain[0]) if exists else outcome.planned[0]
         answer.update(subject=one.subject, names=list(one.names), issuer=one.issuer)
         answer.update(not_after=one.not_after.strftime("%Y-%m-%dT%H:%M:%SZ"))
         if exists:
@@ -679,7 +688,7 @@ def make_it_so(params: t.Dict[str, t.Any], check_mode: bool) -> t.Tuple[Outcome,
     if outcome.own:
         answer.update(ca_pem=outcome.chain[-1])
     if params["source"] == "acme":
-        answer.update(stand_in=not outcome.words and _acme.obtained(acme_settings(params, names)) is None)
+        answer.update(stand_in=not outcome.words and acme_client.obtained(acme_settings(params, names)) is None)
         answer.update(error=report.error)
     return outcome, report, answer
 
@@ -728,9 +737,9 @@ def main() -> None:
     )
     try:
         outcome, report, answer = make_it_so(module.params, module.check_mode)
-    except _certificate.CertificateError as error:
+    except certificates.CertificateError as error:
         module.fail_json(msg=str(error))
-    except _transaction.TransactionError as error:
+    except transaction.TransactionError as error:
         module.fail_json(msg=error.message, **error.details)
     if outcome.replaced:
         module.warn(

@@ -76,9 +76,9 @@ import socket
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.port587.mail.plugins.module_utils import _dkim
-from ansible_collections.port587.mail.plugins.module_utils._preflight_net import source_address
-from ansible_collections.port587.mail.plugins.module_utils._tree import read_file, run_command
+from ansible_collections.port587.mail.plugins.module_utils._dns import dkim
+from ansible_collections.port587.mail.plugins.module_utils._server.preflight_net import source_address
+from ansible_collections.port587.mail.plugins.module_utils._transaction.files import read_file, run_command
 
 
 def public_addresses() -> t.List[str]:
@@ -102,7 +102,7 @@ def dkim_records(module: AnsibleModule, directory: str, domains: t.Sequence[str]
             if not found:
                 continue
             try:
-                key = _dkim.public_key(read_file(os.path.join(directory, file)) or b"")
+                key = dkim.public_key(read_file(os.path.join(directory, file)) or b"")
             except ValueError as error:
                 module.warn("%s is left out: %s" % (os.path.join(directory, file), error))
                 break

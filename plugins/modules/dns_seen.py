@@ -84,7 +84,8 @@ records:
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.port587.mail.plugins.module_utils import _dns_records, _dns_seen
+from ansible_collections.port587.mail.plugins.module_utils._dns import records as records
+from ansible_collections.port587.mail.plugins.module_utils._dns import seen as dns_seen
 from ansible_collections.port587.mail.plugins.module_utils._probe.records import Record
 
 
@@ -97,15 +98,15 @@ def main() -> None:
         },
         supports_check_mode=True,
     )
-    for warning in _dns_records.dmarc_warnings(module.params["records"]):
+    for warning in records.dmarc_warnings(module.params["records"]):
         module.warn(warning)
-    found: t.List[t.Dict[str, t.Any]] = _dns_seen.look(module.params["records"], module.params["resolvers"])
+    found: t.List[t.Dict[str, t.Any]] = dns_seen.look(module.params["records"], module.params["resolvers"])
     module.exit_json(
         host=module.params["host"],
         seen=found,
         records=[
             Record("dns", step, "DNS", module.params["host"], 53, verdict, text, diagnosis).to_dict()
-            for step, verdict, diagnosis, text in _dns_seen.told(found)
+            for step, verdict, diagnosis, text in dns_seen.told(found)
         ],
     )
 

@@ -48,7 +48,7 @@ msg:
 import time
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.port587.mail.plugins.module_utils import _preflight
+from ansible_collections.port587.mail.plugins.module_utils._server import preflight
 
 
 def main() -> None:
@@ -62,12 +62,12 @@ def main() -> None:
     )
     began = time.monotonic()
     while True:
-        users = _preflight.package_users("/")
+        users = preflight.package_users("/")
         waited = time.monotonic() - began
         if not users or waited >= module.params["wait"]:
             break
         time.sleep(1)
-    holders = ["%s, running for %d s" % (user, _preflight.running_for("/", user.pid)) for user in users]
+    holders = ["%s, running for %d s" % (user, preflight.running_for("/", user.pid)) for user in users]
     module.exit_json(changed=False, waited=int(waited), holders=holders)
 
 

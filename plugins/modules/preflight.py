@@ -176,10 +176,11 @@ from ansible.module_utils.basic import AnsibleModule
 
 # This one file must be readable to Python 2 as well, to be able to say so. The rest of the collection needs 3.6.
 if sys.hexversion >= 0x03060000:
-    from ansible_collections.port587.mail.plugins.module_utils import _preflight, _server
+    from ansible_collections.port587.mail.plugins.module_utils._server import facts as server_facts
+    from ansible_collections.port587.mail.plugins.module_utils._server import preflight
 
-    CHECKS = list(_preflight.CHECKS)
-    QUESTIONS = _server.QUESTIONS
+    CHECKS = list(preflight.CHECKS)
+    QUESTIONS = server_facts.QUESTIONS
 else:
     CHECKS = []
     QUESTIONS = {}
@@ -208,7 +209,7 @@ def main():  # type: () -> None
         )
 
     hostname = module.params["hostname"]
-    findings = _preflight.examine(
+    findings = preflight.examine(
         hostname,
         module.params["smtp_probe_hosts"],
         module.params["controller_time"],
@@ -217,7 +218,7 @@ def main():  # type: () -> None
         module.params["web_names"],
         module.params["open_ports"],
     )
-    report = _preflight.report(hostname, findings)
+    report = preflight.report(hostname, findings)
     if any(finding.verdict == "fail" for finding in findings):
         # The text says it all; Ansible would print the same once more below it.
         module.fail_json(msg=report)
@@ -225,8 +226,8 @@ def main():  # type: () -> None
     answers = {}
     if module.params["server"]:
         try:
-            answers["server"] = _server.answer(_server.runner(module), module.params["server"])
-        except _server.ServerError as error:
+            answers["server"] = server_facts.answer(server_facts.runner(module), module.params["server"])
+        except server_facts.ServerError as error:
             module.fail_json(msg=str(error))
     module.exit_json(msg=report, findings=[dict(finding._asdict()) for finding in findings], **answers)
 

@@ -191,14 +191,14 @@ trees:
 """
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.port587.mail.plugins.module_utils import _server
+from ansible_collections.port587.mail.plugins.module_utils._server import facts as server_facts
 
 
 def main() -> None:
-    module = AnsibleModule(argument_spec=_server.QUESTIONS, supports_check_mode=True)
+    module = AnsibleModule(argument_spec=server_facts.QUESTIONS, supports_check_mode=True)
     try:
-        module.exit_json(**_server.answer(_server.runner(module), module.params))
-    except _server.ServerError as error:
+        module.exit_json(**server_facts.answer(server_facts.runner(module), module.params))
+    except server_facts.ServerError as error:
         module.fail_json(msg=str(error))
 
 

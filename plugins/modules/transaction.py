@@ -297,24 +297,26 @@ daemon_log:
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.port587.mail.plugins.module_utils import _dkim, _transaction, _wanted
+from ansible_collections.port587.mail.plugins.module_utils._daemons import arguments
+from ansible_collections.port587.mail.plugins.module_utils._dns import dkim
+from ansible_collections.port587.mail.plugins.module_utils._transaction import change as transaction
 
 
 def _content(module: AnsibleModule, file: t.Dict[str, t.Any]) -> bytes:
     if not file["generate"]:
         return str(module.params["secrets"][file["dest"]] if file["secret"] else file["content"]).encode("utf-8")
-    there = _transaction.read_file(file["dest"])
+    there = transaction.read_file(file["dest"])
     if there is not None or module.check_mode:
         return there or b""
-    return _dkim.new_key(file["generate"])
+    return dkim.new_key(file["generate"])
 
 
 def main() -> None:
-    module = AnsibleModule(argument_spec=_wanted.ARGUMENTS, supports_check_mode=True)
+    module = AnsibleModule(argument_spec=arguments.ARGUMENTS, supports_check_mode=True)
     params = module.params
     try:
-        wanted = _wanted.wanted(params, lambda file: _content(module, file))
-        result = _transaction.run(
+        wanted = arguments.wanted(params, lambda file: _content(module, file))
+        result = transaction.run(
             params["name"],
             wanted.files,
             wanted.directories,
@@ -323,7 +325,7 @@ def main() -> None:
             lock_timeout=params["lock_timeout"],
             keep=params["keep"],
         )
-    except _transaction.TransactionError as exc:
+    except transaction.TransactionError as exc:
         module.fail_json(msg=exc.message, **exc.details)
     for line in result.not_validated:
         module.debug(line)

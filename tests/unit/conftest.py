@@ -9,7 +9,7 @@ HERE = pathlib.Path(__file__).parent
 
 # What is the controller's says so with an import that Python 3.6 doesn't know.
 collect_ignore = [
-    path.name
-    for path in HERE.glob("test_*.py")
+    str(path)
+    for path in HERE.rglob("test_*.py")
     if sys.version_info < (3, 7) and "\nfrom __future__ import annotations\n" in path.read_text(encoding="utf-8")
 ]

@@ -9,8 +9,9 @@ import pwd
 import stat
 import typing as t
 
-from ansible_collections.port587.mail.plugins.module_utils import _daemons, _tree
-from ansible_collections.port587.mail.plugins.module_utils._transaction import (
+from ansible_collections.port587.mail.plugins.module_utils._daemons import daemons
+from ansible_collections.port587.mail.plugins.module_utils._transaction import files as tree_files
+from ansible_collections.port587.mail.plugins.module_utils._transaction.change import (
     Activation,
     Daemon,
     Directory,
@@ -48,7 +49,7 @@ class FakeDaemon(Daemon):
 
     def _set(self, name: str, content: t.Optional[bytes]) -> None:
         if content is None:
-            _tree.remove(self._state(name))
+            tree_files.remove(self._state(name))
         else:
             with untouched_open(self._state(name), "wb") as handle:
                 handle.write(content)
@@ -63,11 +64,11 @@ class FakeDaemon(Daemon):
         return os.path.exists(self._state("enabled"))
 
     def loaded(self) -> t.Optional[bytes]:
-        return _tree.read_file(self._state("loaded"))
+        return tree_files.read_file(self._state("loaded"))
 
     def on_disk(self) -> bytes:
         return b"".join(
-            _tree.read_file(os.path.join(self.root, "etc", name)) or b"" for name in ("main.conf", "services.conf")
+            tree_files.read_file(os.path.join(self.root, "etc", name)) or b"" for name in ("main.conf", "services.conf")
         )
 
     def load(self) -> None:
@@ -112,7 +113,7 @@ class FakeDaemon(Daemon):
         self.calls.append("stop")
         self._set("loaded", None)
 
-    def prove(self, remembered: t.Dict[str, t.Any], patience: float = _tree.DEADLINE) -> None:
+    def prove(self, remembered: t.Dict[str, t.Any], patience: float = tree_files.DEADLINE) -> None:
         if patience:
             self.calls.append("prove %s" % remembered.get("asked", ""))
         if not self.running() or b"bad" in (self.loaded() or b""):
@@ -131,7 +132,7 @@ class Server:
         os.mkdir(os.path.join(root, "etc"))
         os.mkdir(os.path.join(root, "daemon"))
         self.daemon = type("Fake", (FakeDaemon,), {"root": root})()
-        _daemons._DAEMONS["fake"] = lambda: self.daemon  # type: ignore[assignment,return-value]
+        daemons._DAEMONS["fake"] = lambda: self.daemon  # type: ignore[assignment,return-value]
 
     def path(self, name: str) -> str:
         return os.path.join(self.root, name)
@@ -144,7 +145,7 @@ class Server:
         os.utime(self.path(name), (1500000000.25, 1500000000.25))
 
     def read(self, name: str) -> t.Optional[str]:
-        content = _tree.read_file(self.path(name))
+        content = tree_files.read_file(self.path(name))
         return None if content is None else content.decode()
 
     def file(self, name: str, content: str, mode: int = 0o644, **more: t.Any) -> File:
@@ -172,5 +173,5 @@ class Server:
                 elif stat.S_ISDIR(status.st_mode):
                     found[path] = attributes
                 else:
-                    found[path] = attributes + (status.st_mtime_ns, _tree.read_file(path))
+                    found[path] = attributes + (status.st_mtime_ns, tree_files.read_file(path))
         return found

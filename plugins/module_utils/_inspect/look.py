@@ -16,24 +16,23 @@ import sqlite3
 import time
 import typing as t
 
-from ansible_collections.port587.mail.plugins.module_utils import (
-    _acme,
-    _firewall,
-    _kernel,
-    _preflight,
-    _recipients,
-    _send_limits,
-    _wanted,
-)
-from ansible_collections.port587.mail.plugins.module_utils._daemons import (
+from ansible_collections.port587.mail.plugins.module_utils import _recipients, _send_limits
+from ansible_collections.port587.mail.plugins.module_utils._certificate import acme as acme_client
+from ansible_collections.port587.mail.plugins.module_utils._daemons import arguments, kernel
+from ansible_collections.port587.mail.plugins.module_utils._daemons.daemons import (
     Dovecot,
     Postfix,
     RenewalTimer,
     SystemdDaemon,
 )
-from ansible_collections.port587.mail.plugins.module_utils._prove import Proof, prove
-from ansible_collections.port587.mail.plugins.module_utils._state import load_json
-from ansible_collections.port587.mail.plugins.module_utils._tree import ProofError, has_command, run_command
+from ansible_collections.port587.mail.plugins.module_utils._daemons.prove import Proof, prove
+from ansible_collections.port587.mail.plugins.module_utils._server import firewall, preflight
+from ansible_collections.port587.mail.plugins.module_utils._transaction.files import (
+    ProofError,
+    has_command,
+    run_command,
+)
+from ansible_collections.port587.mail.plugins.module_utils._transaction.journal import load_json
 
 #: How far back the log is read for what went wrong, in seconds.
 LOG_SECONDS = 900
@@ -68,10 +67,10 @@ def look() -> Facts:
         "log": log(LOG_SECONDS),
         "killed": killed(),
         "restarts": restarts(),
-        "too_low": [limit._asdict() for limit in _kernel.too_low()],
+        "too_low": [limit._asdict() for limit in kernel.too_low()],
         "daemons": {one.name: state(one) for one in (Postfix(), Dovecot()) if one.installed()},
     }
-    facts["firewall"] = [dict(one._asdict()) for one in _firewall.look(reachable(facts["listeners"]))]
+    facts["firewall"] = [dict(one._asdict()) for one in firewall.look(reachable(facts["listeners"]))]
     disks = ["/"]
     tls: t.Dict[str, t.List[str]] = {}
     if "postfix" in facts["daemons"]:
@@ -94,8 +93,8 @@ def look() -> Facts:
             facts["mailboxes"] = {"path": store, "foreign": foreign(store)}
         if facts["daemons"]["dovecot"]["running"]:
             tls["imaps"] = dovecot_certificates(configuration)
-    if os.path.exists(_acme.SETTINGS):
-        facts["renewal"] = dict(load_json(_acme.STATE), timer=RenewalTimer().running())
+    if os.path.exists(acme_client.SETTINGS):
+        facts["renewal"] = dict(load_json(acme_client.STATE), timer=RenewalTimer().running())
     facts["disks"] = {path: disk(path) for path in disks if os.path.isdir(path)}
     facts["certificates"] = {service: served(service, paths) for service, paths in tls.items() if paths}
     return facts
@@ -119,8 +118,8 @@ def state(daemon: SystemdDaemon) -> Facts:
 
 def restarts() -> t.List[Facts]:
     """How often systemd has started a daemon again by itself since somebody started it, and when that was last."""
-    before, after = _wanted.RESTART.split("%s")
-    units = {path[len(before) : -len(after)] for path in glob.glob(_wanted.RESTART % "*.service")}
+    before, after = arguments.RESTART.split("%s")
+    units = {path[len(before) : -len(after)] for path in glob.glob(arguments.RESTART % "*.service")}
     units |= {"postfix.service", "postfix@-.service", "dovecot.service"}
     shown = "--property=Id,NRestarts,InactiveExitTimestampMonotonic"
     said = run_command(["systemctl", "show", shown] + sorted(units))[1]
@@ -164,9 +163,9 @@ def listeners(root: str) -> t.List[Facts]:
     wanted = {
         "socket:[%s]" % inode: (port, loopback)
         for inode, (port, loopback) in sockets_.items()
-        if port in _preflight.PORTS
+        if port in preflight.PORTS
     }
-    holders = _preflight.holders(root, wanted) if wanted else {}
+    holders = preflight.holders(root, wanted) if wanted else {}
     return [
         {
             "port": port,

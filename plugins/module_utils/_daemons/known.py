@@ -1,0 +1,120 @@
+# Copyright (c) The port587.mail contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
+# Runs on the controller and on the server: Python 3.6 and the standard library only.
+
+"""What a server has of the transactions that were made on it, so that a play need not ask about each of them again.
+
+A module run costs half a second, however little it does. So one run says of all trees what their files are, and the
+controller, which has rendered them, sees whether a run of a tree's own could find anything to do. Where that is not
+certain, it runs.
+"""
+
+import hashlib
+import os
+import stat
+import typing as t
+
+from ansible_collections.port587.mail.plugins.module_utils._daemons import daemons
+from ansible_collections.port587.mail.plugins.module_utils._transaction.files import (
+    Activation,
+    Directory,
+    File,
+    attributes,
+    compiled_path,
+    database_type,
+    has_command,
+    read_file,
+)
+from ansible_collections.port587.mail.plugins.module_utils._transaction.journal import (
+    STATE_DIRECTORY,
+    Journal,
+    manifest,
+    manifests,
+)
+
+Tree = t.Dict[str, t.Any]
+
+#: Who may read a file that everybody may read.
+_OTHERS = 0o004
+
+
+def trees(state_directory: str = STATE_DIRECTORY) -> t.Dict[str, Tree]:
+    """What there is of each transaction that has a daemon, by its name. On the server.
+
+    Empty while a change is under way, or was interrupted: the next transaction, whichever, has to see to that. And for
+    who may not look.
+    """
+    if not os.access(state_directory, os.R_OK) or Journal(state_directory).present():
+        return {}
+    tables = database_type() if has_command("postmap") else None
+    found = {}
+    for name, known in manifests(state_directory).items():
+        if known.get("proofs"):
+            files = {path: _file(path) for path in known.get("files", [])}
+            directories = {path: _status(path, stat.S_ISDIR) for path in known.get("directories", [])}
+            daemons = {daemon: _runs(daemon) for daemon in known["proofs"]}
+            found[name] = {
+                "manifest": known,
+                "files": files,
+                "directories": directories,
+                "daemons": daemons,
+                "tables": tables,
+            }
+    return found
+
+
+def _runs(name: str) -> bool:
+    daemon = daemons.daemon(name)
+    return daemon.installed() and daemon.running() and daemon.enabled()
+
+
+def _status(path: str, kind: t.Callable[[int], bool]) -> t.Optional[t.List[t.Any]]:
+    try:
+        # a directory may be a link to one elsewhere
+        status = os.stat(path) if kind is stat.S_ISDIR else os.lstat(path)
+    except OSError:
+        return None
+    return list(attributes(status)) if kind(status.st_mode) else None
+
+
+def _file(path: str) -> t.Optional[t.Dict[str, t.Any]]:
+    found = _status(path, stat.S_ISREG)
+    if found is None:
+        return None
+    # what not everybody may read may be a secret, and of a short one its hash tells
+    public = found[0] & _OTHERS
+    digest = hashlib.sha256(read_file(path) or b"").hexdigest() if public else None
+    return {"attributes": found, "sha256": digest, "mtime": os.lstat(path).st_mtime}
+
+
+def nothing_to_do(
+    tree: Tree,
+    files: t.Sequence[File],
+    generated: t.Container[str],
+    directories: t.Sequence[Directory],
+    activations: t.Sequence[Activation],
+) -> bool:
+    """Whether a transaction is certain to find everything as it is wanted. On the controller, without the server.
+
+    ``generated``: files that stay as they are once they are there.
+    """
+    tables = tree["tables"]
+    compiled = {f.path: compiled_path(f.path, tables) for f in files if f.map and tables}
+    paths = [f.path for f in files] + list(compiled.values())
+    wanted = manifest(paths, [d.path for d in directories], activations)
+    if wanted != tree["manifest"] or not all(tree["daemons"].get(a.daemon.name) for a in activations):
+        return False
+    if any(tree["directories"].get(d.path) != [d.mode, d.owner, d.group] for d in directories):
+        return False
+    for file in files:
+        there = tree["files"].get(file.path)
+        if there is None or there["attributes"] != [file.mode, file.owner, file.group]:
+            return False
+        if file.path not in generated and there["sha256"] != hashlib.sha256(file.content).hexdigest():
+            return False
+        table = tree["files"].get(compiled[file.path]) if file.path in compiled else there
+        if table is None or table["attributes"] != there["attributes"] or table["mtime"] < there["mtime"]:
+            return False
+    return True

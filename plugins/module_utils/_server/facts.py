@@ -1,0 +1,245 @@
+# Copyright (c) The port587.mail contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+#
+# Private to this collection: may change in any release.
+"""What the server is and which versions it has, or would get: the one place that the roles ask.
+
+What differs between releases differs by the program's version. Check mode on a bare server has no program to ask yet;
+there the version that apt would install stands in, and where apt's lists are empty the one that the release came with.
+"""
+
+import os
+import pwd
+import re
+import typing as t
+
+from ansible_collections.port587.mail.plugins.module_utils._daemons import known, tls
+from ansible_collections.port587.mail.plugins.module_utils._server import memory
+
+#: The options of port587.mail.server_info.
+QUESTIONS: t.Dict[str, t.Dict[str, t.Any]] = {
+    name: {"type": "list", "elements": "str", "default": []}
+    for name in ("packages", "users", "files", "postfix_parameters")
+}
+
+# (return code, stdout, stderr) of one command, run with LC_ALL=C
+Run = t.Callable[[t.List[str]], t.Tuple[int, str, str]]
+
+# The package whose version is the program's version.
+POSTFIX = "postfix"
+DOVECOT = "dovecot-core"
+# Made from the same source as the library that all daemons use
+OPENSSL = "openssl"
+
+# The releases that are supported, and which Postfix, Dovecot and OpenSSL they have: a last resort where nothing else is
+# known.
+RELEASES = {
+    ("debian", "11"): ("3.5.25", "2.3.13", "1.1.1"),
+    ("debian", "12"): ("3.7.11", "2.3.19.1", "3.0.16"),
+    ("debian", "13"): ("3.10.13", "2.4.1", "3.5.1"),
+    ("ubuntu", "18.04"): ("3.3.0", "2.2.33.2", "1.1.1"),
+    ("ubuntu", "20.04"): ("3.4.13", "2.3.7.2", "1.1.1"),
+    ("ubuntu", "22.04"): ("3.6.4", "2.3.16", "3.0.2"),
+    ("ubuntu", "24.04"): ("3.8.6", "2.3.21", "3.0.13"),
+    ("ubuntu", "26.04"): ("3.10.6", "2.4.2", "3.5.3"),
+}
+
+# Stand-in for asking a Postfix that is not installed yet: the first release of each branch that has the parameter.
+# Security parameters were carried back into older branches, and by distributions without a new version: so an installed
+# Postfix is asked.
+PARAMETERS_SINCE = {
+    "smtpd_forbid_bare_newline": ("3.5.23", "3.6.13", "3.7.9", "3.8.4", "3.9"),
+    "smtpd_forbid_bare_newline_reject_code": ("3.5.24", "3.6.14", "3.7.10", "3.8.5", "3.9"),
+    "smtpd_forbid_unauth_pipelining": ("3.5.20", "3.6.10", "3.7.6", "3.8.1", "3.9"),
+}
+
+_PACKAGE_NAME = re.compile(r"[a-z0-9][a-z0-9+.-]+\Z")
+
+
+class ServerError(Exception):
+    """The server can't be asked; the message says why."""
+
+
+class Package(t.NamedTuple):
+    installed: t.Optional[str]  # package versions as dpkg writes them, epoch and all
+    candidate: t.Optional[str]
+
+
+class Program(t.NamedTuple):
+    version: t.Optional[str]
+    installed: bool
+    assumed: bool
+
+
+def parse_os_release(text: str) -> t.Tuple[str, str]:
+    """(ID, VERSION_ID) of an os-release file."""
+    found = dict(re.findall(r"""^(ID|VERSION_ID)=["']?([^"'\n]*)["']?\s*$""", text, re.MULTILINE))
+    return found.get("ID", ""), found.get("VERSION_ID", "")
+
+
+def parse_dpkg(text: str) -> t.Dict[str, str]:
+    """The packages of `dpkg-query -W` that are wholly installed, name -> version."""
+    installed = {}
+    for line in text.splitlines():
+        name, status, version = line.split("\t")
+        # Second letter: i installed, t/W installed with a trigger that still has to run. Third letter: an error.
+        if len(status) >= 2 and status[1] in "itW" and status[2:].strip() == "":
+            installed[name] = version
+    return installed
+
+
+def parse_other_mtas(status: str) -> t.List[str]:
+    """The installed packages of /var/lib/dpkg/status that give way to Postfix: Debian has one mail server at a time."""
+    found = []
+    for entry in [entry for entry in status.split("\n\n") if "mail-transport-agent" in entry]:
+        fields = dict(re.findall(r"^(Package|Status|Provides): (.*)$", entry, re.MULTILINE))
+        provided = re.split(r"[\s,]+", fields.get("Provides", ""))
+        if fields.get("Status", "").split()[2:] == ["installed"] and "mail-transport-agent" in provided:
+            found.append(fields["Package"])
+    return sorted(name for name in found if name != POSTFIX)
+
+
+def parse_policy(text: str) -> t.Dict[str, str]:
+    """The candidates of `apt-cache policy`, name -> version."""
+    found = re.findall(r"^(\S+):\n  Installed: .*\n  Candidate: (\S+)$", text, re.MULTILINE)
+    return {name: version for name, version in found if version != "(none)"}
+
+
+def upstream(version: t.Optional[str]) -> t.Optional[str]:
+    """The program's version in a package's (`1:2.3.19.1+dfsg1-2.1+deb12u1`) or in what the program says of itself."""
+    if version is None:
+        return None
+    # A distribution that takes a version back says so: 2.4.1+really2.3.21 is 2.3.21.
+    version = version.split("+really")[-1]
+    found = re.match(r"\s*(?:\d+:)?(\d+(?:\.\d+)*)", version)
+    return found.group(1) if found else None
+
+
+def newer_or_same(version: str, than: str) -> bool:
+    def numbers(text: str) -> t.List[int]:
+        return [int(part) for part in text.split(".")]
+
+    return numbers(version) >= numbers(than)
+
+
+def database_type(version: str) -> str:
+    """What a Postfix that is not installed yet will say: from 3.11 on, distributions leave Berkeley DB out."""
+    return "lmdb" if newer_or_same(version, "3.11") else "hash"
+
+
+def has_parameter(version: str, name: str) -> bool:
+    """Whether a Postfix of this version has a parameter of PARAMETERS_SINCE."""
+    since = PARAMETERS_SINCE.get(name, ())
+    same_branch = [first for first in since if first.split(".")[:2] == version.split(".")[:2]]
+    return newer_or_same(version, (same_branch or list(since[-1:]) or ["999"])[0])
+
+
+def _ask(run: Run, command: t.List[str], fine: t.Tuple[int, ...] = (0,)) -> str:
+    code, out, err = run(command)
+    if code not in fine:
+        raise ServerError(f"`{' '.join(command)}` failed ({code}): {(err or out).strip()}")
+    return out
+
+
+def ask_packages(run: Run, names: t.Iterable[str]) -> t.Dict[str, Package]:
+    """What is installed, and what apt would install where it isn't."""
+    wanted = sorted(set(names))
+    wrong = [name for name in wanted if not _PACKAGE_NAME.match(name)]
+    if wrong:
+        raise ServerError(f"packages: {wrong[0]!r} is not the name of a package")
+    # dpkg-query answers 1 when it doesn't know one of them.
+    query = ["dpkg-query", "-W", "-f", "${Package}\t${db:Status-Abbrev}\t${Version}\n", "--"]
+    installed = parse_dpkg(_ask(run, query + wanted, fine=(0, 1)))
+    missing = [name for name in wanted if name not in installed]
+    # Reading apt's lists costs more than all the rest together.
+    candidates = parse_policy(_ask(run, ["apt-cache", "policy", "--"] + missing)) if missing else {}
+    return {name: Package(installed.get(name), candidates.get(name)) for name in wanted}
+
+
+def user_exists(name: str) -> bool:
+    try:
+        pwd.getpwnam(name)
+    except KeyError:
+        return False
+    return True
+
+
+def os_release() -> str:
+    for path in ("/etc/os-release", "/usr/lib/os-release"):
+        try:
+            with open(path, encoding="utf-8") as handle:
+                return handle.read()
+        except OSError:
+            continue
+    return ""
+
+
+def runner(module: t.Any) -> Run:
+    """How a module runs commands."""
+
+    def run(command: t.List[str]) -> t.Tuple[int, str, str]:
+        program = module.get_bin_path(command[0], required=True)
+        found = module.run_command([program] + command[1:], environ_update={"LC_ALL": "C"})
+        return t.cast("t.Tuple[int, str, str]", found)
+
+    return run
+
+
+def answer(run: Run, questions: t.Mapping[str, t.List[str]]) -> t.Dict[str, t.Any]:
+    """What there is to say of this server. ``questions``: the options of port587.mail.server_info."""
+    asked = ask(
+        run, os_release(), user_exists, questions["packages"], questions["users"], questions["postfix_parameters"]
+    )
+    missing = [path for path in questions["files"] if not os.path.isfile(path)]
+    others = parse_other_mtas(memory.read_text("/var/lib/dpkg/status"))
+    return dict(asked, missing_files=missing, memory=memory.memory("/")[0], other_mtas=others, trees=known.trees())
+
+
+def _program(package: Package, said: t.Optional[str], stand_in: t.Optional[str]) -> Program:
+    if package.installed is not None:
+        return Program(upstream(said), True, False)
+    if package.candidate is not None:
+        return Program(upstream(package.candidate), False, False)
+    return Program(stand_in, False, True)
+
+
+def ask(
+    run: Run,
+    os_release: str,
+    user_exists: t.Callable[[str], bool],
+    names: t.List[str],
+    users: t.List[str],
+    parameters: t.Sequence[str] = (),
+) -> t.Dict[str, t.Any]:
+    """Everything that the module returns."""
+    system = parse_os_release(os_release)
+    packages = ask_packages(run, names + [POSTFIX, DOVECOT, OPENSSL])
+
+    postfix_says = dovecot_says = kind = knows = None
+    if packages[POSTFIX].installed is not None:
+        # The built-in values (-d), which are there and right even where main.cf is missing or broken.
+        postfix_says, kind = _ask(run, ["postconf", "-dh", "mail_version", "default_database_type"]).split()
+        if parameters:
+            lines = _ask(run, ["postconf", "-d"]).splitlines()
+            known = {line.split(" =")[0] for line in lines}
+            knows = [name for name in parameters if name in known]
+    if packages[DOVECOT].installed is not None:
+        dovecot_says = _ask(run, ["dovecot", "--version"])
+
+    assumed_postfix, assumed_dovecot, assumed_openssl = RELEASES.get(system, (None, None, None))
+    postfix = _program(packages[POSTFIX], postfix_says, assumed_postfix)
+    dovecot = _program(packages[DOVECOT], dovecot_says, assumed_dovecot)
+    openssl = _program(packages[OPENSSL], packages[OPENSSL].installed, assumed_openssl)
+    if kind is None and postfix.version is not None:
+        kind = database_type(postfix.version)
+        knows = [name for name in parameters if has_parameter(postfix.version, name)]
+    return {
+        "distribution": {"id": system[0], "version_id": system[1]},
+        "packages": {name: packages[name]._asdict() for name in names},
+        "missing": [name for name in names if packages[name].installed is None],
+        "missing_users": [name for name in users if not user_exists(name)],
+        "postfix": dict(postfix._asdict(), default_database_type=kind, knows=knows or []),
+        "dovecot": dict(dovecot._asdict()),
+        "openssl": dict(openssl._asdict()),
+        "tls": {"ciphers": tls.CIPHERS, "groups": tls.groups(openssl.version)},
+    }

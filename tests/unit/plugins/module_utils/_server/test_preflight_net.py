@@ -1,0 +1,161 @@
+# Copyright (c) The port587.mail contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""preflight's questions to the network: bounded in time, and asked of the name servers themselves."""
+
+import socket
+import struct
+import threading
+import time
+import typing as t
+from contextlib import contextmanager
+
+import pytest
+from ansible_collections.port587.mail.plugins.module_utils._server import preflight_net
+
+A = bytes([192, 0, 2, 5])
+
+
+def name(text: str) -> bytes:
+    return b"".join(bytes([len(label)]) + label.encode() for label in text.split(".")) + b"\0"
+
+
+def answer(number: int, *records: bytes, code: int = 0, question: str = "mail.example.com", kind: int = 1) -> bytes:
+    header = struct.pack("!6H", number, 0x8180 | code, 1, len(records), 0, 0)
+    return header + name(question) + struct.pack("!2H", kind, 1) + b"".join(records)
+
+
+def record(kind: int, data: bytes) -> bytes:
+    """A record of the name in the question, by pointer."""
+    return b"\xc0\x0c" + struct.pack("!2HIH", kind, 1, 60, len(data)) + data
+
+
+def test_question() -> None:
+    assert preflight_net.encode_question("mail.example.com", "AAAA", 7) == (
+        b"\0\7\1\0\0\1\0\0\0\0\0\0\4mail\7example\3com\0\0\x1c\0\1"
+    )
+    with pytest.raises(UnicodeError):
+        preflight_net.encode_question("x" * 64 + ".example", "A", 7)
+
+
+def test_answers() -> None:
+    # a CNAME in front of the address, as of many mail hosts
+    alias = record(5, name("other.example"))
+    assert preflight_net.parse_answer(answer(7, alias, record(1, A)), "A", 7) == ["192.0.2.5"]
+    assert preflight_net.parse_answer(answer(7, record(28, b"\x20\1\r\xb8" + b"\0" * 11 + b"\1")), "AAAA", 7) == [
+        "2001:db8::1"
+    ]
+    # the name in a PTR record may end in a pointer: "vps" + what the question has at offset 12
+    assert preflight_net.parse_answer(answer(7, record(12, b"\3vps\xc0\x0c")), "PTR", 7) == ["vps.mail.example.com"]
+
+
+def test_none_there_is_not_none_answered() -> None:
+    assert preflight_net.parse_answer(answer(7), "A", 7) == []
+    assert preflight_net.parse_answer(answer(7, code=3), "A", 7) == []
+    assert preflight_net.parse_answer(answer(7, code=2), "A", 7) is None
+    assert preflight_net.parse_answer(answer(7, code=5), "A", 7) is None
+    assert preflight_net.parse_answer(answer(8), "A", 7) is None
+
+
+@pytest.mark.parametrize(
+    ("message", "kind"),
+    [
+        (b"", "A"),
+        (b"\0\7\x81\x80", "A"),
+        (answer(7, record(1, A))[:-2], "A"),
+        # a name that points at itself, and one that points forwards
+        (answer(7, record(12, b"\xc0" + bytes([len(answer(7)) + 12]))), "PTR"),
+        (answer(7, record(12, b"\xc0\xff")), "PTR"),
+    ],
+)
+def test_a_malformed_answer_is_none(message: bytes, kind: str) -> None:
+    assert preflight_net.parse_answer(message, kind, 7) is None
+
+
+def test_nameservers_are_those_behind_the_stub() -> None:
+    behind = "nameserver 192.0.2.53\nnameserver 2001:db8::53\n"
+    assert preflight_net.nameservers("# x\nnameserver 127.0.0.53\noptions edns0\n", behind) == [
+        "192.0.2.53",
+        "2001:db8::53",
+    ]
+    assert preflight_net.nameservers("nameserver 127.0.0.53\n", "") == ["127.0.0.53"]
+    assert preflight_net.nameservers("nameserver 10.0.0.2\n", behind) == ["10.0.0.2"]
+    assert preflight_net.nameservers("", "") == ["127.0.0.1"]
+
+
+@contextmanager
+def name_server(reply: t.Callable[[bytes], t.Optional[bytes]]) -> t.Iterator[int]:
+    """A real socket that answers one question."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as server:
+        server.bind(("127.0.0.1", 0))
+
+        def serve() -> None:
+            question, client = server.recvfrom(512)
+            message = reply(question)
+            if message is not None:
+                server.sendto(message, client)
+
+        thread = threading.Thread(target=serve, daemon=True)
+        thread.start()
+        yield server.getsockname()[1]
+
+
+def test_lookup() -> None:
+    with name_server(lambda question: answer(struct.unpack("!H", question[:2])[0], record(1, A))) as port:
+        assert preflight_net.lookup("mail.example.com", "A", ["127.0.0.1"], port) == ["192.0.2.5"]
+
+
+def test_lookup_gives_up_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(preflight_net, "PATIENCE", 0.2)
+    with name_server(lambda _question: None) as port:
+        start = time.monotonic()
+        assert preflight_net.lookup("mail.example.com", "A", ["127.0.0.1"], port) is None
+        assert 0.15 < time.monotonic() - start < 1.0
+
+
+def test_lookup_where_nobody_listens() -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    assert preflight_net.lookup("mail.example.com", "A", ["127.0.0.1"], port) is None
+    assert preflight_net.lookup("x" * 64 + ".example", "A", ["127.0.0.1"], port) == []
+
+
+def test_reach(monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        port = server.getsockname()[1]
+        assert preflight_net.reach("127.0.0.1", port) == "connection refused"
+        server.listen()
+        assert preflight_net.reach("127.0.0.1", port) == ""
+
+    def silent(*_args: object, **_options: object) -> None:
+        raise socket.timeout
+
+    monkeypatch.setattr(socket, "create_connection", silent)
+    assert preflight_net.reach("192.0.2.1") == "no answer within 1 s"
+
+
+def test_own_addresses() -> None:
+    assert preflight_net.is_own("127.0.0.1")
+    assert not preflight_net.is_own("192.0.2.1")
+
+
+def test_look(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Behind NAT the PTR record that counts is that of the address which the name leads to."""
+    world = {("mail.example.com", "A"): ["9.9.9.10"], ("10.9.9.9.in-addr.arpa", "PTR"): ["mail.example.com"]}
+    monkeypatch.setattr(preflight_net, "lookup", lambda name, kind, _servers: world.get((name, kind), []))
+    monkeypatch.setattr(
+        preflight_net, "source_address", lambda family: "10.0.0.4" if family == socket.AF_INET else None
+    )
+    sight = preflight_net.look("mail.example.com", ["mx.example"], "", "")
+    assert sight.answers
+    assert sight.addresses == ["9.9.9.10"]
+    assert sight.sources == ["10.0.0.4"]
+    assert sight.pointers == {"9.9.9.10": ["mail.example.com"]}
+    assert sight.outgoing == {"mx.example": "it has no IPv4 address"}
+
+    monkeypatch.setattr(preflight_net, "lookup", lambda *_args: None)
+    sight = preflight_net.look("mail.example.com", ["mx.example"], "", "")
+    assert not sight.answers
+    assert sight.addresses is None
+    assert sight.outgoing == {"mx.example": "its name could not be looked up"}

@@ -1,0 +1,40 @@
+# Copyright (c) The port587.mail contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""With a role's tag, what has to run does run: what is included does not inherit the tag by which it was chosen."""
+
+import pathlib
+import typing as t
+
+import pytest
+from repository import ROOT
+
+yaml = pytest.importorskip("yaml")
+
+ROLES = ["unbound", "certificates", "accounts", "dovecot", "rspamd", "postfix", "autoconfig"]
+
+
+def tasks(path: pathlib.Path) -> t.List[t.Dict[str, t.Any]]:
+    return yaml.safe_load(path.read_text(encoding="utf-8")) or []
+
+
+@pytest.mark.parametrize("path", sorted(ROOT.glob("roles/*/tasks/*.yml")), ids=lambda path: "/".join(path.parts[-3:]))
+def test_what_a_role_includes_runs_with_it(path: pathlib.Path) -> None:
+    for task in tasks(path):
+        for name in ("ansible.builtin.include_tasks", "ansible.builtin.include_role"):
+            if name in task:
+                assert isinstance(task[name], dict), task["name"]
+                assert task[name].get("apply") == {"tags": ["always"]}, task["name"]
+
+
+def test_what_comes_before_the_roles_always_runs() -> None:
+    play = tasks(ROOT / "playbooks" / "site.yml")[0]
+    found = play["tasks"]
+    roles = [task.get("ansible.builtin.import_role", {}).get("name", "").rpartition(".")[2] for task in found]
+    first = roles.index(ROLES[0])
+    for task in found[:first]:
+        assert "always" in task["tags"], task["name"]
+        if "ansible.builtin.include_role" in task:
+            assert task["ansible.builtin.include_role"]["apply"] == {"tags": ["always"]}, task["name"]
+    for role, task in zip(roles[first:], found[first:]):
+        assert task.get("tags", []) == ([role] if role else []), task["name"]
+    assert set(play["vars"]["__site_tags"]) == {"preflight", "verify", *ROLES}
