@@ -18,7 +18,7 @@ description:
     name servers, the records of one zone (RFC 1035), with long texts in pieces of at most 255 bytes.
 options:
   _input:
-    description: Records, as P(port587.mail.dns_records#filter) or M(port587.mail.dns_seen) returns them.
+    description: Records, as P(port587.mail.dns_records#filter) or M(port587.mail.dns_seen_info) returns them.
     type: list
     elements: dict
     required: true

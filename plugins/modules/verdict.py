@@ -8,9 +8,9 @@ short_description: Say what a probe has found, so that a person can read it
 version_added: 1.0.0
 author: The port587.mail contributors (@port587)
 description:
-  - Prints a verdict from what M(port587.mail.probe) returned, and M(port587.mail.inspect) if that was run. If something
-    is wrong, the part that fails comes first, in one sentence, with the cure. If all is well, it prints what to type
-    into a mail client.
+  - Prints a verdict from what M(port587.mail.probe) returned, and M(port587.mail.inspect_info) if that was run. If
+    something is wrong, the part that fails comes first, in one sentence, with the cure. If all is well, it prints what
+    to type into a mail client.
   - Writes the same as a page for a browser, as JSON and as JUnit XML, if asked to.
   - Fails if the verdict is V(fail).
   - Runs on the controller only.
@@ -21,8 +21,8 @@ options:
     required: true
   also:
     description: >-
-      What others returned that looked at the same server, such as M(port587.mail.inspect). What they found explains
-      what the probe saw from outside, so that the fault is named that is at the root.
+      What others returned that looked at the same server, such as M(port587.mail.inspect_info). What they found
+      explains what the probe saw from outside, so that the fault is named that is at the root.
     type: list
     elements: dict
     default: []

@@ -50,7 +50,7 @@ def test_what_is_not_signed_as_it_should_be_does_not_exist(here: Site) -> None:
 def test_what_is_said_of_it(here: Site) -> None:
     def inspected() -> str:
         return controller.end(
-            controller.start("ansible", here.name, "all", "--module-name=port587.mail.inspect")
+            controller.start("ansible", here.name, "all", "--module-name=port587.mail.inspect_info")
         ).output
 
     well = inspected()

@@ -1,7 +1,7 @@
 # Copyright (c) The port587.mail contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Runs port587.mail.inspect, and says in words why that can't be done as root."""
+"""Runs port587.mail.inspect_info, and says in words why that can't be done as root."""
 
 from __future__ import annotations
 

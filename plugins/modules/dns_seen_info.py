@@ -4,7 +4,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 
 DOCUMENTATION = r"""
-module: dns_seen
+module: dns_seen_info
 short_description: Look which DNS records the world sees already
 version_added: 1.0.0
 author: The port587.mail contributors (@port587)
@@ -42,7 +42,7 @@ notes:
 
 EXAMPLES = r"""
 - name: Look which records are there
-  port587.mail.dns_seen:
+  port587.mail.dns_seen_info:
     host: mail.example.com
     records: "{{ site | port587.mail.dns_records }}"
   delegate_to: localhost
@@ -85,7 +85,7 @@ import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.port587.mail.plugins.module_utils._dns import records as records
-from ansible_collections.port587.mail.plugins.module_utils._dns import seen as dns_seen
+from ansible_collections.port587.mail.plugins.module_utils._dns import seen
 from ansible_collections.port587.mail.plugins.module_utils._probe.records import Record
 
 
@@ -100,13 +100,13 @@ def main() -> None:
     )
     for warning in records.dmarc_warnings(module.params["records"]):
         module.warn(warning)
-    found: t.List[t.Dict[str, t.Any]] = dns_seen.look(module.params["records"], module.params["resolvers"])
+    found: t.List[t.Dict[str, t.Any]] = seen.look(module.params["records"], module.params["resolvers"])
     module.exit_json(
         host=module.params["host"],
         seen=found,
         records=[
             Record("dns", step, "DNS", module.params["host"], 53, verdict, text, diagnosis).to_dict()
-            for step, verdict, diagnosis, text in dns_seen.told(found)
+            for step, verdict, diagnosis, text in seen.told(found)
         ],
     )
 

@@ -4,7 +4,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 
 DOCUMENTATION = r"""
-module: inspect
+module: inspect_info
 short_description: Look at a mail server from inside, for what nobody can see from outside
 version_added: 1.0.0
 author: The port587.mail contributors (@port587)
@@ -40,7 +40,7 @@ seealso:
 
 EXAMPLES = r"""
 - name: Look at the server from inside
-  port587.mail.inspect:
+  port587.mail.inspect_info:
     controller_time: "{{ now().timestamp() }}"
   become: true
   register: inside
@@ -162,7 +162,7 @@ from ansible_collections.port587.mail.plugins.module_utils._inspect.look import 
 def main() -> None:
     module = AnsibleModule(argument_spec={"controller_time": {"type": "float"}}, supports_check_mode=True)
     if os.geteuid() != 0:
-        module.fail_json(msg="inspect has to run as root (become: true), and runs as uid %d" % os.geteuid())
+        module.fail_json(msg="inspect_info has to run as root (become: true), and runs as uid %d" % os.geteuid())
     facts = look()
     records = judge(facts, module.params["controller_time"])
     log = facts.pop("log")
