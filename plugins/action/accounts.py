@@ -17,6 +17,7 @@ import typing as t
 from ansible import constants
 from ansible.errors import AnsibleActionFail, AnsibleError
 from ansible.module_utils.parsing.convert_bool import boolean
+from ansible_collections.port587.mail.plugins.module_utils._accounts import problems, weak
 from ansible_collections.port587.mail.plugins.module_utils._accounts import read as read_accounts
 from ansible_collections.port587.mail.plugins.plugin_utils import _accounts_source
 from ansible_collections.port587.mail.plugins.plugin_utils._become import AsRoot
@@ -52,7 +53,8 @@ class ActionModule(AsRoot):
         arguments["fingerprint_key"] = fingerprint_key()
         self._weak: dict[str, str] = {}
         if self._file or (isinstance(accounts, list) and len(accounts) > MANY):
-            arguments["accounts_file"] = self._send(accounts)
+            place = problems.Problems(arguments.get("variables", {})).name("accounts")
+            arguments["accounts_file"] = self._send(accounts, place)
             arguments["accounts"] = []
         else:
             self._look_for_weak(accounts or [])
@@ -62,11 +64,11 @@ class ActionModule(AsRoot):
         return result
 
     def _look_for_weak(self, accounts: t.Iterable[t.Any]) -> None:
-        """What is no account with a password is the module's to complain of."""
+        """The module reports an entry that is not an account with a password."""
         for account in accounts:
             if isinstance(account, dict) and all(isinstance(account.get(key), str) for key in ("address", "password")):
                 address = account["address"].lower()
-                reason = read_accounts.weakness(address, account["password"])
+                reason = weak.weakness(address, account["password"])
                 if reason:
                     self._weak[address] = reason
 
@@ -75,7 +77,8 @@ class ActionModule(AsRoot):
         found = [f"{address} {self._weak[address]}" for address in sorted(new)]
         if found:
             self._display.warning(
-                "weak passwords, which let others send spam from here: " + read_accounts.told(found).replace("\n", "; ")
+                "weak passwords, which let others send spam from here: "
+                + problems.as_message(found).replace("\n", "; ")
             )
 
     def _find(self, name: t.Any, inventories: t.Any) -> tuple[str, str] | None:
@@ -96,7 +99,7 @@ class ActionModule(AsRoot):
         except AnsibleError as error:
             raise AnsibleActionFail(f"accounts_file: {error}") from error
 
-    def _entries(self, say: read_accounts.Say) -> t.Iterator[_accounts_source.Entry]:
+    def _entries(self, say: problems.Say) -> t.Iterator[_accounts_source.Entry]:
         return _accounts_source.entries(*self._file, say) if self._file else iter(())
 
     def _check(self, arguments: dict[str, t.Any]) -> dict[str, t.Any]:
@@ -104,14 +107,14 @@ class ActionModule(AsRoot):
         entries = self._entries(lambda where, what: broken.append(f"{where}: {what}"))
         names = ("domains", "accounts", "aliases", "hostname", "postmaster")
         data = {name: plain(arguments.get(name)) for name in names}
-        found = read_accounts.read(**data, more=entries)[1]
+        found = read_accounts.read(**data, more=entries, variables=arguments.get("variables", {}))[1]
         # what is missing because its line can't be read is no mistake of its own
-        return {"changed": False, "failed": bool(broken or found), "msg": read_accounts.told(broken or found)}
+        return {"changed": False, "failed": bool(broken or found), "msg": problems.as_message(broken or found)}
 
-    def _send(self, accounts: t.Any) -> str:
+    def _send(self, accounts: t.Any, place: str) -> str:
         """Put the accounts on the server, as lines of JSON: the place where each stands, and what stands there."""
         broken: list[str] = []
-        listed = ((f"mail_accounts[{number}]", entry) for number, entry in enumerate(accounts or []))
+        listed = ((f"{place}[{number}]", entry) for number, entry in enumerate(accounts or []))
         entries = self._entries(lambda where, what: broken.append(f"{where}: {what}"))
         # for the owner alone to read, and gone when the run ends
         with tempfile.NamedTemporaryFile("w", encoding="ascii", dir=constants.DEFAULT_LOCAL_TMP) as file:
@@ -120,7 +123,7 @@ class ActionModule(AsRoot):
                 file.write(json.dumps(entry, separators=(",", ":")) + "\n")
             file.flush()
             if broken:
-                raise AnsibleActionFail(read_accounts.told(broken))
+                raise AnsibleActionFail(problems.as_message(broken))
             # made by Ansible for this task, and removed by it afterwards
             directory = self._connection._shell.tmpdir or self._make_tmp_path()
             remote = self._connection._shell.join_path(directory, "accounts")

@@ -1,7 +1,7 @@
 # Copyright (c) The port587.mail contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Controller half of port587.mail.preflight: words for what keeps it from running, and no warning twice."""
+"""Controller half of port587.mail.preflight: run the module as root, and show each warning once."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ import urllib.parse
 from ansible import constants
 from ansible.module_utils.parsing.convert_bool import boolean
 from ansible.utils.display import Display
-from ansible_collections.port587.mail.plugins.module_utils._server import preflight
+from ansible_collections.port587.mail.plugins.module_utils._server.findings import Finding, warnings
 from ansible_collections.port587.mail.plugins.plugin_utils._become import AsRoot
 
-#: What earlier runs have warned of, by host, in Ansible's own folder on the controller.
+#: The warnings of earlier runs, by host, in Ansible's own folder on the controller.
 MEMORY = pathlib.Path("port587", "preflight")
 
 
@@ -30,19 +30,19 @@ class ActionModule(AsRoot):
         if not result.get("failed"):
             hostname = str(self._task.args.get("hostname"))
             host = f"{(task_vars or {}).get('inventory_hostname')} {hostname}"
-            found = [preflight.Finding(**finding) for finding in result.get("findings", [])]
-            warnings = preflight.warnings(hostname, found)
+            found = [Finding(**finding) for finding in result.get("findings", [])]
+            found_now = warnings(hostname, found)
             known = recall(host) if boolean(self._task.args.get("only_new", False)) else []
-            for warning in warnings:
+            for warning in found_now:
                 if warning not in known:
                     Display().warning(warning)
             if not self._play_context.check_mode:
-                remember(host, warnings)
+                remember(host, found_now)
         return result
 
 
 def recall(host: str) -> list[str]:
-    """What the last run has found."""
+    """The warnings of the last run."""
     try:
         return t.cast("list[str]", json.loads(_memory_of(host).read_text(encoding="utf-8")))
     except (OSError, ValueError):

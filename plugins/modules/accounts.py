@@ -126,6 +126,12 @@ options:
     description: Where the mail of all lies, as DOMAIN/USER below it.
     type: path
     default: /var/vmail
+  variables:
+    description:
+      - The names of the variables from which O(domains), O(accounts), O(aliases), O(hostname) and O(postmaster) are
+        set, for messages that tell a person where a mistake is. Without them the names of the options stand there.
+    type: dict
+    default: {}
   only_check:
     description: Only look at the data, on the controller, and fail if something is wrong with it.
     type: bool
@@ -205,7 +211,10 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.port587.mail.plugins.module_utils._accounts import files as accounts_files
 from ansible_collections.port587.mail.plugins.module_utils._accounts import passwords as account_passwords
 from ansible_collections.port587.mail.plugins.module_utils._accounts import read as read_accounts
-from ansible_collections.port587.mail.plugins.module_utils._accounts.files import Site
+from ansible_collections.port587.mail.plugins.module_utils._accounts.checks import check_schemes
+from ansible_collections.port587.mail.plugins.module_utils._accounts.faults import is_login
+from ansible_collections.port587.mail.plugins.module_utils._accounts.problems import Problems, as_message
+from ansible_collections.port587.mail.plugins.module_utils._accounts.site import Site
 from ansible_collections.port587.mail.plugins.module_utils._transaction import change as transaction
 
 DIRECTORY = "/etc/port587/accounts"
@@ -260,6 +269,7 @@ ARGUMENTS = {
     },
     "purge": {"type": "bool", "default": False},
     "mail_root": {"type": "path", "default": "/var/vmail"},
+    "variables": {"type": "dict", "default": {}},
     "only_check": {"type": "bool", "default": False},
     "fingerprint_key": {"type": "str", "no_log": True},
     "watched": {"type": "list", "elements": "str", "default": []},
@@ -267,7 +277,7 @@ ARGUMENTS = {
 
 
 class Refused(Exception):
-    """This server can't do what is wanted; the message says why."""
+    """The server or the data don't allow what is wanted; the message gives the reason."""
 
 
 def known_schemes(module: AnsibleModule) -> t.Set[str]:
@@ -276,7 +286,7 @@ def known_schemes(module: AnsibleModule) -> t.Set[str]:
     if not doveadm or not doveconf:
         return set()
     listed = set(module.run_command([doveadm, "pw", "-l"], check_rc=True)[1].split())
-    # 2.4 lists the weak ones and refuses every login with them; older versions don't know the question
+    # 2.4 lists the weak ones and refuses every login with them; older versions don't have the parameter
     refused = module.run_command([doveconf, "-h", "auth_allow_weak_schemes"])[1].strip() == "no"
     return listed - account_passwords.WEAK if refused else listed
 
@@ -285,7 +295,7 @@ def sent(path: t.Optional[str]) -> t.Iterator[t.Tuple[str, t.Any]]:
     """The accounts that the controller has sent as a file, each with the place where a person wrote it."""
     if path:
         with open(path, encoding="ascii") as handle:
-            # passwords in clear lie on no disk longer than they have to
+            # passwords in clear stay on the disk no longer than they have to
             os.unlink(path)
             for line in handle:
                 where, entry = json.loads(line)
@@ -293,12 +303,17 @@ def sent(path: t.Optional[str]) -> t.Iterator[t.Tuple[str, t.Any]]:
 
 
 def hash_all(
-    site: Site, wanted: str, known: t.Set[str], existing: t.Dict[str, str], recognised: account_passwords.Recognised
+    site: Site,
+    wanted: str,
+    known: t.Set[str],
+    existing: t.Dict[str, str],
+    recognised: account_passwords.Recognised,
+    problems: Problems,
 ) -> t.Dict[str, str]:
     """The hash of each account: given, kept or made."""
-    unknown = read_accounts.unknown_schemes(site, known)
-    if unknown:
-        raise Refused(read_accounts.told(unknown))
+    check_schemes(site, known, problems)
+    if problems.all():
+        raise Refused(as_message(problems.all()))
     scheme = account_passwords.choose(wanted, known)
     if scheme is None:
         raise Refused("password_scheme: this server can't hash with %s; it has %s" % (wanted, ", ".join(sorted(known))))
@@ -315,18 +330,19 @@ def hash_all(
 def mail_of(removed: t.Iterable[str], root: str) -> t.List[str]:
     """Where the mail of removed accounts lies."""
     # the names come out of a file that a person may have written to
-    paths = [os.path.join(root, *address.split("@")[::-1]) for address in removed if read_accounts.is_login(address)]
+    paths = [os.path.join(root, *address.split("@")[::-1]) for address in removed if is_login(address)]
     return [path for path in paths if os.path.isdir(path)]
 
 
 def run(module: AnsibleModule) -> t.Dict[str, t.Any]:
     p = module.params
     entries = sent(p["accounts_file"])
-    site, problems = read_accounts.read(
-        p["domains"], p["accounts"], p["aliases"], p["hostname"], p["postmaster"], entries, p["update_password"]
+    data = {name: p[name] for name in ("domains", "accounts", "aliases", "hostname", "postmaster")}
+    site, wrong = read_accounts.read(
+        more=entries, update_password=p["update_password"], variables=p["variables"], **data
     )
-    if problems:
-        raise Refused(read_accounts.told(problems))
+    if wrong:
+        raise Refused(as_message(wrong))
 
     before = accounts_files.read_passwd((transaction.read_file(PASSWD) or b"").decode("utf-8", "replace"))
     not_validated = []  # type: t.List[str]
@@ -334,12 +350,12 @@ def run(module: AnsibleModule) -> t.Dict[str, t.Any]:
     recognised = account_passwords.Recognised(RECOGNISED, p["fingerprint_key"])
     if known:
         existing = {login: line[0] for login, line in before.items()}
-        hashes = hash_all(site, p["password_scheme"], known, existing, recognised)
+        hashes = hash_all(site, p["password_scheme"], known, existing, recognised, Problems(p["variables"]))
     elif module.check_mode:
-        not_validated.append("passwords: Dovecot is not installed yet, so nobody can say which hashes it knows")
+        not_validated.append("passwords: Dovecot is not installed yet, so the hashes it knows are unknown")
         hashes = {account.address: "{not hashed yet}" for account in site.accounts}
     else:
-        raise Refused("Dovecot is not installed, so nobody can say which hashes it knows; install dovecot-core first")
+        raise Refused("Dovecot is not installed, so the hashes it knows are unknown; install dovecot-core first")
     text = accounts_files.passwd(site, hashes)
     after = accounts_files.read_passwd(text)
 

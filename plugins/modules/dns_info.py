@@ -72,25 +72,16 @@ import hashlib
 import ipaddress
 import os
 import re
-import socket
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.port587.mail.plugins.module_utils._dns import dkim
-from ansible_collections.port587.mail.plugins.module_utils._server.preflight_net import source_address
+from ansible_collections.port587.mail.plugins.module_utils._server.preflight_net import source_addresses
 from ansible_collections.port587.mail.plugins.module_utils._transaction.files import read_file, run_command
 
 
 def public_addresses() -> t.List[str]:
-    found = []
-    for family in (socket.AF_INET, socket.AF_INET6):
-        try:
-            address = source_address(family)
-        except OSError:  # a kernel without this family
-            continue
-        if address and ipaddress.ip_address(address).is_global:
-            found.append(address)
-    return found
+    return [address for address in source_addresses() if ipaddress.ip_address(address).is_global]
 
 
 def dkim_records(module: AnsibleModule, directory: str, domains: t.Sequence[str]) -> t.Dict[str, str]:

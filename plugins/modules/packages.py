@@ -5,14 +5,14 @@
 
 DOCUMENTATION = r"""
 module: packages
-short_description: Install Debian packages, and wait while somebody else uses apt
+short_description: Install Debian packages, and wait while another program uses apt
 version_added: 1.0.0
 author: The port587.mail contributors (@port587)
 description:
   - Installs with M(ansible.builtin.apt), without recommended packages, and without starting anything before it is
     configured.
-  - A new server updates itself in its first minutes. While that or somebody else has apt's or dpkg's lock, it is waited
-    for, with every version of ansible-core and of apt, and every half minute it is said who has it and since when.
+  - A new server updates itself in its first minutes. While that or another program has apt's or dpkg's lock, this
+    module waits, with every version of ansible-core and of apt, and reports the program every half minute.
 options:
   name:
     description: Debian packages.
@@ -20,12 +20,12 @@ options:
     elements: str
     required: true
   wait:
-    description: Seconds to wait at most. Then it fails, and says who has the lock.
+    description: Seconds to wait at most. Then the module fails, and names the program that has the lock.
     type: int
     default: 600
 attributes:
   check_mode:
-    description: Can run in check mode and says what would be installed.
+    description: Can run in check mode and reports what would be installed.
     support: full
   diff_mode:
     description: Shows what apt shows.
@@ -40,7 +40,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 msg:
-  description: Why nothing was installed.
+  description: The reason why nothing was installed.
   returned: failure
   type: str
 """
@@ -48,7 +48,7 @@ msg:
 import time
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.port587.mail.plugins.module_utils._server import preflight
+from ansible_collections.port587.mail.plugins.module_utils._server import apt, proc
 
 
 def main() -> None:
@@ -62,12 +62,12 @@ def main() -> None:
     )
     began = time.monotonic()
     while True:
-        users = preflight.package_users("/")
+        users = apt.users()
         waited = time.monotonic() - began
         if not users or waited >= module.params["wait"]:
             break
         time.sleep(1)
-    holders = ["%s, running for %d s" % (user, preflight.running_for("/", user.pid)) for user in users]
+    holders = ["%s, running for %d s" % (user, proc.running_for("/", user.pid)) for user in users]
     module.exit_json(changed=False, waited=int(waited), holders=holders)
 
 

@@ -5,12 +5,12 @@
 
 DOCUMENTATION = r"""
 module: preflight
-short_description: Ask whether a server is fit to become a mail server
+short_description: Check whether a server is fit to become a mail server
 version_added: 1.0.0
 author: The port587.mail contributors (@port587)
 description:
-  - Refuses what can't work, all of it at once, and warns about what will hurt. Each finding says what was seen, what is
-    wanted, and the cure.
+  - Fails if mail can't work on this server, and warns about what will hurt. Reports all findings at once; each says
+    what was seen, what is wanted, and the cure.
   - Waits for the network one second in the ordinary case, for no more than two in the worst, whatever is not answering.
   - Changes nothing.
 options:
@@ -48,6 +48,12 @@ options:
     type: list
     elements: int
     default: []
+  variables:
+    description: >-
+      The names of the variables from which O(open_ports) and O(web) are set, for the cures that tell a person to
+      change one. Without them the names of the options stand there.
+    type: dict
+    default: {}
   skip:
     description:
       - Checks to leave out knowingly.
@@ -176,11 +182,11 @@ from ansible.module_utils.basic import AnsibleModule
 
 # This one file must be readable to Python 2 as well, to be able to say so. The rest of the collection needs 3.6.
 if sys.hexversion >= 0x03060000:
-    from ansible_collections.port587.mail.plugins.module_utils._server import facts as server_facts
-    from ansible_collections.port587.mail.plugins.module_utils._server import preflight
+    from ansible_collections.port587.mail.plugins.module_utils._server import facts, preflight
+    from ansible_collections.port587.mail.plugins.module_utils._server import findings as reports
 
     CHECKS = list(preflight.CHECKS)
-    QUESTIONS = server_facts.QUESTIONS
+    QUESTIONS = facts.QUESTIONS
 else:
     CHECKS = []
     QUESTIONS = {}
@@ -195,6 +201,7 @@ def main():  # type: () -> None
             "web": {"type": "bool", "default": False},
             "web_names": {"type": "list", "elements": "str", "default": []},
             "open_ports": {"type": "list", "elements": "int", "default": []},
+            "variables": {"type": "dict", "default": {}},
             "skip": {"type": "list", "elements": "str", "choices": CHECKS, "default": []},
             "only_new": {"type": "bool", "default": False},
             "server": {"type": "dict", "options": QUESTIONS},
@@ -208,26 +215,18 @@ def main():  # type: () -> None
             msg="FAIL python: Python " + found + " on this server\n  wanted: 3.6 or newer\n  cure: " + cure
         )
 
-    hostname = module.params["hostname"]
-    findings = preflight.examine(
-        hostname,
-        module.params["smtp_probe_hosts"],
-        module.params["controller_time"],
-        module.params["skip"],
-        module.params["web"],
-        module.params["web_names"],
-        module.params["open_ports"],
-    )
-    report = preflight.report(hostname, findings)
+    request = preflight.Request(**{name: module.params[name] for name in preflight.Request._fields})
+    findings = preflight.examine(request)
+    report = reports.report(request.hostname, findings)
     if any(finding.verdict == "fail" for finding in findings):
         # The text says it all; Ansible would print the same once more below it.
         module.fail_json(msg=report)
-    # the controller warns, which knows what it has warned of already
+    # the action plugin warns: it knows the warnings of earlier runs
     answers = {}
     if module.params["server"]:
         try:
-            answers["server"] = server_facts.answer(server_facts.runner(module), module.params["server"])
-        except server_facts.ServerError as error:
+            answers["server"] = facts.answer(facts.runner(module), module.params["server"])
+        except facts.ServerError as error:
             module.fail_json(msg=str(error))
     module.exit_json(msg=report, findings=[dict(finding._asdict()) for finding in findings], **answers)
 

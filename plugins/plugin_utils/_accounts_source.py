@@ -18,7 +18,8 @@ import typing as t
 
 import yaml
 from ansible.inventory.manager import IGNORED
-from ansible_collections.port587.mail.plugins.module_utils._accounts.read import ACCOUNT_KEYS, Say
+from ansible_collections.port587.mail.plugins.module_utils._accounts.problems import Say
+from ansible_collections.port587.mail.plugins.module_utils._accounts.read import ACCOUNT_KEYS
 
 #: A cell of these columns holds several addresses, with blanks between them.
 LISTS = ("aliases", "senders")

@@ -14,7 +14,7 @@ import glob
 import re
 import typing as t
 
-from ansible_collections.port587.mail.plugins.module_utils._server.memory import read_text
+from ansible_collections.port587.mail.plugins.module_utils._server.proc import read_text
 
 DIRECTORY = "/etc/sysctl.d/"
 #: Those of this collection. The names begin with a number so low that the files of others have the last word.

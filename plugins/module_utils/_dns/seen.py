@@ -13,7 +13,7 @@ import re
 import typing as t
 from concurrent.futures import ThreadPoolExecutor
 
-from ansible_collections.port587.mail.plugins.module_utils._dns import client as dns_client
+from ansible_collections.port587.mail.plugins.module_utils._dns import client
 from ansible_collections.port587.mail.plugins.module_utils._dns.records import (
     SPF_LOOKUPS,
     Record,
@@ -21,7 +21,7 @@ from ansible_collections.port587.mail.plugins.module_utils._dns.records import (
 )
 
 #: Asks a server: address, name, type, whether it may ask others.
-Ask = t.Callable[[str, str, str, bool], t.Optional[dns_client.Answer]]
+Ask = t.Callable[[str, str, str, bool], t.Optional[client.Answer]]
 
 PRESENT, MISSING, DIFFERENT, WAITING, UNKNOWN = "present", "missing", "different", "waiting", "unknown"
 
@@ -37,7 +37,7 @@ class _Group(t.NamedTuple):
     records: t.List[Record]
 
 
-def look(wanted: t.Sequence[Record], resolvers: t.Sequence[str], ask: Ask = dns_client.ask) -> t.List[Record]:
+def look(wanted: t.Sequence[Record], resolvers: t.Sequence[str], ask: Ask = client.ask) -> t.List[Record]:
     """The records, each with its state, what was seen in its place, and what has to be put right by hand first."""
     groups: t.Dict[t.Tuple[str, str, str], _Group] = {}
     for record in wanted:

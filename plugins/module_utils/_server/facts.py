@@ -1,7 +1,9 @@
 # Copyright (c) The port587.mail contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-#
-# Private to this collection: may change in any release.
+
+# Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
+# Runs on the server: Python 3.6 and the standard library only.
+
 """What the server is and which versions it has, or would get: the one place that the roles ask.
 
 What differs between releases differs by the program's version. Check mode on a bare server has no program to ask yet;
@@ -13,8 +15,10 @@ import pwd
 import re
 import typing as t
 
-from ansible_collections.port587.mail.plugins.module_utils._daemons import known, tls
+from ansible_collections.port587.mail.plugins.module_utils._daemons import known as known_trees
+from ansible_collections.port587.mail.plugins.module_utils._daemons import postconf, tls
 from ansible_collections.port587.mail.plugins.module_utils._server import memory
+from ansible_collections.port587.mail.plugins.module_utils._server.proc import read_text
 
 #: The options of port587.mail.server_info.
 QUESTIONS: t.Dict[str, t.Dict[str, t.Any]] = {
@@ -191,8 +195,10 @@ def answer(run: Run, questions: t.Mapping[str, t.List[str]]) -> t.Dict[str, t.An
         run, os_release(), user_exists, questions["packages"], questions["users"], questions["postfix_parameters"]
     )
     missing = [path for path in questions["files"] if not os.path.isfile(path)]
-    others = parse_other_mtas(memory.read_text("/var/lib/dpkg/status"))
-    return dict(asked, missing_files=missing, memory=memory.memory("/")[0], other_mtas=others, trees=known.trees())
+    others = parse_other_mtas(read_text("/var/lib/dpkg/status"))
+    return dict(
+        asked, missing_files=missing, memory=memory.memory("/")[0], other_mtas=others, trees=known_trees.trees()
+    )
 
 
 def _program(package: Package, said: t.Optional[str], stand_in: t.Optional[str]) -> Program:
@@ -220,8 +226,7 @@ def ask(
         # The built-in values (-d), which are there and right even where main.cf is missing or broken.
         postfix_says, kind = _ask(run, ["postconf", "-dh", "mail_version", "default_database_type"]).split()
         if parameters:
-            lines = _ask(run, ["postconf", "-d"]).splitlines()
-            known = {line.split(" =")[0] for line in lines}
+            known = postconf.parse_parameters(_ask(run, ["postconf", "-d"]))
             knows = [name for name in parameters if name in known]
     if packages[DOVECOT].installed is not None:
         dovecot_says = _ask(run, ["dovecot", "--version"])

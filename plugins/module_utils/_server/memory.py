@@ -9,14 +9,7 @@
 import re
 import typing as t
 
-
-def read_text(path: str) -> str:
-    """Empty where it is not there, or must not be read."""
-    try:
-        with open(path, encoding="utf-8", errors="replace") as handle:
-            return handle.read()
-    except OSError:
-        return ""
+from ansible_collections.port587.mail.plugins.module_utils._server.proc import read_text
 
 
 def parse_meminfo(text: str) -> t.Dict[str, int]:
@@ -24,7 +17,7 @@ def parse_meminfo(text: str) -> t.Dict[str, int]:
 
 
 def limit_files(cgroup: str) -> t.List[str]:
-    """Where the memory limits of the control groups in /proc/self/cgroup are, of the innermost and of all around it."""
+    """Where the memory limits of the control groups in /proc/self/cgroup are, the innermost first."""
     files = []
     for line in cgroup.splitlines():
         controllers, path = line.split(":", 2)[1:]

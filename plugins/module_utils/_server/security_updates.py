@@ -13,7 +13,7 @@ import glob
 import re
 import typing as t
 
-from ansible_collections.port587.mail.plugins.module_utils._server.memory import read_text
+from ansible_collections.port587.mail.plugins.module_utils._server.proc import read_text
 
 #: For everybody; and for those who have signed up with Ubuntu Pro (ESM) or Freexian (ELTS).
 #: From distro-info-data 0.66+deb13u2 of 2026: debian.csv (eol-lts, eol-elts), ubuntu.csv (eol, eol-esm).

@@ -6,8 +6,14 @@
 import typing as t
 
 import pytest
+from ansible_collections.port587.mail.plugins.module_utils._accounts import problems as account_problems
 from ansible_collections.port587.mail.plugins.module_utils._accounts import read as read_accounts
+from ansible_collections.port587.mail.plugins.module_utils._accounts.checks import check_schemes
+from ansible_collections.port587.mail.plugins.module_utils._accounts.faults import is_login
+from ansible_collections.port587.mail.plugins.module_utils._accounts.weak import weakness
 
+#: What the roles call the options.
+VARIABLES = {name: "mail_" + name for name in ("domains", "accounts", "aliases", "hostname", "postmaster")}
 SECRET = "correct horse"
 SHA512 = "{SHA512-CRYPT}$6$saltsalt$" + "x" * 86
 EVE = {"address": "eve@example.com", "password": SECRET}
@@ -21,7 +27,7 @@ def problems(
     hostname: t.Any = "mail.example.com",
     postmaster: t.Any = "eve@example.com",
 ) -> t.List[str]:
-    return read_accounts.problems(domains, accounts, aliases, hostname, postmaster)
+    return read_accounts.read(domains, accounts, aliases, hostname, postmaster, variables=VARIABLES)[1]
 
 
 def account(**fields: t.Any) -> t.Dict[str, t.Any]:
@@ -122,7 +128,7 @@ def test_a_server_may_just_forward() -> None:
     ],
 )
 def test_weak_passwords(password: str, words: t.Optional[str]) -> None:
-    said = read_accounts.weakness("eve@example.com", password)
+    said = weakness("eve@example.com", password)
     assert said is None if words is None else words in str(said)
     assert password not in str(said) or password == "x"
 
@@ -304,7 +310,7 @@ BAD_ALIASES = [
     (alias(to=["gone@example.com"]), "mail_aliases[0].to: 'gone@example.com' is neither an account nor an alias"),
     (
         alias(to=["info@example.com"]),
-        "mail_aliases[0].to: mail would go round for ever: info@example.com -> info@example.com",
+        "mail_aliases[0].to: mail would go round in a loop: info@example.com -> info@example.com",
     ),
     (alias("info"), "mail_aliases[0].address: 'info' is not an e-mail address"),
     (alias("info@example.org"), "mail_aliases[0].address: 'info@example.org' is in none of mail_domains"),
@@ -341,7 +347,7 @@ def test_bad_aliases(entry: t.Any, message: str) -> None:
         ("gone@example.com", "mail_postmaster: 'gone@example.com' is neither an account nor an alias"),
         (
             "postmaster@example.com",
-            "mail_postmaster: mail would go round for ever: postmaster@example.com -> postmaster@example.com",
+            "mail_postmaster: mail would go round in a loop: postmaster@example.com -> postmaster@example.com",
         ),
     ],
 )
@@ -397,7 +403,7 @@ def test_loops_are_named() -> None:
     ]
     found = only(problems(aliases=aliases))
     way = "a@example.com -> b@example.com -> c@example.com -> a@example.com"
-    assert found == "mail_aliases[0].to: mail would go round for ever: " + way
+    assert found == "mail_aliases[0].to: mail would go round in a loop: " + way
 
 
 def test_loops_through_catch_alls() -> None:
@@ -460,7 +466,7 @@ def test_entries_of_a_file_are_named_by_their_line() -> None:
         ("a.csv line 3", {"address": "müller@example.com", "password": SECRET}),
         ("a.csv line 4", {"address": "BOB@example.com", "password": SECRET, "update_password": "never"}),
     ]
-    site, found = read_accounts.read(["example.com"], [EVE, BOB], [], "", "", more)
+    site, found = read_accounts.read(["example.com"], [EVE, BOB], [], "", "", more, variables=VARIABLES)
     assert found == [
         "a.csv line 3.address: 'müller@example.com' has letters beyond ASCII before the @; this server doesn't offer "
         "SMTPUTF8, so write it with ASCII letters",
@@ -482,15 +488,15 @@ def test_what_an_account_does_not_say_of_its_password() -> None:
 def test_many_mistakes_are_not_all_told() -> None:
     found = problems([EVE] + [account(address="nobody%d" % number) for number in range(1000)])
     assert len(found) == 1000
-    text = read_accounts.told(found)
-    assert len(text.splitlines()) == read_accounts.SHOWN_PROBLEMS + 1
+    text = account_problems.as_message(found)
+    assert len(text.splitlines()) == account_problems.SHOWN_PROBLEMS + 1
     assert text.endswith("and 950 more")
 
 
 def test_a_login_that_leads_elsewhere_is_none() -> None:
-    assert read_accounts.is_login("eve@example.com")
+    assert is_login("eve@example.com")
     for name in ("../../etc@example.com", "eve@../../etc", "eve@", "@example.com", "/@example.com", ".@example.com"):
-        assert not read_accounts.is_login(name)
+        assert not is_login(name)
 
 
 # -- schemes, which only the server can judge ---------------------------------------------------------------------
@@ -504,7 +510,20 @@ def test_schemes_that_the_server_does_not_know() -> None:
     ]
     site, found = read_accounts.read(["example.com"], accounts, [], "", "")
     assert found == []
-    unknown = only(read_accounts.unknown_schemes(site, ["SSHA256", "SHA512-CRYPT"]))
+    wrong = account_problems.Problems(VARIABLES)
+    check_schemes(site, ["SSHA256", "SHA512-CRYPT"], wrong)
+    unknown = only(wrong.all())
+    assert unknown.startswith("mail_accounts: ")
     assert "'a@example.com'" in unknown
     assert "has the scheme {X-1}" in unknown
     assert "takes SHA512-CRYPT, SSHA256" in unknown
+
+
+def test_a_mistake_is_named_by_the_option_unless_a_role_sets_it() -> None:
+    found = read_accounts.read([], [EVE], [alias("@x")], "", "")[1]
+    assert [problem.split(":")[0] for problem in found] == [
+        "domains",
+        "accounts[0].address",
+        "aliases[0].address",
+        "postmaster",
+    ]

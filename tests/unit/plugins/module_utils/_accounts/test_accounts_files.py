@@ -9,11 +9,12 @@ import typing as t
 import pytest
 from ansible_collections.port587.mail.plugins.module_utils._accounts import files as accounts_files
 from ansible_collections.port587.mail.plugins.module_utils._accounts import read as read_accounts
+from ansible_collections.port587.mail.plugins.module_utils._accounts.site import Site, routes, senders
 
 
 def site(
     accounts: t.List[t.Dict[str, t.Any]], aliases: t.Any = (), domains: t.Any = ("example.com",), postmaster: str = ""
-) -> accounts_files.Site:
+) -> Site:
     complete = [dict({"password": "secret"}, **account) for account in accounts]
     read, problems = read_accounts.read(domains, complete, aliases, "mail.example.com", postmaster)
     assert problems == []
@@ -140,6 +141,10 @@ def test_a_file_that_is_no_passwd_file_is_read_as_far_as_it_goes() -> None:
     assert accounts_files.read_passwd("#a:b:c\n\nnonsense\na:b\nx@y:{A}1:::\n") == {"x@y": ("{A}1", "::")}
 
 
+def problems(accounts: t.List[t.Dict[str, t.Any]], aliases: t.List[t.Dict[str, t.Any]]) -> t.List[str]:
+    return read_accounts.read(["example.com"], accounts, aliases, "", "x@elsewhere.example")[1]
+
+
 @pytest.mark.parametrize("seed", range(20))
 def test_whatever_is_accepted_comes_back_from_the_files_as_it_was(seed: int) -> None:
     """Hostile text either is refused, or stays in its own field of its own line."""
@@ -161,9 +166,9 @@ def test_whatever_is_accepted_comes_back_from_the_files_as_it_was(seed: int) -> 
             "quota": dice.choice(["1G", "0", text(3)]),
         }
         alias = {"address": text(4) + "@example.com", "to": [text(5) + "@elsewhere.example"]}
-        if not read_accounts.problems(["example.com"], [*accounts, account], aliases, "", "x@elsewhere.example"):
+        if not problems([*accounts, account], aliases):
             accounts.append(account)
-        if not read_accounts.problems(["example.com"], accounts, [*aliases, alias], "", "x@elsewhere.example"):
+        if not problems(accounts, [*aliases, alias]):
             aliases.append(alias)
     assert accounts
     assert aliases
@@ -178,7 +183,7 @@ def test_whatever_is_accepted_comes_back_from_the_files_as_it_was(seed: int) -> 
         assert lines[account["address"].lower()][1].split(":", 5)[:3] == ["", "", account["name"]]
     maps = accounts_files.maps(read)
     assert set(table(maps["mailboxes"])) == set(lines)
-    assert table(maps["aliases"]) == {key: ",".join(to) for key, to in accounts_files.routes(read).items()}
-    assert table(maps["senders"]) == {key: ",".join(to) for key, to in accounts_files.senders(read).items()}
+    assert table(maps["aliases"]) == {key: ",".join(to) for key, to in routes(read).items()}
+    assert table(maps["senders"]) == {key: ",".join(to) for key, to in senders(read).items()}
     for alias in aliases:
         assert table(maps["aliases"])[alias["address"].lower()] == alias["to"][0].lower()

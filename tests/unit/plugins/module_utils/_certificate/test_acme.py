@@ -10,9 +10,17 @@ import sys
 import typing as t
 
 import pytest
-from ansible_collections.port587.mail.plugins.module_utils._certificate import acme as acme_client
-from ansible_collections.port587.mail.plugins.module_utils._certificate import certificate as certificates
-from ansible_collections.port587.mail.plugins.module_utils._certificate.acme import Pair, Settings
+from ansible_collections.port587.mail.plugins.module_utils._certificate import (
+    acme,
+    certbot,
+    challenge,
+    orders,
+    renewal,
+    served,
+)
+from ansible_collections.port587.mail.plugins.module_utils._certificate.acme import Settings
+from ansible_collections.port587.mail.plugins.module_utils._certificate.certificate import Facts, Pair
+from ansible_collections.port587.mail.plugins.module_utils._server.proc import Socket
 
 SETTINGS = Settings(
     ["mail.example.com", "autoconfig.example.com"],
@@ -24,9 +32,9 @@ SETTINGS = Settings(
 
 
 def pair(names: t.Sequence[str] = SETTINGS.names, age: float = 0, days: float = 90) -> Pair:
-    begins = acme_client.now() - datetime.timedelta(days=age)
+    begins = acme.now() - datetime.timedelta(days=age)
     ends = begins + datetime.timedelta(days=days)
-    return Pair([], "", certificates.Facts("CN=x", list(names), "CN=y", "ECDSA 256 bit", begins, ends))
+    return Pair([], "", Facts("CN=x", list(names), "CN=y", "ECDSA 256 bit", begins, ends))
 
 
 # What certbot 1.12 and 4.0 say, with the names changed.
@@ -74,12 +82,12 @@ Ask for help or search for solutions at https://community.letsencrypt.org. See t
 
 def test_names_that_were_refused():
     connection = "Fetching http://mail.example.com/.well-known/acme-challenge/x: Connection refused (connection)"
-    assert acme_client.refusals(REFUSED_1) == {"mail.example.com": connection}
-    assert acme_client.refusals(REFUSED_4) == {
+    assert certbot.refusals(REFUSED_1) == {"mail.example.com": connection}
+    assert certbot.refusals(REFUSED_4) == {
         "mail.example.com": connection,
         "autoconfig.example.com": "NXDOMAIN looking up A for autoconfig.example.com (dns)",
     }
-    assert acme_client.words(REFUSED_1) == "mail.example.com: " + connection
+    assert certbot.words(REFUSED_1) == "mail.example.com: " + connection
 
 
 @pytest.mark.parametrize(
@@ -91,51 +99,41 @@ def test_names_that_were_refused():
             "Ask for help or search for solutions at https://community.letsencrypt.org.\n",
             "An unexpected error occurred: requests.exceptions.ConnectionError: Connection refused",
         ),
-        ("", "certbot says nothing"),
+        ("", "certbot gives no reason"),
     ],
 )
 def test_words_without_talk(said, words):
-    assert acme_client.words(said) == words
+    assert certbot.words(said) == words
 
 
-@pytest.mark.parametrize(
-    ("digits", "address"),
-    [
-        ("00000000", "127.0.0.1"),
-        ("0100007F", "127.0.0.1"),
-        ("0202000A", "10.0.2.2"),
-        ("0" * 32, "::1"),
-        ("000080FE00000000FF565002BD69B1FE", "fe80::250:56ff:feb1:69bd"),
-    ],
-)
-def test_where_a_web_server_listens(monkeypatch, digits, address):
-    monkeypatch.setattr(acme_client.sys, "byteorder", "little")
-    assert acme_client.local_address(digits) == address
+@pytest.mark.parametrize(("listens", "reached"), [("0.0.0.0", "127.0.0.1"), ("::", "::1"), ("192.0.2.1", "192.0.2.1")])
+def test_where_a_web_server_is_reached(listens, reached):
+    assert challenge._own_address(Socket(listens, 80, "7")) == reached
 
 
 def test_a_name_that_is_not_in_dns_is_left_out(monkeypatch):
-    monkeypatch.setattr(acme_client, "_on_port_80", lambda: None)
+    monkeypatch.setattr(challenge, "_on_port_80", lambda: None)
 
     def only_mail(name: str, port: int) -> t.List[t.Any]:
         if name == "mail.example.com":
             return [name]
         raise socket.gaierror
 
-    monkeypatch.setattr(acme_client.socket, "getaddrinfo", only_mail)
+    monkeypatch.setattr(challenge.socket, "getaddrinfo", only_mail)
     missing = {"autoconfig.example.com": "it is not in DNS"}
-    assert acme_client.to_ask_for(SETTINGS, None) == (["mail.example.com"], missing)
+    assert orders.names_to_order(SETTINGS, None) == (["mail.example.com"], missing)
     # the certificate has it already: a moment without DNS takes nothing away
-    assert acme_client.to_ask_for(SETTINGS, pair()) == (SETTINGS.names, {})
+    assert orders.names_to_order(SETTINGS, pair()) == (SETTINGS.names, {})
     # nobody has to come to where the name leads
-    assert acme_client.to_ask_for(SETTINGS._replace(challenge="nsupdate"), None) == (SETTINGS.names, {})
+    assert orders.names_to_order(SETTINGS._replace(challenge="nsupdate"), None) == (SETTINGS.names, {})
 
 
 def test_a_name_that_the_web_server_does_not_know_is_left_out(monkeypatch):
-    monkeypatch.setattr(acme_client, "_is_in_dns", lambda name: True)
-    monkeypatch.setattr(acme_client, "_on_port_80", lambda: acme_client.Listener("127.0.0.1", "7"))
-    monkeypatch.setattr(acme_client, "_web_server_answers", lambda listener, name: name == "mail.example.com")
+    monkeypatch.setattr(challenge, "_is_in_dns", lambda name: True)
+    monkeypatch.setattr(challenge, "_on_port_80", lambda: Socket("127.0.0.1", 80, "7"))
+    monkeypatch.setattr(challenge, "_web_server_answers", lambda listener, name: name == "mail.example.com")
     missing = {"autoconfig.example.com": "the web server on port 80 does not answer for it"}
-    assert acme_client.to_ask_for(SETTINGS, None) == (["mail.example.com"], missing)
+    assert orders.names_to_order(SETTINGS, None) == (["mail.example.com"], missing)
 
 
 @pytest.mark.parametrize(
@@ -159,7 +157,7 @@ def test_a_name_that_the_web_server_does_not_know_is_left_out(monkeypatch):
     ],
 )
 def test_when_to_ask(present, why):
-    found = acme_client.why_ask(SETTINGS.names, present)
+    found = acme.why_order(SETTINGS.names, present)
     assert (why in found) if why else (found == "")
 
 
@@ -175,21 +173,22 @@ def commands(monkeypatch, answers: t.Sequence[t.Tuple[int, str]]) -> t.List[t.Li
         code, said = left.pop(0)
         return code, "", said
 
-    monkeypatch.setattr(acme_client.transaction, "run_command", run)
-    monkeypatch.setattr(acme_client, "_on_port_80", lambda: None)
+    monkeypatch.setattr(certbot, "run_command", run)
+    monkeypatch.setattr(challenge, "_on_port_80", lambda: None)
     return asked
 
 
 @pytest.fixture(autouse=True)
 def _directories(monkeypatch, tmp_path):
-    monkeypatch.setattr(acme_client, "CERTBOT", str(tmp_path / "acme"))
-    monkeypatch.setattr(acme_client, "STATE", str(tmp_path / "acme.json"))
+    for module in (acme, certbot):
+        monkeypatch.setattr(module, "CERTBOT", str(tmp_path / "acme"))
+    monkeypatch.setattr(acme, "STATE", str(tmp_path / "acme.json"))
 
 
 def test_a_refused_name_does_not_keep_the_others(monkeypatch):
     refused = REFUSED_4.replace("mail.example.com", "imap.example.com")
     asked = commands(monkeypatch, [(1, refused), (0, "")])
-    report = acme_client.obtain(SETTINGS, ["mail.example.com", "imap.example.com", "autoconfig.example.com"])
+    report = certbot.order(SETTINGS, ["mail.example.com", "imap.example.com", "autoconfig.example.com"])
     assert asked[1] == ["mail.example.com"]
     assert report.error == ""
     assert sorted(report.missing) == ["autoconfig.example.com", "imap.example.com"]
@@ -201,7 +200,7 @@ def test_an_order_that_is_refused_as_a_whole_for_one_name(monkeypatch):
         '"autoconfig.example.com": Domain name does not end with a valid public suffix (TLD)\n'
     )
     asked = commands(monkeypatch, [(1, said), (0, "")])
-    report = acme_client.obtain(SETTINGS, SETTINGS.names)
+    report = certbot.order(SETTINGS, SETTINGS.names)
     assert asked == [SETTINGS.names, ["mail.example.com"]]
     assert report.error == ""
     assert "valid public suffix" in report.missing["autoconfig.example.com"]
@@ -209,14 +208,14 @@ def test_an_order_that_is_refused_as_a_whole_for_one_name(monkeypatch):
 
 def test_without_the_mail_host_there_is_nothing_to_try_again(monkeypatch):
     asked = commands(monkeypatch, [(1, REFUSED_1)])
-    report = acme_client.obtain(SETTINGS, SETTINGS.names)
+    report = certbot.order(SETTINGS, SETTINGS.names)
     assert len(asked) == 1
-    assert report == (acme_client.words(REFUSED_1), {})
+    assert report == (certbot.words(REFUSED_1), {})
 
 
 def test_refused_nonces_are_not_the_end(monkeypatch):
     asked = commands(monkeypatch, [(1, "urn:ietf:params:acme:error:badNonce")] * 2 + [(0, "")])
-    assert acme_client.obtain(SETTINGS, SETTINGS.names) == ("", {})
+    assert certbot.order(SETTINGS, SETTINGS.names) == ("", {})
     assert len(asked) == 3
 
 
@@ -224,7 +223,7 @@ def test_an_authority_that_forgot_the_account_gets_a_new_one(monkeypatch, tmp_pa
     accounts = tmp_path / "acme" / "ca.example.com_14000_dir" / "accounts"
     accounts.mkdir(parents=True)
     commands(monkeypatch, [(1, "urn:ietf:params:acme:error:accountDoesNotExist"), (0, "")])
-    assert acme_client.obtain(SETTINGS, SETTINGS.names) == ("", {})
+    assert certbot.order(SETTINGS, SETTINGS.names) == ("", {})
     assert not accounts.exists()
 
 
@@ -255,10 +254,10 @@ def test_who_says_when_to_renew(monkeypatch, version, present, certbot_is_asked,
         asked.append(argv)
         return 0, "", ""
 
-    monkeypatch.setattr(acme_client.transaction, "run_command", run)
-    monkeypatch.setattr(acme_client, "_on_port_80", lambda: None)
-    monkeypatch.setattr(acme_client, "obtained", lambda settings: present)
-    assert acme_client.obtain(SETTINGS, SETTINGS.names) == ("", {})
+    monkeypatch.setattr(certbot, "run_command", run)
+    monkeypatch.setattr(challenge, "_on_port_80", lambda: None)
+    monkeypatch.setattr(certbot, "obtained", lambda settings: present)
+    assert certbot.order(SETTINGS, SETTINGS.names) == ("", {})
     assert bool(asked) == certbot_is_asked
     assert any("--force-renewal" in argv for argv in asked) == forced
 
@@ -267,15 +266,15 @@ def asked_when(monkeypatch, present: t.Optional[Pair], patient: bool) -> bool:
     """Whether the authority is asked, when certbot has this."""
     asked = []
 
-    def obtain(settings: Settings, names: t.List[str], force: bool) -> acme_client.Report:
+    def obtain(settings: Settings, names: t.List[str], force: bool) -> acme.Report:
         asked.append(names)
-        return acme_client.Report("", {"imap.example.com": "refused"} if "imap.example.com" in names else {})
+        return acme.Report("", {"imap.example.com": "refused"} if "imap.example.com" in names else {})
 
-    monkeypatch.setattr(acme_client, "_on_port_80", lambda: None)
-    monkeypatch.setattr(acme_client, "_is_in_dns", lambda name: True)
-    monkeypatch.setattr(acme_client, "obtain", obtain)
-    monkeypatch.setattr(acme_client, "obtained", lambda settings: present)
-    acme_client.ask(SETTINGS, patient=patient)
+    monkeypatch.setattr(challenge, "_on_port_80", lambda: None)
+    monkeypatch.setattr(challenge, "_is_in_dns", lambda name: True)
+    monkeypatch.setattr(certbot, "order", obtain)
+    monkeypatch.setattr(acme, "obtained", lambda settings: present)
+    orders.order_if_due(SETTINGS, patient=patient)
     return bool(asked)
 
 
@@ -285,11 +284,11 @@ def test_the_timer_asks_twice_a_day_and_at_once_for_what_is_new(monkeypatch):
     assert not asked_when(monkeypatch, pair(), patient=True)
     assert asked_when(monkeypatch, None, patient=True)
     assert not asked_when(monkeypatch, pair(), patient=True)
-    acme_client.note(SETTINGS, asked=acme_client.time.time() - 12 * 3600)
+    orders.note(SETTINGS, asked=orders.time.time() - 12 * 3600)
     assert asked_when(monkeypatch, pair(), patient=True)
     # a name that could not be asked for before; and one that was refused already
     assert asked_when(monkeypatch, pair(["mail.example.com"]), patient=True)
-    acme_client.note(SETTINGS, refused=["autoconfig.example.com"])
+    orders.note(SETTINGS, refused=["autoconfig.example.com"])
     assert not asked_when(monkeypatch, pair(["mail.example.com"]), patient=True)
     # a person who runs a play has perhaps mended that
     assert asked_when(monkeypatch, pair(["mail.example.com"]), patient=False)
@@ -298,54 +297,52 @@ def test_the_timer_asks_twice_a_day_and_at_once_for_what_is_new(monkeypatch):
 
 def test_names_with_a_certificate_of_their_own(monkeypatch, tmp_path):
     """One order for each; what keeps one of them away is no matter of the others'."""
-    monkeypatch.setattr(acme_client, "_is_in_dns", lambda name: name != "mail.example.net")
-    monkeypatch.setattr(certificates, "TLS", str(tmp_path))
+    monkeypatch.setattr(challenge, "_is_in_dns", lambda name: name != "mail.example.net")
+    monkeypatch.setattr(served, "TLS", str(tmp_path))
     asked = commands(monkeypatch, [(1, REFUSED_1.replace("mail.example.com", "mail.example.org")), (0, "")])
     got: t.List[str] = []
     monkeypatch.setattr(
-        acme_client, "_pair", lambda directory: pair([os.path.basename(directory)[: -len("-ecdsa")]]) if got else None
+        acme, "pair_in", lambda directory: pair([os.path.basename(directory)[: -len("-ecdsa")]]) if got else None
     )
     settings = SETTINGS._replace(sni=["mail.example.org", "mail.example.net"])
-    lacking = acme_client.ask_for_others(settings)
+    lacking = orders.order_others(settings)
     assert asked == [["mail.example.org"]]
     assert sorted(lacking) == ["mail.example.net", "mail.example.org"]
     assert lacking["mail.example.net"] == "it is not in DNS"
     assert "Connection refused" in lacking["mail.example.org"]
     # until then the mail host's is shown
     host = pair()._replace(key="key of the host")
-    assert [file.content for file in acme_client.to_install(settings, host)[2:]] == [b"key of the host"] * 2
+    assert [file.content for file in renewal.to_install(settings, host)[2:]] == [b"key of the host"] * 2
     # it is there: nobody is asked, and it is what is shown
     got.append("both")
-    assert acme_client.ask_for_others(settings) == {"mail.example.org": lacking["mail.example.org"]}
+    assert orders.order_others(settings) == {"mail.example.org": lacking["mail.example.org"]}
     assert len(asked) == 1
-    files = acme_client.to_install(settings, host)
+    files = renewal.to_install(settings, host)
     assert [file.path for file in files[2:]] == [f"{tmp_path}/mail.example.org.pem", f"{tmp_path}/mail.example.net.pem"]
     assert [file.content for file in files[2:]] == [b"", b""]
 
 
 def test_a_name_of_its_own_changes_nothing_for_the_host():
-    acme_client.note(SETTINGS, error="NXDOMAIN")
-    assert acme_client.last(SETTINGS._replace(sni=["mail.example.org"]))["error"] == "NXDOMAIN"
-    (one,) = acme_client.others(SETTINGS._replace(sni=["mail.example.org"]))
-    assert acme_client.last(one) == {}
-    assert acme_client.lineage(one).endswith("/live/mail.example.org-ecdsa")
-    assert acme_client.lineage(SETTINGS).endswith("/live/ecdsa")
+    orders.note(SETTINGS, error="NXDOMAIN")
+    assert orders.last(SETTINGS._replace(sni=["mail.example.org"]))["error"] == "NXDOMAIN"
+    (one,) = acme.others(SETTINGS._replace(sni=["mail.example.org"]))
+    assert orders.last(one) == {}
+    assert acme.lineage(one).endswith("/live/mail.example.org-ecdsa")
+    assert acme.lineage(SETTINGS).endswith("/live/ecdsa")
 
 
 def test_both_kinds_of_key(monkeypatch, tmp_path):
-    monkeypatch.setattr(certificates, "TLS", str(tmp_path))
+    monkeypatch.setattr(served, "TLS", str(tmp_path))
     settings = SETTINGS._replace(rsa_too=True, sni=["mail.example.org"])
-    rsa, of_one_name = acme_client.others(settings)
-    assert (rsa.names, rsa.key_type, acme_client.called(rsa)) == (SETTINGS.names, "rsa", "mail.example.com (RSA)")
+    rsa, of_one_name = acme.others(settings)
+    assert (rsa.names, rsa.key_type, acme.called(rsa)) == (SETTINGS.names, "rsa", "mail.example.com (RSA)")
     assert (of_one_name.names, of_one_name.key_type) == (["mail.example.org"], "ecdsa")
     # who had RSA before goes on with it
-    assert acme_client.lineage(rsa) == acme_client.lineage(SETTINGS._replace(key_type="rsa"))
-    assert acme_client.last(settings) == acme_client.last(SETTINGS)
+    assert acme.lineage(rsa) == acme.lineage(SETTINGS._replace(key_type="rsa"))
+    assert orders.last(settings) == orders.last(SETTINGS)
     # it is there, as the only one
-    monkeypatch.setattr(
-        acme_client, "_pair", lambda path: pair()._replace(key="RSA") if path.endswith("/rsa") else None
-    )
-    files = acme_client.to_install(settings, pair()._replace(key="ECDSA"))
+    monkeypatch.setattr(acme, "pair_in", lambda path: pair()._replace(key="RSA") if path.endswith("/rsa") else None)
+    files = renewal.to_install(settings, pair()._replace(key="ECDSA"))
     assert [(file.path, file.content) for file in files[2:]] == [
         (f"{tmp_path}/rsa.pem", b"RSA"),
         (f"{tmp_path}/mail.example.org.pem", b"ECDSA"),
@@ -365,17 +362,17 @@ def test_another_address_to_write_to(monkeypatch, version, command):
         told.append(argv)
         return (1, "", "the authority is not there") if len(told) == 1 else (0, "", "")
 
-    monkeypatch.setattr(acme_client.transaction, "run_command", run)
+    monkeypatch.setattr(certbot, "run_command", run)
     # the account is made with it
-    assert acme_client.tell_email(SETTINGS) == ""
-    os.makedirs(acme_client._accounts(SETTINGS))
-    acme_client.write_json(acme_client._email(SETTINGS), {"email": SETTINGS.email})
-    assert acme_client.tell_email(SETTINGS) == ""
+    assert certbot.update_email(SETTINGS) == ""
+    os.makedirs(certbot._accounts(SETTINGS))
+    certbot.write_json(certbot._email(SETTINGS), {"email": SETTINGS.email})
+    assert certbot.update_email(SETTINGS) == ""
     assert told == []
     # it is told until it has been told
     other = SETTINGS._replace(email="other@example.com")
-    assert acme_client.tell_email(other) == "the authority is not there"
-    assert acme_client.tell_email(other) == acme_client.tell_email(other) == ""
+    assert certbot.update_email(other) == "the authority is not there"
+    assert certbot.update_email(other) == certbot.update_email(other) == ""
     assert len(told) == 2
     assert told[1][told[1].index("--email") + 1] == "other@example.com"
     assert [word for word in told[1] if word in ("register", "--update-registration", "update_account")] == command
@@ -385,20 +382,20 @@ def test_a_disk_without_room_is_an_answer_too(monkeypatch):
     def full(*_arguments: t.Any, **_more: t.Any) -> None:
         raise OSError(28, "No space left on device", "/var/lib/port587/acme")
 
-    monkeypatch.setattr(acme_client.os, "makedirs", full)
-    assert "No space left on device" in acme_client.obtain(SETTINGS, SETTINGS.names).error
+    monkeypatch.setattr(certbot.os, "makedirs", full)
+    assert "No space left on device" in certbot.order(SETTINGS, SETTINGS.names).error
 
 
 def test_what_was_said_of_other_names_is_forgotten():
-    acme_client.note(SETTINGS, error="NXDOMAIN")
-    assert acme_client.last(SETTINGS)["error"] == "NXDOMAIN"
-    assert acme_client.last(SETTINGS._replace(names=["mx.example.com"])) == {}
+    orders.note(SETTINGS, error="NXDOMAIN")
+    assert orders.last(SETTINGS)["error"] == "NXDOMAIN"
+    assert orders.last(SETTINGS._replace(names=["mx.example.com"])) == {}
 
 
 def test_the_program_is_the_same_each_time_and_runs_without_ansible(tmp_path):
-    assert acme_client.program() == acme_client.program()
+    assert renewal.program() == renewal.program()
     program = tmp_path / "certificates"
-    program.write_bytes(acme_client.program())
+    program.write_bytes(renewal.program())
     done = subprocess.run(
         [sys.executable, "-I", str(program)],
         stdin=subprocess.DEVNULL,

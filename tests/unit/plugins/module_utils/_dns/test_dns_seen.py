@@ -7,9 +7,9 @@ import struct
 import typing as t
 
 import pytest
-from ansible_collections.port587.mail.plugins.module_utils._dns import client as dns_client
+from ansible_collections.port587.mail.plugins.module_utils._dns import client, packets
 from ansible_collections.port587.mail.plugins.module_utils._dns import seen as dns_seen
-from ansible_collections.port587.mail.plugins.module_utils._dns.client import Answer
+from ansible_collections.port587.mail.plugins.module_utils._dns.packets import Answer
 
 MX = {"zone": "example.com", "name": "example.com", "type": "MX", "value": "10 mail.example.com."}
 SPF = {"zone": "example.com", "name": "example.com", "type": "TXT", "value": "v=spf1 mx -all"}
@@ -189,20 +189,18 @@ def message(answers: t.Sequence[t.Tuple[str, int, bytes]], flags: int = 0x8400) 
     ],
 )
 def test_values(kind: str, data: bytes, value: str) -> None:
-    answer = dns_client._parse(message([("example.com", dns_client.TYPES[kind], data)]), "Example.com.", kind)
+    answer = packets.parse(message([("example.com", packets.TYPES[kind], data)]), "Example.com.", kind)
     assert answer == Answer([value], "example.com", True)
 
 
 def test_aliases_are_followed() -> None:
     alias, end = ("example.com", 5, name("b.example.net")), ("b.example.net", 1, bytes([192, 0, 2, 7]))
     for answers in ([alias, end], [end, alias]):
-        assert dns_client._parse(message(answers), "example.com", "A") == Answer(["192.0.2.7"], "b.example.net", True)
-    assert dns_client._parse(message([alias]), "example.com", "CNAME") == Answer(
-        ["b.example.net."], "example.com", True
-    )
+        assert packets.parse(message(answers), "example.com", "A") == Answer(["192.0.2.7"], "b.example.net", True)
+    assert packets.parse(message([alias]), "example.com", "CNAME") == Answer(["b.example.net."], "example.com", True)
 
 
 def test_none_and_no_answer() -> None:
-    assert dns_client._parse(message([], 0x8003), "example.com", "A") == Answer([], "example.com", False)
-    assert dns_client._parse(message([], 0x8002), "example.com", "A") is None
-    assert dns_client.ask("192.0.2.1", "x" * 64 + ".example", "A") is None
+    assert packets.parse(message([], 0x8003), "example.com", "A") == Answer([], "example.com", False)
+    assert packets.parse(message([], 0x8002), "example.com", "A") is None
+    assert client.ask("192.0.2.1", "x" * 64 + ".example", "A") is None

@@ -8,7 +8,8 @@ import os
 import typing as t
 
 import pytest
-from ansible_collections.port587.mail.plugins.module_utils._inspect import look
+from ansible_collections.port587.mail.plugins.module_utils._daemons import postconf
+from ansible_collections.port587.mail.plugins.module_utils._inspect import dovecot, log, look, postfix
 from ansible_collections.port587.mail.plugins.module_utils._inspect.judge import judge
 from ansible_collections.port587.mail.plugins.module_utils._probe.join import join
 from ansible_collections.port587.mail.plugins.module_utils._probe.records import Record
@@ -196,9 +197,13 @@ TCP6 = """  sl  local_address rem_address st tx_queue rx_queue tr tm->when retrn
 """
 
 
-def test_listeners() -> None:
-    assert look.parse_listeners(TCP) == {"11": (25, True), "12": (587, False)}
-    assert look.parse_listeners(TCP6) == {"21": (25, False), "22": (587, True)}
+def test_listeners(tmp_path: t.Any) -> None:
+    (tmp_path / "proc" / "net").mkdir(parents=True)
+    (tmp_path / "proc" / "net" / "tcp").write_text(TCP)
+    (tmp_path / "proc" / "net" / "tcp6").write_text(TCP6)
+    (tmp_path / "proc" / "1").mkdir()
+    found = [(one["port"], one["loopback"], one["ours"]) for one in look.listeners(str(tmp_path) + "/")]
+    assert sorted(found) == [(25, False, False), (25, True, False), (587, False, False), (587, True, False)]
 
 
 def test_what_systemd_started_again() -> None:
@@ -220,10 +225,10 @@ InactiveExitTimestampMonotonic=0
 def test_services_with_their_settings() -> None:
     master = "smtp       inet  n       -       y       -       -       smtpd\n465 inet n - n - - smtpd -o a=b\n"
     overrides = "465/inet/smtpd_tls_wrappermode = yes\n465/inet/smtpd_sasl_path = private/auth\n"
-    smtp, submissions = look.parse_services(master, overrides)
+    smtp, submissions = postconf.parse_services(master, overrides)
     assert (smtp.chroot, smtp.settings, submissions.chroot) == (True, {}, False)
     assert submissions.settings == {"smtpd_tls_wrappermode": "yes", "smtpd_sasl_path": "private/auth"}
-    assert look.parse_services("smtp inet n - - - - smtpd\n", "", chroot_by_default=True)[0].chroot
+    assert postconf.parse_services("smtp inet n - - - - smtpd\n", "", chroot_by_default=True)[0].chroot
 
 
 @pytest.mark.parametrize(
@@ -237,7 +242,7 @@ def test_services_with_their_settings() -> None:
     ],
 )
 def test_a_socket_is_looked_for_where_postfix_does(written: str, chroot: bool, path: str) -> None:
-    assert look.socket_path(written, "/q", chroot) == path
+    assert postfix.socket_path(written, "/q", chroot) == path
 
 
 def test_the_queue_without_addresses() -> None:
@@ -247,7 +252,7 @@ def test_the_queue_without_addresses() -> None:
         "sender": "eve@example.com",
         "recipients": [{"address": "x@example.org", "delay_reason": TIMED_OUT}],
     }
-    facts = look.parse_queue(
+    facts = postfix.parse_queue(
         json.dumps(entry) + "\n" + json.dumps(dict(entry, arrival_time=900)) + "\nnonsense\n", 1000
     )
     assert facts == {"messages": 2, "oldest": 600, "reasons": [{"reason": TIMED_OUT, "count": 2}]}
@@ -255,14 +260,14 @@ def test_the_queue_without_addresses() -> None:
 
 def test_tables(tmp_path: t.Any) -> None:
     text, compiled = tmp_path / "map", tmp_path / "map.db"
-    assert "does not exist" in look._table_trouble(str(text), str(compiled))
+    assert "does not exist" in postfix._table_trouble(str(text), str(compiled))
     compiled.write_text("")
-    assert look._table_trouble(str(text), str(compiled)) == ""
+    assert postfix._table_trouble(str(text), str(compiled)) == ""
     text.write_text("")
     os.utime(str(text), (1, 1))
-    assert look._table_trouble(str(text), str(compiled)) == ""
+    assert postfix._table_trouble(str(text), str(compiled)) == ""
     os.utime(str(compiled), (0, 0))
-    assert "was changed" in look._table_trouble(str(text), str(compiled))
+    assert "was changed" in postfix._table_trouble(str(text), str(compiled))
 
 
 @pytest.mark.parametrize(
@@ -276,7 +281,7 @@ def test_tables(tmp_path: t.Any) -> None:
     ],
 )
 def test_dovecots_certificates(configuration: str, paths: t.List[str]) -> None:
-    assert look.dovecot_certificates(configuration) == paths
+    assert dovecot.certificates(configuration) == paths
 
 
 @pytest.mark.parametrize(
@@ -291,7 +296,7 @@ def test_dovecots_certificates(configuration: str, paths: t.List[str]) -> None:
     ],
 )
 def test_postfixs_certificates(main: t.Dict[str, str], paths: t.List[str]) -> None:
-    assert look.postfix_certificates(main) == paths
+    assert postfix.certificates(main) == paths
 
 
 def test_each_kind_of_key_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -313,7 +318,7 @@ def test_log_lines() -> None:
         {"__REALTIME_TIMESTAMP": "1000000", "SYSLOG_IDENTIFIER": "postfix/smtpd", "MESSAGE": "fatal: so"},
         {"__REALTIME_TIMESTAMP": "2000000", "SYSLOG_IDENTIFIER": "x", "MESSAGE": [255, 254]},
     ]
-    lines = look.parse_log("\n".join(json.dumps(row) for row in rows))
+    lines = log.parse_log("\n".join(json.dumps(row) for row in rows))
     assert lines == [{"time": 1.0, "program": "postfix/smtpd", "text": "fatal: so"}]
 
 
@@ -323,7 +328,7 @@ def test_what_the_kernel_killed() -> None:
     old += "Killed process 812 (rspamd) total-vm:1000kB, anon-rss:900kB, file-rss:0kB, shmem-rss:0kB\n"
     new = "Out of memory: Killed process 900 (imap) total-vm:1000kB, anon-rss:900kB\n"
     group = "Memory cgroup out of memory: Kill process 7 (smtpd) score 1 or sacrifice child\n"
-    assert look.parse_killed(old + new + group) == ["rspamd", "imap", "smtpd"]
+    assert log.parse_killed(old + new + group) == ["rspamd", "imap", "smtpd"]
 
 
 # -- joined with what is seen from outside ------------------------------------------------------------------------

@@ -4,28 +4,28 @@
 
 import os
 import socket
-import subprocess
-import sys
 import time
 import typing as t
 from pathlib import Path
 
 import pytest
-from ansible_collections.port587.mail.plugins.module_utils._server import preflight, security_updates
-from ansible_collections.port587.mail.plugins.module_utils._server.preflight import MIB, Process
+from ansible_collections.port587.mail.plugins.module_utils._server import (
+    apt,
+    facts,
+    findings,
+    memory,
+    network_checks,
+    ports,
+    preflight,
+    security_updates,
+    server_checks,
+)
+from ansible_collections.port587.mail.plugins.module_utils._server.preflight import Request
 from ansible_collections.port587.mail.plugins.module_utils._server.preflight_net import Sight
+from ansible_collections.port587.mail.plugins.module_utils._server.proc import Process
+from ansible_collections.port587.mail.plugins.module_utils._server.server_checks import MIB
 from repository import ROOT
 
-TCP = """\
-  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode
-   0: 0100007F:0019 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 172631 1 0 100 0 0 10 0
-   1: 00000000:0016 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 167646 1 0 100 0 0 10 0
-   4: 030011AC:0019 010011AC:BB46 01 00000000:00000000 02:000AEB43 00000000     0        0 170091 2 0 21 4 31 49 -1
-"""
-TCP6 = """\
-  sl  local_address                         remote_address                        st tx_queue rx_queue tr tm->when
-   0: 00000000000000000000000000000000:03E1 00000000000000000000000000000000:0000 0A 0:0 00:0 0     0        0 175 1 0
-"""
 EXIM = Process(812, "exim4", "exim4.service", "/usr/sbin/exim4")
 MASTER = Process(900, "master", "postfix@-.service", "/usr/lib/postfix/sbin/master")
 DOVECOT = Process(901, "dovecot", "dovecot.service", "/usr/sbin/dovecot")
@@ -43,25 +43,20 @@ def tree(root: Path, **files: str) -> str:
 # Ports
 
 
-def test_listening_sockets_only() -> None:
-    assert preflight.parse_listening(TCP) == {"172631": 25, "167646": 22}
-    assert preflight.parse_listening(TCP6) == {"175": 993}
-
-
 def test_ports_of_our_own_daemons_are_fine() -> None:
-    finding = preflight.check_ports([(25, (MASTER,)), (587, (MASTER,)), (993, (DOVECOT,)), (993, (DOVECOT,))])
+    finding = server_checks.check_ports([(25, (MASTER,)), (587, (MASTER,)), (993, (DOVECOT,)), (993, (DOVECOT,))])
     assert finding.verdict == "ok"
 
 
 def test_another_program_is_named_with_its_ports_and_unit() -> None:
-    finding = preflight.check_ports([(465, (EXIM,)), (25, (EXIM,)), (25, (EXIM,)), (993, (DOVECOT,))])
+    finding = server_checks.check_ports([(465, (EXIM,)), (25, (EXIM,)), (25, (EXIM,)), (993, (DOVECOT,))])
     assert finding.verdict == "fail"
     assert finding.seen == "exim4 (pid 812, exim4.service) listens on 25, 465"
     assert finding.cure == "systemctl disable --now exim4.service"
 
 
 def test_a_mail_server_that_postfix_replaces() -> None:
-    finding = preflight.check_ports([(25, (EXIM,))], other_mtas=["exim4-daemon-light"])
+    finding = server_checks.check_ports([(25, (EXIM,))], other_mtas=["exim4-daemon-light"])
     assert finding.cure == (
         "systemctl disable --now exim4.service; apt-get install postfix, which takes the place of exim4-daemon-light"
     )
@@ -69,43 +64,45 @@ def test_a_mail_server_that_postfix_replaces() -> None:
 
 def test_of_two_that_cannot_be_looked_into_the_kernel_knows_which() -> None:
     bus = Process(700, "dbus-daemon", "dbus.service", "")
-    units = preflight.parse_socket_units(
+    units = ports.parse_socket_units(
         "LISTEN 0      20      127.0.0.1:25    0.0.0.0:* cgroup:/docker/1/system.slice/exim4.service                \n"
         "LISTEN 0      20          [::1]:25       [::]:* cgroup:/system.slice/exim4.service \n"
         "LISTEN 0      4096   127.0.0.11:41905 0.0.0.0:* cgroup:/ \n"
     )
     assert units == {25: "exim4.service", 41905: ""}
-    assert preflight.of_unit((bus, EXIM), units[25]) == (EXIM,)
-    assert preflight.of_unit((bus, EXIM), "") == (bus, EXIM)
+    assert ports.of_unit((bus, EXIM), units[25]) == (EXIM,)
+    assert ports.of_unit((bus, EXIM), "") == (bus, EXIM)
 
 
 def test_another_program_beside_our_own_is_seen() -> None:
-    finding = preflight.check_ports([(25, (MASTER,)), (25, (EXIM,))])
+    finding = server_checks.check_ports([(25, (MASTER,)), (25, (EXIM,))])
     assert finding.seen == "exim4 (pid 812, exim4.service) listens on 25"
 
 
 def test_nothing_is_told_to_be_disabled_that_may_not_be_it() -> None:
     dbus = Process(40, "dbus-daemon", "dbus.service", "")
-    finding = preflight.check_ports([(25, (dbus, EXIM._replace(program="")))])
+    finding = server_checks.check_ports([(25, (dbus, EXIM._replace(program="")))])
     assert finding.seen == "dbus-daemon (pid 40, dbus.service) or exim4 (pid 812, exim4.service) listens on 25"
     assert "dbus" not in finding.cure
 
 
 def test_our_own_daemon_that_cannot_be_looked_into_is_known_by_its_unit() -> None:
     hidden = (Process(40, "dbus-daemon", "dbus.service", ""), MASTER._replace(program=""))
-    assert preflight.check_ports([(25, hidden)]).verdict == "ok"
+    assert server_checks.check_ports([(25, hidden)]).verdict == "ok"
 
 
 def test_a_program_outside_the_container_is_no_secret() -> None:
-    assert preflight.check_ports([(143, ())]).seen == "a program outside this container listens on 143"
+    assert server_checks.check_ports([(143, ())]).seen == "a program outside this container listens on 143"
 
 
 def test_nginx_may_be_where_it_is_to_serve_and_nowhere_else() -> None:
-    nginx = preflight.Process(7, "nginx", "nginx.service", "/usr/sbin/nginx")
-    apache = preflight.Process(8, "apache2", "apache2.service", "/usr/sbin/apache2")
-    assert preflight.check_ports([(80, (nginx,)), (443, (nginx,))], web=True).verdict == "ok"
-    assert preflight.check_ports([(587, (nginx,))], web=True).verdict == "fail"
-    finding = preflight.check_ports([(80, (apache,)), (443, (apache,))], web=True)
+    nginx = Process(7, "nginx", "nginx.service", "/usr/sbin/nginx")
+    apache = Process(8, "apache2", "apache2.service", "/usr/sbin/apache2")
+    assert server_checks.check_ports([(80, (nginx,)), (443, (nginx,))], web=True).verdict == "ok"
+    assert server_checks.check_ports([(587, (nginx,))], web=True).verdict == "fail"
+    taken = [(80, (apache,)), (443, (apache,))]
+    assert "or do without the web server: `web: false`" in server_checks.check_ports(taken, web=True).cure
+    finding = server_checks.check_ports(taken, web=True, variables={"web": "mail_autoconfig"})
     assert (finding.verdict, finding.seen) == ("fail", "apache2 (pid 8, apache2.service) listens on 80, 443")
     assert "systemctl disable --now apache2.service" in finding.cure
     assert "mail_autoconfig: false" in finding.cure
@@ -116,29 +113,10 @@ def test_a_program_on_this_machine_is_found() -> None:
         server.bind(("127.0.0.1", 0))
         server.listen()
         port = server.getsockname()[1]
-        finding = preflight.check_ports(preflight.listeners("/", (port,)))
+        found = [(one.port, one.processes) for one in ports.listeners("/", (port,))]
+        finding = server_checks.check_ports(found)
     assert f"(pid {os.getpid()}" in finding.seen
     assert finding.seen.endswith(f"listens on {port}")
-
-
-@pytest.mark.parametrize(
-    ("cgroup", "unit"),
-    [
-        ("0::/system.slice/exim4.service\n", "exim4.service"),
-        ("0::/docker/a6a8/system.slice/system-postfix.slice/postfix@-.service\n", "postfix@-.service"),
-        ("9:name=systemd:/\n4:memory:/x.service\n0::/docker/a6/system.slice/exim4.service\n", "exim4.service"),
-        ("1:name=systemd:/system.slice/dovecot.service\n", "dovecot.service"),
-        ("0::/user.slice/user-0.slice/session-3.scope\n", ""),
-        ("", ""),
-    ],
-)
-def test_unit(cgroup: str, unit: str) -> None:
-    assert preflight.parse_unit(cgroup) == unit
-
-
-def test_session_of_a_program_with_parentheses_in_its_name() -> None:
-    assert preflight.parse_session("56 (a) (b c) S 1 55 54 0 -1 4194560") == 54
-    assert preflight.parse_session("") == 0
 
 
 # Memory, disk, clock
@@ -147,9 +125,9 @@ def test_session_of_a_program_with_parentheses_in_its_name() -> None:
 @pytest.mark.parametrize(("total", "verdict"), [(460, "ok"), (448, "ok"), (447, "fail"), (240, "fail")])
 def test_memory(tmp_path: Path, total: int, verdict: str) -> None:
     root = tree(tmp_path, proc__meminfo=f"MemTotal:  {total * 1024} kB\nSwapTotal: 0 kB\n")
-    amount, swap = preflight.memory(root)
+    amount, swap = memory.memory(root)
     assert (amount, swap) == (total * MIB, 0)
-    finding = preflight.check_memory(amount)
+    finding = server_checks.check_memory(amount)
     assert finding.verdict == verdict
     assert finding.seen == f"{total} MiB"
 
@@ -169,25 +147,25 @@ def test_memory(tmp_path: Path, total: int, verdict: str) -> None:
 def test_memory_limit_of_a_container(tmp_path: Path, cgroup: str, files: t.Dict[str, str], expected: int) -> None:
     meminfo = f"MemTotal: {2000 * 1024} kB\nMemFree: 1 kB\nSwapTotal: 1024 kB\n"
     root = tree(tmp_path, proc__meminfo=meminfo, proc__self__cgroup=cgroup, **files)
-    assert preflight.memory(root) == (expected * MIB, MIB)
+    assert memory.memory(root) == (expected * MIB, MIB)
 
 
-@pytest.mark.parametrize(("memory", "swap", "verdict"), [(480, 0, "warn"), (480, 512, "ok"), (960, 0, "ok")])
-def test_swap(memory: int, swap: int, verdict: str) -> None:
-    assert preflight.check_swap(memory * MIB, swap * MIB).verdict == verdict
+@pytest.mark.parametrize(("amount", "swap", "verdict"), [(480, 0, "warn"), (480, 512, "ok"), (960, 0, "ok")])
+def test_swap(amount: int, swap: int, verdict: str) -> None:
+    assert server_checks.check_swap(amount * MIB, swap * MIB).verdict == verdict
 
 
 def test_disk() -> None:
-    assert preflight.check_disk({"/": 9 << 30, "/var": 1 << 30}).verdict == "ok"
-    finding = preflight.check_disk({"/": 9 << 30, "/var": (1 << 30) - 1})
+    assert server_checks.check_disk({"/": 9 << 30, "/var": 1 << 30}).verdict == "ok"
+    finding = server_checks.check_disk({"/": 9 << 30, "/var": (1 << 30) - 1})
     assert finding.verdict == "fail"
     assert "free on /var" in finding.seen
 
 
 def test_writable() -> None:
-    assert preflight.check_writable([]).verdict == "ok"
-    assert preflight.check_writable(["/"]).seen == "read-only: /"
-    assert preflight.read_only(["/proc/sys" if os.statvfs("/proc/sys").f_flag & os.ST_RDONLY else "/tmp"]) in (
+    assert server_checks.check_writable([]).verdict == "ok"
+    assert server_checks.check_writable(["/"]).seen == "read-only: /"
+    assert server_checks.read_only(["/proc/sys" if os.statvfs("/proc/sys").f_flag & os.ST_RDONLY else "/tmp"]) in (
         [],
         ["/proc/sys"],
     )
@@ -203,7 +181,7 @@ def test_writable() -> None:
     ],
 )
 def test_clock(off: float, verdict: str, seen: str) -> None:
-    finding = preflight.check_clock(1000000.0 + off, 1000000.0)
+    finding = server_checks.check_clock(1000000.0 + off, 1000000.0)
     assert finding.verdict == verdict
     assert seen in finding.seen
 
@@ -212,20 +190,20 @@ def test_clock(off: float, verdict: str, seen: str) -> None:
 
 
 def test_release() -> None:
-    assert preflight.check_release('ID=ubuntu\nVERSION_ID="18.04"\n').verdict == "ok"
-    finding = preflight.check_release('ID=debian\nVERSION_ID="10"\n')
+    assert server_checks.check_release('ID=ubuntu\nVERSION_ID="18.04"\n').verdict == "ok"
+    finding = server_checks.check_release('ID=debian\nVERSION_ID="10"\n')
     assert finding.verdict == "fail"
     assert finding.seen == "Debian 10"
     assert finding.expected == "Debian 11, 12, 13; Ubuntu 18.04, 20.04, 22.04, 24.04, 26.04"
-    assert preflight.check_release("").seen == "no /etc/os-release"
+    assert server_checks.check_release("").seen == "no /etc/os-release"
 
 
 def test_root_and_systemd() -> None:
-    assert preflight.check_root(0).verdict == "ok"
-    assert preflight.check_root(1000).seen == "user id 1000"
-    assert preflight.check_root(1000).verdict == "fail"
-    assert preflight.check_systemd(True).verdict == "ok"
-    assert preflight.check_systemd(False).verdict == "fail"
+    assert server_checks.check_root(0).verdict == "ok"
+    assert server_checks.check_root(1000).seen == "user id 1000"
+    assert server_checks.check_root(1000).verdict == "fail"
+    assert server_checks.check_systemd(True).verdict == "ok"
+    assert server_checks.check_systemd(False).verdict == "fail"
 
 
 def test_broken_packages() -> None:
@@ -236,34 +214,12 @@ def test_broken_packages() -> None:
         "Package: half\nStatus: install ok half-configured\n\n"
         "Package: error\nStatus: install reinstreq installed\n"
     )
-    assert preflight.parse_broken(status) == ["half", "error"]
-    assert preflight.check_apt([], ()).verdict == "ok"
-    assert preflight.check_apt(["half"], ()).verdict == "fail"
-    assert preflight.check_apt(["half"], ()).seen == "not wholly installed: half"
+    assert apt.parse_broken(status) == ["half", "error"]
+    assert server_checks.check_apt([], ()).verdict == "ok"
+    assert server_checks.check_apt(["half"], ()).verdict == "fail"
+    assert server_checks.check_apt(["half"], ()).seen == "not wholly installed: half"
     # what apt is working on at this moment looks the same
-    assert preflight.check_apt(["half"], (EXIM,)).verdict == "warn"
-
-
-def test_who_locks_apt(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    lock = tmp_path / "lock"
-    lock.touch()
-    monkeypatch.setattr(preflight, "PACKAGE_LOCKS", (str(lock),))
-    script = (
-        "import fcntl, sys, time\n"
-        "opened = open(sys.argv[1], 'w')\n"
-        "fcntl.lockf(opened, fcntl.LOCK_EX)\n"
-        "print(flush=True)\n"
-        "time.sleep(60)\n"
-    )
-    with lock.open("w"), subprocess.Popen([sys.executable, "-c", script, str(lock)], stdout=subprocess.PIPE) as other:
-        assert other.stdout
-        other.stdout.readline()
-        found = preflight.package_users("/")
-        other.kill()
-        other.wait()
-        # having the file open is no lock
-        assert preflight.package_users("/") == ()
-    assert [process.pid for process in found] == [other.pid]
+    assert server_checks.check_apt(["half"], (EXIM,)).verdict == "warn"
 
 
 # What the world sees
@@ -274,16 +230,16 @@ NAME = "mail.example.com"
 
 
 def test_all_well() -> None:
-    assert preflight.check_dns(SIGHT).verdict == "ok"
-    assert preflight.check_hostname(NAME, SIGHT).verdict == "ok"
-    ptr, outgoing = preflight.check_ptr("Mail.Example.com", SIGHT), preflight.check_outgoing(SIGHT)
+    assert network_checks.check_dns(SIGHT).verdict == "ok"
+    assert network_checks.check_hostname(NAME, SIGHT).verdict == "ok"
+    ptr, outgoing = network_checks.check_ptr("Mail.Example.com", SIGHT), network_checks.check_outgoing(SIGHT)
     assert ptr
     assert ptr.verdict == "ok"
     assert outgoing
     assert outgoing.verdict == "ok"
-    assert preflight.check_ipv6(SIGHT).verdict == "warn"
-    assert preflight.check_ipv6(SIGHT._replace(sources=[PUBLIC, "2600::1"])).verdict == "ok"
-    assert preflight.check_ipv6(SIGHT._replace(sources=[PUBLIC, "fd00::1"])).verdict == "warn"
+    assert network_checks.check_ipv6(SIGHT).verdict == "warn"
+    assert network_checks.check_ipv6(SIGHT._replace(sources=[PUBLIC, "2600::1"])).verdict == "ok"
+    assert network_checks.check_ipv6(SIGHT._replace(sources=[PUBLIC, "fd00::1"])).verdict == "warn"
 
 
 @pytest.mark.parametrize(
@@ -302,13 +258,13 @@ def test_all_well() -> None:
     ],
 )
 def test_hostname_leads_elsewhere(sight: Sight, seen: str) -> None:
-    finding = preflight.check_hostname(NAME, sight)
+    finding = network_checks.check_hostname(NAME, sight)
     assert finding.verdict == "warn"
     assert finding.seen == seen
 
 
 def test_hostname_behind_nat() -> None:
-    assert preflight.check_hostname(NAME, SIGHT._replace(own=[], sources=["10.0.0.4"])).verdict == "ok"
+    assert network_checks.check_hostname(NAME, SIGHT._replace(own=[], sources=["10.0.0.4"])).verdict == "ok"
 
 
 @pytest.mark.parametrize(
@@ -320,23 +276,23 @@ def test_hostname_behind_nat() -> None:
     ],
 )
 def test_ptr(names: t.Optional[t.List[str]], seen: str) -> None:
-    finding = preflight.check_ptr(NAME, SIGHT._replace(pointers={PUBLIC: names}))
+    finding = network_checks.check_ptr(NAME, SIGHT._replace(pointers={PUBLIC: names}))
     assert finding
     assert finding.verdict == "warn"
     assert finding.seen == seen
 
 
 def test_one_mail_host_that_can_be_reached_is_enough() -> None:
-    finding = preflight.check_outgoing(SIGHT._replace(outgoing={"a": "no answer within 1 s", "b": ""}))
+    finding = network_checks.check_outgoing(SIGHT._replace(outgoing={"a": "no answer within 1 s", "b": ""}))
     assert finding
     assert finding.verdict == "ok"
-    finding = preflight.check_outgoing(
+    finding = network_checks.check_outgoing(
         SIGHT._replace(outgoing={"a": "no answer within 1 s", "b": "connection refused"})
     )
     assert finding
     assert finding.verdict == "warn"
     assert finding.seen == "no connection to port 25 of a: no answer within 1 s; of b: connection refused"
-    assert preflight.check_outgoing(SIGHT._replace(outgoing={})) is None
+    assert network_checks.check_outgoing(SIGHT._replace(outgoing={})) is None
 
 
 # The web server that is there already
@@ -361,7 +317,7 @@ def site(name: str, text: str) -> str:
     ],
 )
 def test_another_site_for_a_name(file: str, text: str, seen: str) -> None:
-    finding = preflight.check_web(0, "", site(file, text), ["mail.example.com", "autoconfig.example.com"])
+    finding = server_checks.check_web(0, "", site(file, text), ["mail.example.com", "autoconfig.example.com"])
     assert finding.verdict == ("fail" if seen else "ok")
     assert finding.seen == (f"/etc/nginx/sites-enabled/{seen}" if seen else "nginx has room for the site")
 
@@ -376,7 +332,7 @@ def test_another_site_for_a_name(file: str, text: str, seen: str) -> None:
     ],
 )
 def test_an_nginx_that_is_out_of_order(said: str, verdict: str) -> None:
-    assert preflight.check_web(1, said, "", []).verdict == verdict
+    assert server_checks.check_web(1, said, "", []).verdict == verdict
 
 
 # Security updates
@@ -434,8 +390,8 @@ def test_security_updates(
     root = tree(tmp_path, **{"etc__apt__sources.list.d__more.list": sources})
     support = security_updates.look(release, root)
     assert support
-    assert preflight.check_updates(support, today)[1:3] == (verdict, seen)
-    assert preflight.check_updates(support, today).cure == cure
+    assert server_checks.check_updates(support, today)[1:3] == (verdict, seen)
+    assert server_checks.check_updates(support, today).cure == cure
 
 
 def test_the_server_s_own_table_is_newer(tmp_path: Path) -> None:
@@ -449,7 +405,7 @@ def test_the_server_s_own_table_is_newer(tmp_path: Path) -> None:
 
 
 def test_every_release_has_an_end() -> None:
-    assert set(security_updates.ENDS) == set(preflight.server_facts.RELEASES)
+    assert set(security_updates.ENDS) == set(facts.RELEASES)
 
 
 # All of it together
@@ -458,9 +414,9 @@ def test_every_release_has_an_end() -> None:
 def test_examine_this_machine_and_skip() -> None:
     # these two are left out where there is nothing to ask about
     skip = [*preflight.NETWORK, "web", "firewall"]
-    found = preflight.examine(NAME, [], time.time(), skip)
+    found = preflight.examine(Request(NAME, controller_time=time.time(), skip=skip))
     assert [finding.name for finding in found] == [name for name in preflight.CHECKS if name not in skip]
-    assert [finding.name for finding in preflight.examine(NAME, [], None, [*skip, "ports"])] == [
+    assert [finding.name for finding in preflight.examine(Request(NAME, skip=[*skip, "ports"]))] == [
         name for name in preflight.CHECKS if name not in [*skip, "ports", "clock"]
     ]
 
@@ -468,18 +424,18 @@ def test_examine_this_machine_and_skip() -> None:
 def test_without_name_servers_only_that_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     blind = SIGHT._replace(answers=False, addresses=None, own=[], pointers={PUBLIC: None})
     monkeypatch.setattr(preflight.preflight_net, "look", lambda *_args: blind)
-    found = preflight.examine_network(NAME, ["mx.example"], ["ipv6"], "/")
+    found = preflight.examine_network(Request(NAME, ["mx.example"], skip=["ipv6"]), "/")
     assert [finding.name for finding in found if finding] == ["dns"]
 
 
 def test_report_has_all_at_once_the_worst_first() -> None:
-    findings = [
-        preflight.check_swap(480 * MIB, 0),
-        preflight.check_root(0),
-        preflight.check_ports([(25, (EXIM,))]),
-        preflight.check_root(5),
+    found = [
+        server_checks.check_swap(480 * MIB, 0),
+        server_checks.check_root(0),
+        server_checks.check_ports([(25, (EXIM,))]),
+        server_checks.check_root(5),
     ]
-    text = preflight.report(NAME, findings)
+    text = findings.report(NAME, found)
     assert [line for line in text.splitlines() if line[:5] in ("FAIL ", "WARN ")] == [
         "FAIL ports: exim4 (pid 812, exim4.service) listens on 25",
         "FAIL root: user id 5",
@@ -489,11 +445,11 @@ def test_report_has_all_at_once_the_worst_first() -> None:
 
 
 def test_report_of_a_fit_server_is_one_line() -> None:
-    well = [preflight.check_root(0)]
-    assert preflight.report(NAME, well) == f"{NAME}: this server is fit for mail (1 checks)"
-    warned = [*well, preflight.check_swap(480 * MIB, 0)]
-    assert preflight.report(NAME, warned) == f"{NAME}: this server is fit for mail (2 checks, 1 warned)"
-    assert len(preflight.warnings(NAME, warned)) == 1
+    well = [server_checks.check_root(0)]
+    assert findings.report(NAME, well) == f"{NAME}: this server is fit for mail (1 checks)"
+    warned = [*well, server_checks.check_swap(480 * MIB, 0)]
+    assert findings.report(NAME, warned) == f"{NAME}: this server is fit for mail (2 checks, 1 warned)"
+    assert len(findings.warnings(NAME, warned)) == 1
 
 
 def test_every_check_can_be_skipped_by_name_and_is_documented() -> None:

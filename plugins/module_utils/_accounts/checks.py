@@ -1,0 +1,89 @@
+# Copyright (c) The port587.mail contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
+# Runs on the controller and on the server: Python 3.6 and the standard library only.
+
+"""Problems that only all of a site's accounts together show."""
+
+import typing as t
+
+from ansible_collections.port587.mail.plugins.module_utils._accounts.faults import show
+from ansible_collections.port587.mail.plugins.module_utils._accounts.problems import Problems
+from ansible_collections.port587.mail.plugins.module_utils._accounts.site import (
+    Account,
+    Alias,
+    Site,
+    ends_nowhere,
+    loops,
+    receiving,
+    routes,
+)
+
+_Entry = t.TypeVar("_Entry")
+#: Entries, each with the place where a person wrote it.
+Placed = t.Sequence[t.Tuple[str, _Entry]]
+
+
+def check_owners(accounts: Placed[Account], aliases: Placed[Alias], problems: Problems) -> None:
+    """Each address belongs to one entry. A send-only account receives nothing, so an alias may have its address."""
+    owner = {}  # type: t.Dict[str, t.Tuple[str, bool]]
+
+    def claim(where: str, address: str, alias: bool, cure: str, receives: bool = True) -> None:
+        if address in owner and (not alias or owner[address][1]):
+            problems.say(where, "%s is already that of %s; %s" % (show(address), owner[address][0], cure))
+        else:
+            owner[address] = (where, receives)
+
+    for where, account in accounts:
+        claim(where + ".address", account.address, False, "an address is one account's", not account.send_only)
+    several = "for several targets write one entry of %s" % problems.name("aliases")
+    for where, account in accounts:
+        for number, address in enumerate(account.aliases):
+            claim("%s.aliases[%d]" % (where, number), address, True, several)
+    for where, alias in aliases:
+        claim(where + ".address", alias.address, True, several)
+
+
+def check_logins(accounts: Placed[Account], aliases: Placed[Alias], problems: Problems) -> None:
+    logins = {account.address for _index, account in accounts}
+    for where, alias in aliases:
+        for number, login in enumerate(alias.senders):
+            if login not in logins:
+                problems.say(
+                    "%s.senders[%d]" % (where, number),
+                    "%s is no account; name the address of one, with which it logs in" % show(login),
+                )
+
+
+def check_routes(site: Site, aliases: Placed[Alias], problems: Problems) -> None:
+    """Every target in a domain of this server's ends in a mailbox, and none comes back to where it began."""
+    table = routes(site)
+    mailboxes = receiving(site)
+    domains = set(site.domains)
+    places = {alias.address: where + ".to" for where, alias in aliases}
+    for address in sorted(table):
+        for target in table[address]:
+            if ends_nowhere(table, mailboxes, domains, target):
+                only_sends = any(target == account.address for account in site.accounts)
+                problems.say(
+                    places.get(address, problems.name("postmaster")),
+                    "%s is send_only and receives nothing; name another address" % show(target)
+                    if only_sends
+                    else "%s is neither an account nor an alias; correct it, or add the account" % show(target),
+                )
+    for loop in loops(table, mailboxes):
+        where = next((places[address] for address in loop if address in places), problems.name("postmaster"))
+        problems.say(where, "mail would go round in a loop: %s" % " -> ".join(loop))
+
+
+def check_schemes(site: Site, known: t.Iterable[str], problems: Problems) -> None:
+    """Each given hash has a scheme that this server's Dovecot knows."""
+    for account in site.accounts:
+        scheme = (account.password_hash or "{}")[1:].split("}")[0].split(".")[0]
+        if account.password_hash is not None and scheme.upper() not in known:
+            problems.say(
+                problems.name("accounts"),
+                "the password_hash of %s has the scheme {%s}; this server's Dovecot takes %s"
+                % (show(account.address), scheme, ", ".join(sorted(known))),
+            )

@@ -1,0 +1,40 @@
+# Copyright (c) The port587.mail contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
+# Runs on the controller and on the server: Python 3.6 and the standard library only.
+
+"""Problems in what a person writes: all of them are collected, and shown at once."""
+
+import typing as t
+
+#: More mistakes than this help nobody: a file of a hundred thousand lines may have one in each.
+SHOWN_PROBLEMS = 50
+
+#: Takes a problem: the place in the variable or file, and what is wrong there.
+Say = t.Callable[[str, str], None]
+
+
+class Problems:
+    """``variables``: the variables from which options are set, if their names are others than the options'."""
+
+    def __init__(self, variables: t.Mapping[str, str] = {}) -> None:
+        self._variables = variables
+        # a dict for its order: the same postmaster would be wrong for each domain
+        self._found = {}  # type: t.Dict[str, None]
+
+    def name(self, option: str) -> str:
+        """What a person calls an option."""
+        return self._variables.get(option, option)
+
+    def say(self, where: str, what: str) -> None:
+        self._found["%s: %s" % (where, what)] = None
+
+    def all(self) -> t.List[str]:
+        return list(self._found)
+
+
+def as_message(found: t.Sequence[str]) -> str:
+    """The problems in one message."""
+    more = len(found) - SHOWN_PROBLEMS
+    return "\n".join(found[:SHOWN_PROBLEMS]) + ("\nand %d more" % more if more > 0 else "")

@@ -1,0 +1,196 @@
+# Copyright (c) The port587.mail contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
+# Runs on the server: Python 3.6 and the standard library only.
+
+"""Running certbot(1), and what it says."""
+
+import contextlib
+import fcntl
+import os
+import re
+import time
+import typing as t
+
+from ansible_collections.port587.mail.plugins.module_utils._certificate import challenge
+from ansible_collections.port587.mail.plugins.module_utils._certificate.acme import (
+    AUTHORITY,
+    CERTBOT,
+    AcmeError,
+    Report,
+    Settings,
+    configuration,
+    is_due,
+    lineage,
+    lineage_name,
+    obtained,
+    pair_in,
+)
+from ansible_collections.port587.mail.plugins.module_utils._certificate.certificate import RSA_BITS
+from ansible_collections.port587.mail.plugins.module_utils._transaction.change import run_command
+from ansible_collections.port587.mail.plugins.module_utils._transaction.journal import load_json, write_json
+
+#: Seconds that one run of certbot may take. DNS may need minutes.
+CERTBOT_LIMIT = 900
+
+#: certbot gives up when two nonces in a row are refused, which says nothing about the third.
+TRIES = 8
+
+
+def order(settings: Settings, names: t.List[str], force: bool = False) -> Report:
+    """Have certbot get a certificate for these names, or renew it if it is due. The daemons don't get it by that."""
+    try:
+        with _exclusively():
+            if os.path.exists(lineage(settings)) and pair_in(lineage(settings)) is None:
+                # certbot looks only at the dates
+                force = True
+            how = challenge.certbot_options(settings)
+            registered = os.path.isdir(_accounts(settings))
+            error, refused = _ask(settings, names, how, force)
+            if not registered and os.path.isdir(_accounts(settings)):
+                write_json(_email(settings), {"email": settings.email})
+            left = [name for name in names if name not in refused]
+            if refused and left and left[0] == names[0]:
+                # the mail host's own name is not among those that failed
+                error, _refused = _ask(settings, left, how, force)
+                return Report(error, {} if error else refused)
+            return Report(error, {})
+    except (AcmeError, OSError) as exc:
+        return Report(str(exc), {})
+
+
+@contextlib.contextmanager
+def _exclusively() -> t.Iterator[None]:
+    """A play and the timer take turns."""
+    os.makedirs(CERTBOT, mode=0o700, exist_ok=True)
+    with open(os.path.join(CERTBOT, "lock"), "a") as handle:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+
+
+def _ask(
+    settings: Settings, names: t.Sequence[str], how: t.Sequence[str], force: bool
+) -> t.Tuple[str, t.Dict[str, str]]:
+    """(error, the names that the authority refused and why)"""
+    said = ""
+    version = _version()
+    present = obtained(settings)
+    if version < (4, 1) and present and set(names) == set(present.facts.names) and not force:
+        # Older certbots, 4.0 too, renew 30 days before the end, however short the lifetime: of six days, at every turn.
+        if not is_due(present):
+            return "", {}
+        force = True
+    for _try in range(TRIES):
+        code, out, err = run_command(_command(settings, names, how, force, version))
+        said = out + "\n" + err
+        if code == 0:
+            return "", {}
+        if re.search(r"accountDoesNotExist|[Aa]ccount.{0,200}not (exist|found)", said):
+            # the authority was set up anew
+            _forget_account(settings)
+        elif not re.search(r"badNonce|anti-replay nonce", said):
+            break
+    reason = words(said)
+    # an order can be refused as a whole, for a name that the reason mentions
+    named = {name: reason for name in names if re.search(r"(?<![\w.-])%s(?![\w-]|\.\w)" % re.escape(name), reason)}
+    return reason, refusals(said) or named
+
+
+def _certbot(settings: Settings, command: str) -> t.List[str]:
+    trust = ["REQUESTS_CA_BUNDLE=" + AUTHORITY] if settings.own_ca else []
+    argv = ["env", *trust, "timeout", str(CERTBOT_LIMIT), "certbot", command, "--non-interactive", "--agree-tos"]
+    argv += ["--server", settings.directory, "--config-dir", configuration(settings), "--work-dir", CERTBOT + "/work"]
+    # not with those of other certificates: certbot lets no two runs use one directory
+    return argv + ["--logs-dir", "/var/log/letsencrypt/port587", "--max-log-backups", "20"]
+
+
+def _command(
+    settings: Settings, names: t.Sequence[str], how: t.Sequence[str], force: bool, version: t.Tuple[int, ...]
+) -> t.List[str]:
+    argv = _certbot(settings, "certonly") + ["--email", settings.email, "--no-eff-email"]
+    argv += ["--cert-name", lineage_name(settings), "--renew-with-new-domains"]
+    argv += ["--force-renewal" if force else "--keep-until-expiring"]
+    argv += ["--rsa-key-size", str(RSA_BITS)]
+    if version >= (1, 10):
+        argv += ["--key-type", settings.key_type]
+    elif settings.challenge == "hook":
+        argv += ["--manual-public-ip-logging-ok"]
+    for name in names:
+        argv += ["-d", name]
+    return argv + list(how)
+
+
+def _version() -> t.Tuple[int, ...]:
+    _code, out, err = run_command(["env", "certbot", "--version"])
+    found = re.search(r"certbot (\d+)\.(\d+)", out + err)
+    if found is None:
+        raise AcmeError("certbot does not print its version: %s" % (out + err).strip())
+    return tuple(int(number) for number in found.groups())
+
+
+def update_email(settings: Settings) -> str:
+    """Send the authority a new address to write to (RFC 8555, 7.3.2); returns why that failed.
+
+    It has the first one with the account.
+    """
+    known = load_json(_email(settings)).get("email")
+    if known == settings.email or not os.path.isdir(_accounts(settings)):
+        return ""
+    try:
+        with _exclusively():
+            # it has had a command of its own since 0.30
+            command = ["update_account"] if _version() >= (0, 30) else ["register", "--update-registration"]
+            argv = _certbot(settings, command[0]) + command[1:] + ["--email", settings.email, "--no-eff-email"]
+            code, out, err = run_command(argv)
+            if code == 0:
+                write_json(_email(settings), {"email": settings.email})
+            return words(out + "\n" + err) if code else ""
+    except (OSError, AcmeError) as exc:
+        return str(exc)
+
+
+def _email(settings: Settings) -> str:
+    """A file with the address that the authority has."""
+    return os.path.join(configuration(settings), "email.json")
+
+
+def _accounts(settings: Settings) -> str:
+    return os.path.join(configuration(settings), "accounts")
+
+
+def _forget_account(settings: Settings) -> None:
+    accounts = _accounts(settings)
+    with contextlib.suppress(FileNotFoundError):
+        os.rename(accounts, "%s.%d" % (accounts, time.time()))
+
+
+# -- what certbot said --------------------------------------------------------------------------------------------
+
+#: Lines of certbot's that don't explain a failure.
+_TALK = re.compile(
+    r"Saving debug log|Plugins selected|Requesting a|Renewing an|Obtaining a|Performing the|Waiting |Cleaning up"
+    r"|Challenge failed|Some challenges have failed|Ask for help|IMPORTANT NOTES|Account registered|\S+ challenge for"
+    r"|- - - -|Please see the log|Use of --manual|Certificate (is|not yet) due|Certbot failed to auth|Starting new HTTP"
+    r"|Registering"
+)
+
+
+def refusals(said: str) -> t.Dict[str, str]:
+    """The names that the authority refused, and why."""
+    found = re.findall(
+        r"^ *Domain: *(\S+)\n *Type: *(.*)\n *Detail: *(.*(?:\n *(?!Domain:|Type:|To fix|Hint:)\S.*)*)",
+        said,
+        re.MULTILINE,
+    )
+    return {name: "%s (%s)" % (" ".join(detail.split()), kind) for name, kind, detail in found}
+
+
+def words(said: str) -> str:
+    """certbot's explanation of a failure, without the rest of its output."""
+    refused = refusals(said)
+    if refused:
+        return "; ".join("%s: %s" % pair for pair in refused.items())
+    lines = [line.strip(" -") for line in said.splitlines()]
+    lines = list(dict.fromkeys(line for line in lines if line and not _TALK.match(line)))
+    return " ".join(lines[-6:]) or "certbot gives no reason"

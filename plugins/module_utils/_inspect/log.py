@@ -1,0 +1,62 @@
+# Copyright (c) The port587.mail contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
+# Runs on the server: Python 3.6 and the standard library only.
+
+"""What the journal says of the last minutes."""
+
+import json
+import re
+import typing as t
+
+from ansible_collections.port587.mail.plugins.module_utils._transaction.files import has_command, run_command
+
+#: How far back the log is read for errors, in seconds.
+SECONDS = 900
+#: Lines of it that are read: enough to see why, and bounded where there are many.
+LINES = 500
+
+Facts = t.Dict[str, t.Any]
+
+
+def parse_log(text: str) -> t.List[Facts]:
+    """The output of `journalctl -o json`, oldest first."""
+    lines = []
+    for row in text.splitlines():
+        try:
+            entry = json.loads(row)
+        except ValueError:
+            continue
+        message = entry.get("MESSAGE")
+        if isinstance(message, str):
+            lines.append(
+                {
+                    "time": int(entry.get("__REALTIME_TIMESTAMP", 0)) / 1e6,
+                    "program": entry.get("SYSLOG_IDENTIFIER", ""),
+                    "text": message,
+                }
+            )
+    return lines
+
+
+def warnings() -> t.List[Facts]:
+    """The warnings and errors that Postfix and Dovecot logged within SECONDS, oldest first."""
+    if not has_command("journalctl"):
+        return []
+    # 2 is syslog's mail facility: both daemons log with it, under many names
+    argv = ["journalctl", "--quiet", "--no-pager", "--output=json", "--since=-%ds" % SECONDS, "--priority=warning"]
+    return parse_log(run_command(argv + ["--lines=%d" % LINES, "SYSLOG_FACILITY=2"])[1])
+
+
+def killed() -> t.List[str]:
+    """What the kernel killed within the last day because memory ran out."""
+    if not has_command("journalctl"):
+        return []
+    argv = ["journalctl", "--quiet", "--no-pager", "--output=cat", "--dmesg", "--since=-1d", "--priority=err"]
+    return parse_killed(run_command(argv)[1])
+
+
+def parse_killed(said: str) -> t.List[str]:
+    """Linux before 5.0 writes "Kill process"."""
+    return re.findall(r"ut of memory: Kill(?:ed)? process \d+ \(([^)]+)\)", said)

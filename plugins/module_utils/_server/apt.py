@@ -1,0 +1,26 @@
+# Copyright (c) The port587.mail contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
+# Runs on the server: Python 3.6 and the standard library only.
+
+"""Whether apt and dpkg are in order, and who uses them at the moment."""
+
+import re
+import typing as t
+
+from ansible_collections.port587.mail.plugins.module_utils._server.proc import Holders, lock_holders
+
+LOCKS = ("/var/lib/dpkg/lock-frontend", "/var/lib/dpkg/lock", "/var/lib/apt/lists/lock")
+
+
+def users(root: str = "/") -> Holders:
+    """The processes that hold a lock of dpkg or apt."""
+    return lock_holders(root, LOCKS)
+
+
+def parse_broken(status: str) -> t.List[str]:
+    """The packages of /var/lib/dpkg/status whose installation was interrupted, or failed."""
+    found = re.findall(r"^Package: (\S+)\nStatus: \S+ (\S+) (\S+)$", status, re.MULTILINE)
+    unfinished = ("half-installed", "half-configured", "unpacked")
+    return [name for name, error, state in found if error != "ok" or state in unfinished]
