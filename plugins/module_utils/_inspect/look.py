@@ -7,16 +7,16 @@
 """What can't be seen from outside: looked up on the server, nothing is changed, nothing is judged."""
 
 import collections
+import contextlib
 import glob
 import json
 import os
 import pwd
 import re
-import sqlite3
+import socket
 import time
 import typing as t
 
-from ansible_collections.port587.mail.plugins.module_utils import _recipients, _send_limits
 from ansible_collections.port587.mail.plugins.module_utils._certificate import acme as acme_client
 from ansible_collections.port587.mail.plugins.module_utils._daemons import arguments, kernel
 from ansible_collections.port587.mail.plugins.module_utils._daemons.daemons import (
@@ -39,6 +39,11 @@ LOG_SECONDS = 900
 #: Lines of it, and messages of the queue, that are looked at: enough to see why, and bounded where there are many.
 LOG_LINES = 500
 QUEUE_MESSAGES = 2000
+
+#: The sockets of the role postfix's policy services, and the settings of the one that asks Dovecot.
+SEND_LIMITS = "/var/spool/postfix/port587/send-limits"
+RECIPIENTS = "/var/spool/postfix/port587/recipients"
+RECIPIENTS_SETTINGS = "/etc/port587/recipients.json"
 
 _COMPILED = {"hash": ".db", "btree": ".db", "lmdb": ".lmdb", "cdb": ".cdb", "dbm": ".pag"}
 _TABLE = re.compile(r"(?<![\w$}-])(?:proxy:)?(hash|btree|lmdb|cdb|dbm):(/[^\s,;{}]+)")
@@ -101,12 +106,17 @@ def look() -> Facts:
 
 
 def at_limit() -> t.Optional[t.List[str]]:
-    """Logins that may not send more now."""
-    try:
-        return _send_limits.look()
-    except (OSError, ValueError, sqlite3.Error):
-        # nobody counts then, and Postfix goes on
-        return None
+    """Logins that may not send more now, as the service that counts says; None where it does not run."""
+    with contextlib.closing(socket.socket(socket.AF_UNIX)) as connection:
+        connection.settimeout(5)
+        try:
+            connection.connect(SEND_LIMITS)
+            connection.sendall(b"request=port587_status\n\n")
+            with connection.makefile() as answers:
+                said = answers.readline()
+            return json.loads(said.partition("=")[2])
+        except (OSError, ValueError):
+            return None
 
 
 # -- programs -----------------------------------------------------------------------------------------------------
@@ -242,10 +252,10 @@ def sockets(main: t.Mapping[str, str], services: t.Sequence[Service]) -> t.List[
         for stage in _STAGES:
             for path in _POLICY.findall(settings.get("smtpd_%s_restrictions" % stage, "")):
                 needs("policy", path, "check_policy_service unix:" + path)
-    if ("policy", _recipients.SOCKET) in wanted:
-        quota = str(load_json(_recipients.SETTINGS).get("quota", ""))
+    if ("policy", RECIPIENTS) in wanted:
+        quota = str(load_json(RECIPIENTS_SETTINGS).get("quota", ""))
         if quota.startswith("unix:"):
-            wanted["policy", os.path.join(directory, quota[5:])] = "%s: %s" % (_recipients.SETTINGS, quota)
+            wanted["policy", os.path.join(directory, quota[5:])] = "%s: %s" % (RECIPIENTS_SETTINGS, quota)
     delivers = [service for service in services if service.program == "lmtp"]
     for name in _DELIVERY:
         found = re.match(r"(\S+?):unix:(\S+)", main.get(name, ""))
