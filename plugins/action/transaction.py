@@ -1,7 +1,7 @@
 # Copyright (c) The port587.mail contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Controller half of port587.mail.transaction: render the templates, and name the template line of what is wrong."""
+"""Controller half of port587.mail.transaction: read the files, and name the template line of what is wrong."""
 
 from __future__ import annotations
 
@@ -44,8 +44,11 @@ class ActionModule(ActionBase):
             source = file.pop("src", None)
             if source is not None:
                 file.setdefault("dest", "/" + re.sub(r"\.j2$", "", source))
-                sources[file["dest"]] = self._find_needle("templates", source)
-                file["content"] = self._render(sources[file["dest"]], task_vars)
+                if source.endswith(".j2"):
+                    sources[file["dest"]] = self._find_needle("templates", source)
+                    file["content"] = self._render(sources[file["dest"]], task_vars)
+                else:
+                    file["content"] = self._read(self._find_needle("files", source))
             if not os.path.isabs(str(file.get("dest"))):
                 raise AnsibleActionFail(f"{where}.dest: {file.get('dest')!r} is not an absolute path on the server")
             if boolean(file.get("secret", False)):
@@ -72,6 +75,11 @@ class ActionModule(ActionBase):
     def _render(self, source: str, task_vars: dict[str, t.Any]) -> str:
         lookup = lookup_loader.get("ansible.builtin.template", loader=self._loader, templar=self._templar)
         return str(lookup.run([source], variables=task_vars)[0])
+
+    def _read(self, source: str) -> str:
+        # decrypts what is in a vault, as the module copy does
+        with open(self._loader.get_real_file(source), encoding="utf-8") as handle:
+            return handle.read()
 
     @staticmethod
     def _as_wanted(known: dict[str, t.Any], arguments: dict[str, t.Any]) -> bool:

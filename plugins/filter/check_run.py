@@ -11,6 +11,7 @@ import typing as t
 from ansible import context
 from ansible.errors import AnsibleError, AnsibleFilterError
 from ansible.inventory.manager import InventoryManager
+from ansible.module_utils.common.yaml import yaml_load
 from ansible.parsing.dataloader import DataLoader
 from ansible.release import __version__
 
@@ -23,7 +24,7 @@ description:
   - For C(hosts) of a play, which Ansible evaluates before anything else, whatever C(--tags), C(--limit) and
     C(--start-at-task) say. Ansible itself ends such runs with exit status 0.
   - Refuses an ansible-core that is too old, a group that no host is in, a C(--limit) that leaves none of its hosts,
-    tags that don't exist, and options that would leave out the checks.
+    tags that a playbook of this collection doesn't have, and options that would leave out the checks.
 options:
   _input:
     description: The pattern of hosts.
@@ -33,11 +34,6 @@ options:
     description: Ansible's variable of that name.
     type: dict
     required: true
-  tags:
-    description: The tags that the playbook has.
-    type: list
-    elements: str
-    default: []
 """
 
 EXAMPLES = r"""
@@ -55,11 +51,13 @@ _value:
 OLDEST = (2, 16)
 
 _ROOT = pathlib.Path(__file__).resolve().parents[2]
+_PLAYBOOKS = _ROOT / "playbooks"
+_COLLECTION = "port587.mail."
 #: What Ansible itself gives a meaning to, and what still runs the checks.
 _SPECIAL = ("all", "always", "tagged")
 
 
-def check_run(pattern: str, groups: dict[str, list[str]], tags: t.Sequence[str] = ()) -> str:
+def check_run(pattern: str, groups: dict[str, list[str]]) -> str:
     """The pattern of hosts, if a run on them can be a whole one."""
     line = context.CLIARGS
     if not any(line.get(name) for name in ("syntax", "listhosts", "listtasks", "listtags")):
@@ -67,7 +65,7 @@ def check_run(pattern: str, groups: dict[str, list[str]], tags: t.Sequence[str] 
             _of_version(__version__)
             or _of_hosts(pattern, groups, line.get("subset") or "")
             or _of_options(line)
-            or _of_tags(line.get("tags") or (), tags, line.get("args") or ())
+            or _of_tags(line.get("tags") or (), line.get("args") or ())
         )
         if problem:
             raise AnsibleFilterError(problem)
@@ -116,10 +114,12 @@ def _of_options(line: t.Mapping[str, t.Any]) -> str:
     return ""
 
 
-def _of_tags(wanted: t.Sequence[str], known: t.Sequence[str], playbooks: t.Sequence[str]) -> str:
+def _of_tags(wanted: t.Sequence[str], playbooks: t.Sequence[str]) -> str:
     """A playbook of somebody's own that imports ours has tags of its own."""
-    if not all(_is_ours(playbook) for playbook in playbooks):
+    paths = [_path_of_ours(playbook) for playbook in playbooks]
+    if not all(paths):
         return ""
+    known = list(dict.fromkeys(tag for path in paths if path for tag in _tags_in(path) if tag not in _SPECIAL))
     for tag in wanted:
         if tag not in (*known, *_SPECIAL):
             near = difflib.get_close_matches(tag, known, n=1)
@@ -128,9 +128,23 @@ def _of_tags(wanted: t.Sequence[str], known: t.Sequence[str], playbooks: t.Seque
     return ""
 
 
-def _is_ours(playbook: str) -> bool:
+def _path_of_ours(playbook: str) -> pathlib.Path | None:
+    """Where a playbook is that belongs to this collection; None if it does not."""
+    if playbook.startswith(_COLLECTION):
+        return _PLAYBOOKS / f"{playbook[len(_COLLECTION) :]}.yml"
     path = pathlib.Path(playbook).resolve()
-    return playbook.startswith("port587.mail.") or path.parent == _ROOT / "playbooks" or path == _ROOT / "site.yml"
+    return path if path.parent == _PLAYBOOKS or path == _ROOT / "site.yml" else None
+
+
+def _tags_in(path: pathlib.Path) -> t.Iterator[str]:
+    """The tags of a playbook, and of those that it imports."""
+    for play in yaml_load(path.read_text(encoding="utf-8")):
+        yield from play.get("tags", ())
+        for task in play.get("tasks", ()):
+            yield from task.get("tags", ())
+        imported = _path_of_ours(play.get("ansible.builtin.import_playbook", ""))
+        if imported:
+            yield from _tags_in(imported)
 
 
 class FilterModule:

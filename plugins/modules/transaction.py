@@ -37,7 +37,9 @@ options:
     required: true
     suboptions:
       src:
-        description: Template on the controller, looked for as M(ansible.builtin.template) does.
+        description: >-
+          File on the controller. One that ends in C(.j2) is a template, looked for as M(ansible.builtin.template) does;
+          any other is copied as it is, and looked for as M(ansible.builtin.copy) does.
         type: str
       content:
         description: The text itself.

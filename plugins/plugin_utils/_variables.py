@@ -61,7 +61,8 @@ def site_options() -> dict[str, Option]:
 @functools.lru_cache(maxsize=None)
 def known_names() -> frozenset[str]:
     """Every variable of the collection."""
-    roles = sorted(path.parents[1].name for path in (_ROOT / "roles").glob("*/meta/argument_specs.yml"))
+    # one that has no defaults takes nothing from an inventory
+    roles = sorted(path.parents[1].name for path in (_ROOT / "roles").glob("*/defaults/main.yml"))
     return frozenset(site_options()).union(*map(role_options, roles))
 
 

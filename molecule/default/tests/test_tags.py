@@ -26,7 +26,7 @@ def test_a_role_alone(site: Site) -> None:
         done = play(site, CHANGED, "--tags=postfix")
         assert done.code == 0, done.output
         assert list(done.changes()) == ["port587.mail.postfix : Configure Postfix"]
-        assert "Walk into the server as a mail client does" in done.output
+        assert "Use the server as a mail client does" in done.output
         assert message_size(site) == str(CHANGED["postfix_message_size"])
     finally:
         done = play(site, {}, "--tags=postfix")
@@ -49,4 +49,6 @@ def test_a_part_that_needs_another_is_refused(site: Site, variables: t.Dict[str,
     done = play(site, variables, "--tags=postfix")
     assert done.code == 2, done.output
     assert done.changed == 0, done.output
-    assert f"--tags, --skip-tags: this server lacks {lacking}; write neither" in re.sub(r"\s+", " ", done.output)
+    assert f"--tags, --skip-tags: this server lacks {lacking}; run once without them" in re.sub(
+        r"\s+", " ", done.output
+    )

@@ -86,7 +86,7 @@ def test_host_name_that_is_none(host: Host, wrong: str) -> None:
     done = ansible("ansible-playbook", host, f"--extra-vars={variables}", str(SCENARIO / "converge.yml"))
     assert done.code != 0
     assert f"mail_hostname: {wrong!r} is not a fully qualified host name" in done.output
-    assert "Ask whether this server is fit" not in done.output
+    assert "Check whether this server is fit" not in done.output
 
 
 def test_another_program_on_our_ports(host: Host, ask: Ask) -> None:

@@ -7,14 +7,14 @@
 """Postfix as the server sees it: its services, sockets, tables, queue and resolver."""
 
 import collections
+import contextlib
 import json
 import os
 import re
-import sqlite3
+import socket
 import time
 import typing as t
 
-from ansible_collections.port587.mail.plugins.module_utils import _recipients, _send_limits
 from ansible_collections.port587.mail.plugins.module_utils._daemons.daemons import Postfix
 from ansible_collections.port587.mail.plugins.module_utils._daemons.postconf import (
     Service,
@@ -28,6 +28,11 @@ from ansible_collections.port587.mail.plugins.module_utils._transaction.journal 
 #: Messages of the queue that are looked at: enough to see why, and bounded where there are many.
 QUEUE_MESSAGES = 2000
 
+#: The sockets of the role postfix's policy services, and the settings of the one that asks Dovecot.
+SEND_LIMITS = "/var/spool/postfix/port587/send-limits"
+RECIPIENTS = "/var/spool/postfix/port587/recipients"
+RECIPIENTS_SETTINGS = "/etc/port587/recipients.json"
+
 _COMPILED = {"hash": ".db", "btree": ".db", "lmdb": ".lmdb", "cdb": ".cdb", "dbm": ".pag"}
 _TABLE = re.compile(r"(?<![\w$}-])(?:proxy:)?(hash|btree|lmdb|cdb|dbm):(/[^\s,;{}]+)")
 _POLICY = re.compile(r"check_policy_service\s+(?:\{\s*)?unix:([^\s,;{}]+)")
@@ -40,12 +45,17 @@ _Socket = t.Tuple[str, str]
 
 
 def at_limit() -> t.Optional[t.List[str]]:
-    """Logins that may not send more now."""
-    try:
-        return _send_limits.look()
-    except (OSError, ValueError, sqlite3.Error):
-        # then nothing is counted, and Postfix goes on
-        return None
+    """Logins that may not send more now, as the service that counts says; None where it does not run."""
+    with contextlib.closing(socket.socket(socket.AF_UNIX)) as connection:
+        connection.settimeout(5)
+        try:
+            connection.connect(SEND_LIMITS)
+            connection.sendall(b"request=port587_status\n\n")
+            with connection.makefile() as answers:
+                said = answers.readline()
+            return json.loads(said.partition("=")[2])
+        except (OSError, ValueError):
+            return None
 
 
 def configuration() -> t.Tuple[t.Dict[str, str], t.List[Service]]:
@@ -65,11 +75,11 @@ def socket_path(written: str, queue_directory: str, chroot: bool) -> str:
 def sockets(main: t.Mapping[str, str], services: t.Sequence[Service]) -> t.List[Facts]:
     """The sockets of other programs that Postfix needs, and whether the user postfix gets an answer there."""
     wanted = dict(pair for service in services if service.program == "smtpd" for pair in _smtpd_sockets(main, service))
-    if ("policy", _recipients.SOCKET) in wanted:
-        quota = str(load_json(_recipients.SETTINGS).get("quota", ""))
+    if ("policy", RECIPIENTS) in wanted:
+        quota = str(load_json(RECIPIENTS_SETTINGS).get("quota", ""))
         if quota.startswith("unix:"):
             path = os.path.join(main["queue_directory"], quota[5:])
-            wanted["policy", path] = "%s: %s" % (_recipients.SETTINGS, quota)
+            wanted["policy", path] = "%s: %s" % (RECIPIENTS_SETTINGS, quota)
     wanted.update(_delivery_sockets(main, services))
     return [
         {"protocol": protocol, "path": path, "setting": setting, "trouble": _socket_trouble(protocol, path)}

@@ -37,7 +37,7 @@ PLAY = """
     mail_hostname: mail.example.com
     mail_domains: [example.com, example.org]
     # what comes with a version of its own
-    mail_sni: "{{ ['mail.example.org'] if port587_server.postfix.version is version('3.4', '>=') else [] }}"
+    mail_sni: "{{ ['mail.example.org'] if __common_server.postfix.version is version('3.4', '>=') else [] }}"
     certificates_key_type: both
     mail_training: true
     rspamd_dkim_selectors: [{name: one, type: rsa}, {name: two, type: ed25519}]
@@ -100,7 +100,7 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> t.Dict[t.Tuple[str, str
     """The files of each program for each release, without their comments."""
     directory = tmp_path_factory.mktemp("written")
     (directory / "play.yml").write_text(PLAY % {"root": ROOT, "directory": directory}, encoding="utf-8")
-    hosts = {"-".join(release): {"port587_server": server(release)} for release in RELEASES}
+    hosts = {"-".join(release): {"__common_server": server(release)} for release in RELEASES}
     inventory = {"all": {"hosts": hosts, "vars": {"ansible_connection": "local"}}}
     (directory / "hosts.json").write_text(json.dumps(inventory), encoding="utf-8")
     argv = [

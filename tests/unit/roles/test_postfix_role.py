@@ -21,7 +21,7 @@ PLAY = """
   gather_facts: false
   vars:
     mail_hostname: mail.example.com
-    port587_server:
+    __common_server:
       postfix: {version: "%(version)s", default_database_type: hash, knows: {}}
       tls: {ciphers: [ECDHE-RSA-AES128-GCM-SHA256], groups: %(groups)s}
       packages: %(packages)s

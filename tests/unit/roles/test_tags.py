@@ -37,4 +37,11 @@ def test_what_comes_before_the_roles_always_runs() -> None:
             assert task["ansible.builtin.include_role"]["apply"] == {"tags": ["always"]}, task["name"]
     for role, task in zip(roles[first:], found[first:]):
         assert task.get("tags", []) == ([role] if role else []), task["name"]
-    assert set(play["vars"]["__site_tags"]) == {"preflight", "verify", *ROLES}
+
+
+def test_the_roles_are_set_up_in_the_order_of_their_switches() -> None:
+    play = tasks(ROOT / "playbooks" / "site.yml")[0]
+    imported = [task for task in play["tasks"] if set(task.get("tags", [])) & set(ROLES)]
+    assert [task["tags"] for task in imported] == [[role] for role in play["vars"]["__site_has"]]
+    for task, (role, wanted) in zip(imported, play["vars"]["__site_has"].items()):
+        assert task.get("when") == (None if wanted is True else "__site_has." + role), role

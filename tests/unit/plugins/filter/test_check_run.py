@@ -15,7 +15,6 @@ from ansible.errors import AnsibleFilterError
 from ansible_collections.port587.mail.plugins.filter import check_run
 
 GROUPS = {"all": ["a.example", "w1"], "ungrouped": [], "mail": ["a.example"], "web": ["w1"]}
-TAGS = ["postfix", "dovecot"]
 
 
 def said(monkeypatch: pytest.MonkeyPatch, groups: dict[str, list[str]] | None = None, **line: t.Any) -> str:
@@ -24,7 +23,7 @@ def said(monkeypatch: pytest.MonkeyPatch, groups: dict[str, list[str]] | None = 
     monkeypatch.chdir(ROOT)
     monkeypatch.setattr(check_run.context, "CLIARGS", {**defaults, **line})
     try:
-        assert check_run.check_run("mail", GROUPS if groups is None else groups, TAGS) == "mail"
+        assert check_run.check_run("mail", GROUPS if groups is None else groups) == "mail"
     except AnsibleFilterError as error:
         return str(error)
     return ""
@@ -34,7 +33,8 @@ def said(monkeypatch: pytest.MonkeyPatch, groups: dict[str, list[str]] | None = 
     "line",
     [
         {},
-        {"tags": ["postfix", "dovecot"]},
+        {"tags": ["preflight", "postfix", "dovecot", "verify"]},
+        {"tags": ["postfix"], "args": ("port587.mail.site",)},
         {"skip_tags": ["postfix"]},
         {"subset": "a.example"},
         {"subset": "all:!w1"},
@@ -56,6 +56,10 @@ def test_good(monkeypatch: pytest.MonkeyPatch, line: dict[str, t.Any]) -> None:
         ({"subset": "w1"}, "--limit: 'w1' leaves no host of mail; write one of a.example"),
         ({"tags": ["postfx"]}, "--tags: 'postfx' is not a tag of this playbook; write postfix"),
         ({"tags": ["web"], "args": ("port587.mail.site",)}, "--tags: 'web' is not a tag"),
+        (
+            {"tags": ["web"], "args": ("playbooks/accounts.yml",)},
+            "--tags: 'web' is not a tag of this playbook; it has no",
+        ),
         ({"skip_tags": ["always"]}, "--skip-tags: would leave out the checks"),
         ({"start_at_task": "Configure Postfix"}, "--start-at-task: 'Configure Postfix' would leave out the checks"),
     ],

@@ -11,9 +11,12 @@ import socketserver
 import threading
 
 import pytest
-from ansible_collections.port587.mail.plugins.module_utils import _recipients
 from ansible_collections.port587.mail.plugins.module_utils._accounts import files as accounts_files
-from ansible_collections.port587.mail.plugins.module_utils._recipients import Server, Settings, Table, ends
+from ansible_collections.port587.mail.plugins.module_utils._inspect import look
+from repository import program
+
+recipients = program("postfix", "recipients")
+Server, Settings, Table, ends = recipients.Server, recipients.Settings, recipients.Table, recipients.ends
 
 FULL = "552 5.2.2 Mailbox is full"
 OWN = {"well@example.org": "eve@example.com"}
@@ -76,8 +79,8 @@ def tables(tmp_path):
 
 @pytest.fixture
 def dovecot(tmp_path, monkeypatch):
-    monkeypatch.setattr(_recipients, "QUEUE_DIRECTORY", str(tmp_path))
-    monkeypatch.setattr(_recipients, "PATIENCE", 0.3)
+    monkeypatch.setattr(recipients, "QUEUE_DIRECTORY", str(tmp_path))
+    monkeypatch.setattr(recipients, "PATIENCE", 0.3)
     with serving(Dovecot(str(tmp_path / "quota-status"))) as dovecot:
         yield dovecot
 
@@ -210,5 +213,10 @@ def test_a_quota_service_over_the_network():
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         listener.listen(1)
-        with contextlib.closing(_recipients.connect("inet:[127.0.0.1]:%d" % listener.getsockname()[1])) as connection:
+        with contextlib.closing(recipients.connect("inet:[127.0.0.1]:%d" % listener.getsockname()[1])) as connection:
             assert connection.getpeername() == listener.getsockname()
+
+
+def test_verify_looks_where_the_program_is():
+    assert look.RECIPIENTS == recipients.SOCKET
+    assert look.RECIPIENTS_SETTINGS == recipients.SETTINGS

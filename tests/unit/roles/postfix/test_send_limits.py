@@ -7,8 +7,11 @@ import threading
 import time
 
 import pytest
-from ansible_collections.port587.mail.plugins.module_utils import _send_limits
-from ansible_collections.port587.mail.plugins.module_utils._send_limits import Ledger, Server, Settings, answer
+from ansible_collections.port587.mail.plugins.module_utils._inspect import look
+from repository import program
+
+send_limits = program("postfix", "send-limits")
+Ledger, Server, Settings, answer = send_limits.Ledger, send_limits.Server, send_limits.Settings, send_limits.answer
 
 EVE = "eve@example.com"
 NOW = 1800000000.0
@@ -123,18 +126,8 @@ def test_who_is_at_the_limit(ledger):
     for login in (EVE, "free@example.com"):
         ask(ledger, limits, 2, login=login)
     ask(ledger, limits, 1, login="a@example.com")
-    assert _send_limits.at_limit(limits, ledger, NOW) == ["eve@example.com: 2 recipients within one hour"]
-    assert _send_limits.at_limit(limits, ledger, NOW + HOUR) == []
-
-
-def test_a_look_from_outside(tmp_path, ledger):
-    """While the program goes on, and without writing."""
-    paths = [str(tmp_path / name) for name in ("settings.json", "sent.sqlite")]
-    assert _send_limits.look(*paths) is None
-    (tmp_path / "settings.json").write_text('{"limits": {"hour": 1}, "logins": []}')
-    assert _send_limits.look(*paths) == []
-    ledger.add(EVE, 1, time.time())
-    assert _send_limits.look(*paths) == ["eve@example.com: 1 recipients within one hour"]
+    assert send_limits.at_limit(limits, ledger, NOW) == ["eve@example.com: 2 recipients within one hour"]
+    assert send_limits.at_limit(limits, ledger, NOW + HOUR) == []
 
 
 @pytest.fixture
@@ -168,6 +161,18 @@ def test_as_postfix_asks(server):
     assert first == b"action=DUNNO\n"
     assert second.startswith(b"action=450 4.7.1 Sending limit: eve@example.com may send to 1 ")
     assert list(talk(server, REQUEST)) == [second]
+
+
+def test_verify_asks_who_is_at_the_limit(server, ledger, monkeypatch):
+    assert look.SEND_LIMITS == send_limits.SOCKET
+    monkeypatch.setattr(look, "SEND_LIMITS", server.server_address)
+    assert look.at_limit() == []
+    ledger.add(EVE, 1, time.time())
+    assert look.at_limit() == ["eve@example.com: 1 recipients within one hour"]
+    ledger.database.execute("DROP TABLE sent")
+    assert look.at_limit() is None
+    monkeypatch.setattr(look, "SEND_LIMITS", server.server_address + ".gone")
+    assert look.at_limit() is None
 
 
 def test_what_goes_wrong_stops_no_mail(server, ledger, capsys):

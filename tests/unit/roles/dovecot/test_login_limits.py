@@ -3,8 +3,10 @@
 """How many wrong logins an address may try."""
 
 import pytest
-from ansible_collections.port587.mail.plugins.module_utils import _login_limits
-from ansible_collections.port587.mail.plugins.module_utils._login_limits import Ledger, network_of, owner_of
+from repository import program
+
+login_limits = program("dovecot", "login-limits")
+Ledger, network_of, owner_of = login_limits.Ledger, login_limits.network_of, login_limits.owner_of
 
 HERE, THERE = "192.0.2.1", "192.0.2.2"
 ALICE = ("alice@example.com", "a1b")
@@ -23,7 +25,7 @@ def test_another_wrong_login_is_not_looked_at(ledger: Ledger) -> None:
     assert ledger.wait(HERE, ALICE, 1003.0) is None
     assert ledger.wait(THERE, ALICE, 1003.0) == 0
     # the first is forgotten by then
-    assert ledger.wait(HERE, ALICE, 1001.0 + _login_limits.WINDOW) == 0
+    assert ledger.wait(HERE, ALICE, 1001.0 + login_limits.WINDOW) == 0
 
 
 def test_who_was_let_in_before_still_is() -> None:
@@ -40,7 +42,7 @@ def test_who_was_let_in_before_still_is() -> None:
 
 def test_an_old_password_counts_once() -> None:
     ledger = Ledger(3)
-    for number in range(_login_limits.REPEATS):
+    for number in range(login_limits.REPEATS):
         assert ledger.wait(HERE, ALICE, 1000.0 + number) == 0
         ledger.report(HERE, ALICE, False, 1000.0 + number)
     assert ledger.wait(HERE, ALICE, 1100.0) is None
@@ -54,8 +56,8 @@ def test_many_at_once_wait_for_their_turn() -> None:
     assert waits[:11] == [0] * 5 + [1] * 5 + [2]
     assert waits[-1] is None
     assert max(seconds for seconds in waits if seconds is not None) in (
-        _login_limits.PATIENCE - 1,
-        _login_limits.PATIENCE,
+        login_limits.PATIENCE - 1,
+        login_limits.PATIENCE,
     )
     # those that are known don't, and others are not concerned
     assert ledger.wait(HERE, ALICE, 1000.0) == 0
@@ -63,8 +65,8 @@ def test_many_at_once_wait_for_their_turn() -> None:
 
 
 def test_what_is_remembered_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_login_limits, "ADDRESSES", 10)
-    monkeypatch.setattr(_login_limits, "LOGINS", 10)
+    monkeypatch.setattr(login_limits, "ADDRESSES", 10)
+    monkeypatch.setattr(login_limits, "LOGINS", 10)
     ledger = Ledger(3)
     for number in range(50):
         ledger.report(HERE, (f"{number}@example.com", "x"), True, 1000.0)
