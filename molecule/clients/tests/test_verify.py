@@ -28,7 +28,7 @@ def test_a_name_that_is_not_in_dns_is_named(site: Site, desktop: Desktop) -> Non
     said = verify("eve@not-in-dns.test")
     assert "WARN DNS" in said
     assert "autoconfig.not-in-dns.test: no address" in said
-    assert "publish it as a CNAME record that names the mail host" in said
+    assert "publish a CNAME record for it that names the mail host" in said
 
 
 def test_a_web_server_that_does_not_run_is_named(site: Site, desktop: Desktop, host: Host) -> None:
@@ -38,4 +38,4 @@ def test_a_web_server_that_does_not_run_is_named(site: Site, desktop: Desktop, h
     finally:
         host.check_output("systemctl start nginx")
     assert "WARN MUA" in said
-    assert "start nginx (journalctl -u nginx says why it stopped)" in said
+    assert "start nginx (journalctl -u nginx shows why it stopped)" in said

@@ -19,16 +19,19 @@ PROMPT = re.compile(r"(?:[Vv]ault password[^\n]*|Confirm[^\n]*): ?$")
 COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 
 
+#: A command of each section whose commands are typed: "Your server", "Use it as an installed collection", "Daily use".
+MARKS = ("`cp -r inventories/example", "`ansible-galaxy collection build", "@~/port587/")
+#: The test has no internet, so it can't install what is published there.
+PUBLISHED = "ansible-galaxy collection install port587.mail"
+
+
 def commands(readme: str) -> t.List[str]:
-    """All that README says to type on one's own machine, in its order, once each."""
-    text = (ROOT / readme).read_text(encoding="utf-8")
-    sections = text.split("\n## ")
-    # "Your server" and "Day by day", with what is between
-    chosen = "\n".join(
-        section for section in sections if "`cp -r inventories/example" in section or "@~/port587/" in section
-    )
+    """The commands in README for the reader's own machine, in their order, without repetitions."""
+    sections = (ROOT / readme).read_text(encoding="utf-8").split("\n## ")
+    chosen = "\n".join(section for section in sections if any(mark in section for mark in MARKS))
     found = re.findall(r"^(ansible[a-z-]* .*)$|`((?:cp|ansible[a-z-]*) [^`]+)`", chosen, re.MULTILINE)
-    return list(dict.fromkeys(one or other for one, other in found))
+    typed = (line or inline for line, inline in found)
+    return list(dict.fromkeys(command for command in typed if not command.startswith(PUBLISHED)))
 
 
 class Done(t.NamedTuple):

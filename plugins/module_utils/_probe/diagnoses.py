@@ -4,19 +4,19 @@
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 # May run on any vantage host: Python 3.6 and the standard library only.
 
-"""Everything that can be wrong: which part it is, the likely cause, and the cure.
+"""The catalogue of diagnoses: the part that fails, the likely cause, and the cure.
 
 Each name is also a heading in docs/troubleshooting.md.
 """
 
 import typing as t
 
-#: Where a name of this catalogue is explained at length: galaxy.yml's documentation, to be read from anywhere.
+#: URL of the page that explains each diagnosis: galaxy.yml's documentation, readable without a checkout.
 DOC = "https://github.com/port587/mail/tree/main/docs/troubleshooting.md#"
 
 
 class Diagnosis(t.NamedTuple):
-    #: MUA, MSA, MTA, MDA, MRA, DNS or network. Empty: the one that serves the port.
+    #: MUA, MSA, MTA, MDA, MRA, DNS or network. Empty: the service on the port.
     component: str
     cause: str
     cure: str
@@ -31,28 +31,28 @@ DIAGNOSES: t.Dict[str, Diagnosis] = {
     ),
     "name-elsewhere": Diagnosis(
         "DNS",
-        "the name leads to another machine than this server",
+        "the name points to another machine, not to this server",
         "point its A and AAAA records at this server, or wait until the old ones have expired",
     ),
     "dns-record-missing": Diagnosis(
         "DNS",
-        "not all that other servers and mail clients look for is published",
-        "publish what `ansible-playbook playbooks/dns.yml` shows as missing",
+        "some records that other servers and mail clients look for are missing",
+        "publish the records that `ansible-playbook playbooks/dns.yml` shows as missing",
     ),
     "dns-record-different": Diagnosis(
         "DNS",
-        "something else is published than this server needs",
-        "change what `ansible-playbook playbooks/dns.yml` shows as different",
+        "a published record differs from the one that this server needs",
+        "change the records that `ansible-playbook playbooks/dns.yml` shows as different",
     ),
     "ipv6-silent": Diagnosis(
         "DNS",
-        "an IPv6 address is published, but nothing answers there: clients wait, or fail where they prefer IPv6",
-        "let the server listen on IPv6 and open its firewall, or remove the AAAA record",
+        "an IPv6 address is published, but does not answer: clients are slow, or fail if they prefer IPv6",
+        "make the server listen on IPv6 and open its firewall, or remove the AAAA record",
     ),
     "server-unreachable": Diagnosis(
         "network",
-        "no mail port answers: the server is down, the address is wrong, or a firewall stands in between",
-        "check the address, that the machine runs, and the provider's firewall",
+        "no mail port answers: the server is down, the address is wrong, or a firewall blocks it",
+        "check the address, whether the machine runs, and the provider's firewall",
     ),
     "port-filtered": Diagnosis(
         "network",
@@ -62,7 +62,7 @@ DIAGNOSES: t.Dict[str, Diagnosis] = {
     "port-25-filtered": Diagnosis(
         "network",
         "most likely the network that this test runs in blocks outgoing port 25, as home networks and clouds do",
-        "test port 25 from another place; if it is silent there too, open it in the server's firewall",
+        "test port 25 from another network; if it does not answer there either, open it in the server's firewall",
     ),
     "port-rejected": Diagnosis(
         "network",
@@ -71,108 +71,108 @@ DIAGNOSES: t.Dict[str, Diagnosis] = {
     ),
     "host-firewall": Diagnosis(
         "network",
-        "the firewall on the server itself keeps the port shut for everybody",
-        "type the command that was seen on the server; the provider's firewall may have to be opened as well",
+        "the firewall on the server itself blocks the port for all clients",
+        "run the command shown under 'seen' on the server; you may also have to open the provider's firewall",
     ),
     "loopback-only": Diagnosis(
         "",
-        "port {port} is open for the server itself only, so nobody else can connect",
+        "the service on port {port} listens for the server itself only, so clients cannot connect",
         "Postfix: inet_interfaces = all, and restart it; Dovecot: listen = *, ::",
     ),
     "port-taken": Diagnosis(
         "",
-        "another program holds port {port}, so the mail server can't listen there",
+        "another program listens on port {port}, so the mail server cannot",
         "stop and disable that program, or move it to another port; then restart Postfix and Dovecot",
     ),
     "submission-closed": Diagnosis(
         "MSA",
-        "Postfix's service on port {port} is not switched on; it is shipped commented out in master.cf",
+        "Postfix's service on port {port} is not enabled; it is commented out in master.cf as packaged",
         "enable the service in /etc/postfix/master.cf and restart Postfix",
     ),
     "smtp-closed": Diagnosis(
         "MTA",
         "nothing listens on port 25, so no other server can deliver mail here",
-        "enable smtp in /etc/postfix/master.cf, let inet_interfaces be all, and restart Postfix",
+        "enable smtp in /etc/postfix/master.cf, set inet_interfaces = all, and restart Postfix",
     ),
     "retrieval-closed": Diagnosis(
         "MRA",
         "nothing listens on port {port}",
-        "switch the protocol on in Dovecot (protocols, inet_listener) and restart it",
+        "enable the protocol in Dovecot (protocols, inet_listener) and restart Dovecot",
     ),
     "sieve-closed": Diagnosis(
         "MDA",
-        "ManageSieve is not switched on, so clients can't manage filters",
-        "add sieve to Dovecot's protocols, with dovecot-managesieved installed",
+        "ManageSieve is not enabled, so clients cannot manage filters",
+        "install dovecot-managesieved and add sieve to Dovecot's protocols",
     ),
     "postfix-stopped": Diagnosis(
         "MTA",
         "Postfix does not run: ports 25, 587 and 465 are closed",
-        "start Postfix; journalctl -u 'postfix*' says why it stopped",
+        "start Postfix; journalctl -u 'postfix*' shows why it stopped",
     ),
     "dovecot-stopped": Diagnosis(
         "MRA",
-        "Dovecot does not run: nobody can read mail or log in for sending, as Postfix asks Dovecot about passwords",
-        "start Dovecot; journalctl -u dovecot says why it stopped",
+        "Dovecot does not run: clients cannot read mail, or log in for sending, as Dovecot checks the passwords",
+        "start Dovecot; journalctl -u dovecot shows why it stopped",
     ),
     "dovecot-auth-broken": Diagnosis(
         "MRA",
-        "Dovecot runs, but the part of it that checks passwords does not start",
-        "journalctl -u dovecot names the reason, such as an unknown word in auth_mechanisms",
+        "Dovecot runs, but its authentication process does not start",
+        "journalctl -u dovecot shows the reason, such as an unknown word in auth_mechanisms",
     ),
     "restarts-often": Diagnosis(
         "MTA",
-        "a daemon ends again and again, and is started again each time; meanwhile nobody is served",
-        "journalctl -u UNIT says why it ends; memory that is short is a frequent reason",
+        "a daemon ends repeatedly; it is restarted each time, but cannot serve clients meanwhile",
+        "journalctl -u UNIT shows why it ends; a frequent reason is lack of memory",
     ),
     "not-at-boot": Diagnosis(
         "MTA",
-        "it runs now, but will not be started at the next boot",
+        "the daemon runs now, but will not start at the next boot",
         "systemctl enable postfix dovecot",
     ),
     "autoconfig-closed": Diagnosis(
         "MUA",
-        "nothing listens on port {port}, so mail clients can't ask for their settings, and people have to type them in",
-        "start nginx (journalctl -u nginx says why it stopped), or do without: mail_autoconfig: false",
+        "nothing listens on port {port}, so mail clients cannot configure themselves and users must type the settings",
+        "start nginx (journalctl -u nginx shows why it stopped), or disable it: mail_autoconfig: false",
     ),
     "autoconfig-wrong": Diagnosis(
         "MUA",
-        "what mail clients are told of this server is not what it serves",
-        "see which site answers for the server's name (nginx -T), and run the playbook again",
+        "the settings published for mail clients differ from what the server offers",
+        "find the site that answers for the server's name (nginx -T), then run the playbook again",
     ),
     "autoconfig-name": Diagnosis(
         "DNS",
-        "mail clients ask for their settings at a name that does not lead to this server",
-        "publish it as a CNAME record that names the mail host",
+        "the name where mail clients request their settings does not point to this server",
+        "publish a CNAME record for it that names the mail host",
     ),
     # a service that answers wrongly
     "service-dies": Diagnosis(
         "",
-        "the program behind port {port} dies as soon as somebody connects",
-        "the server's journal has its last words (fatal: ...); correct that and restart the service",
+        "the program behind port {port} ends as soon as a client connects",
+        "the server's journal has the reason (fatal: ...); correct it and restart the service",
     ),
     "service-stalls": Diagnosis(
         "",
-        "the server takes the connection on port {port}, but does not answer in time",
-        "look at the server's load and journal (Postfix: throttling after a fatal error), then restart the service",
+        "the server accepts the connection on port {port}, but does not answer in time",
+        "check the server's load and journal (Postfix: throttling after a fatal error), then restart the service",
     ),
     "service-confused": Diagnosis(
         "",
-        "the program behind port {port} does not speak the protocol that belongs there, or hangs up in the middle",
-        "see which program listens on port {port} (ss -ltnp) and read its journal",
+        "the program behind port {port} does not speak the expected protocol, or closes the connection early",
+        "find the program that listens on port {port} (ss -ltnp) and read its journal",
     ),
     "service-busy": Diagnosis(
         "",
-        "the server refuses to talk to this address for now",
-        "read its journal for the reason: a ban after failed logins, too many connections, or no resources",
+        "the server temporarily refuses connections from this address",
+        "its journal has the reason: a ban after failed logins, too many connections, or no resources",
     ),
     "tls-from-the-start": Diagnosis(
         "",
-        "port {port} speaks TLS from the first byte, but clients expect STARTTLS there",
+        "port {port} speaks TLS from the first byte, but clients expect STARTTLS",
         "remove smtpd_tls_wrappermode from the service on port {port}; it belongs to 465",
     ),
     "tls-not-from-the-start": Diagnosis(
         "",
-        "port {port} starts in clear, but clients expect TLS from the first byte there",
+        "port {port} starts without TLS, but clients expect TLS from the first byte",
         "for 465 set smtpd_tls_wrappermode = yes; for 993 and 995 set ssl = yes in Dovecot's inet_listener",
     ),
     # TLS
@@ -183,8 +183,8 @@ DIAGNOSES: t.Dict[str, Diagnosis] = {
     ),
     "tls-broken": Diagnosis(
         "",
-        "TLS is promised but the handshake fails, most often because the server can't read its key or certificate",
-        "make key and certificate readable and matching, and restart the service",
+        "the server offers TLS but the handshake fails, most often because it cannot read its key or certificate",
+        "make key and certificate readable and check that they match, then restart the service",
     ),
     "certificate-expired": Diagnosis(
         "",
@@ -193,8 +193,8 @@ DIAGNOSES: t.Dict[str, Diagnosis] = {
     ),
     "certificate-not-yet-valid": Diagnosis(
         "",
-        "the certificate is not valid yet: the clock here or on the server that made it is wrong",
-        "set both clocks (timedatectl), then make the certificate again if it was the server's",
+        "the certificate is not valid yet: the clock here, or on the server that created it, is wrong",
+        "set both clocks (timedatectl), then create the certificate again if the server's clock was wrong",
     ),
     "certificate-wrong-name": Diagnosis(
         "",
@@ -203,101 +203,101 @@ DIAGNOSES: t.Dict[str, Diagnosis] = {
     ),
     "certificate-chain": Diagnosis(
         "",
-        "the server sends its certificate alone, and its issuer is not known here: the intermediate is missing",
-        "serve the full chain (fullchain.pem, leaf first); where the CA is your own, clients have to import its file",
+        "the server sends only its own certificate, and its issuer is unknown here: the intermediate is missing",
+        "serve the full chain (fullchain.pem, leaf first); with a CA of your own, import its file into clients",
     ),
     "certificate-untrusted": Diagnosis(
         "",
         "the certificate comes from a certification authority that is not trusted here",
-        "import the CA's file into clients (and give it to this test), or get a certificate from a public CA",
+        "import the CA's file into clients (and set verify_ca_file), or get a certificate from a public CA",
     ),
     "certificate-expires-soon": Diagnosis(
         "",
-        "the certificate expires soon and has not been renewed, though it was time to",
-        "look why the automatic renewal does not run, or renew it by hand",
+        "the certificate expires soon, and the renewal that was due did not happen",
+        "find out why the automatic renewal does not run, or renew it by hand",
     ),
     "certificate-not-loaded": Diagnosis(
         "",
-        "the certificate was exchanged, but the daemon still serves the old one",
-        "systemctl reload postfix dovecot, and let what renews the certificate do that from now on",
+        "the certificate file is new, but the daemon still serves the old certificate",
+        "systemctl reload postfix dovecot, and add this reload to the renewal",
     ),
     "certificate-not-issued": Diagnosis(
         "MSA",
-        "the certificate's authority (ACME) has not issued any yet, so another certificate stands in",
-        "mend what the authority complains of; the server asks again every hour, or now: "
+        "the ACME authority has not issued the certificate yet; a temporary certificate is in use",
+        "solve the problem that the authority reports; the server retries every hour, or now: "
         "systemctl start port587-certificates",
     ),
     "renewal-failed": Diagnosis(
         "MSA",
-        "the last attempt to renew the certificate failed; the present one is served as long as it is valid",
-        "mend what is complained of; the server asks again twice a day, or now: systemctl start port587-certificates",
+        "the last renewal of the certificate failed; the present one stays in use while it is valid",
+        "solve the reported problem; the server retries twice a day, or now: systemctl start port587-certificates",
     ),
     "renewal-off": Diagnosis(
         "MSA",
-        "nothing renews the certificate: the timer does not run",
+        "the timer that renews the certificate does not run",
         "run site.yml, or: systemctl enable --now port587-certificates.timer",
     ),
     "key-weak": Diagnosis(
         "",
         "the key is shorter than 2048 bits",
-        "make a new ECDSA P-256 or RSA 3072 key and certificate",
+        "create a new ECDSA P-256 or RSA 3072 key and certificate",
     ),
     # logging in
     "login-in-clear": Diagnosis(
         "",
-        "a login is offered before TLS: passwords can be read on the way",
+        "the server offers logins before TLS, so passwords can be read on the way",
         "Postfix: smtpd_tls_auth_only = yes; Dovecot: disable_plaintext_auth = yes (2.4: auth_allow_cleartext = no)",
     ),
     "login-not-offered": Diagnosis(
         "",
-        "no login with a password is offered on port {port}",
+        "port {port} does not offer a login with a password",
         "Postfix: smtpd_sasl_auth_enable = yes on this service; Dovecot: auth_mechanisms = plain login",
     ),
     "login-only-plain": Diagnosis(
         "MSA",
-        "the mechanism LOGIN is not offered, which Outlook needs",
+        "the server does not offer the mechanism LOGIN, which Outlook needs",
         "auth_mechanisms = plain login in Dovecot",
     ),
     "login-socket": Diagnosis(
         "MSA",
-        "Postfix can't ask Dovecot about passwords: the login socket is missing, elsewhere, or closed to postfix",
+        "Postfix cannot use Dovecot's login socket: it is missing, has another path, or is closed to postfix",
         "Dovecot: service auth with unix_listener /var/spool/postfix/private/auth (mode 0660, user and group postfix); "
         "Postfix: smtpd_sasl_type = dovecot, smtpd_sasl_path = private/auth; then restart both",
     ),
     "login-refused": Diagnosis(
         "MUA",
-        "user name or password is wrong, or the account is switched off",
+        "the user name or the password is wrong, or the account is disabled",
         "use the full mail address as user name; set the password again",
     ),
     "login-wrong-backend": Diagnosis(
         "MSA",
-        "the same password is accepted for reading mail: Postfix does not ask Dovecot",
+        "the same password works for reading mail, so Postfix does not use Dovecot to check passwords",
         "smtpd_sasl_type = dovecot and smtpd_sasl_path = private/auth",
     ),
     "login-not-for-reading": Diagnosis(
         "MRA",
-        "the same password is accepted for sending: the account may not read mail",
-        "if it is not meant to be send-only, allow it in Dovecot's passdb",
+        "the same password works for sending, but the account may not read mail",
+        "unless the account is send-only on purpose, allow reading in Dovecot's passdb",
     ),
     "login-on-25": Diagnosis(
         "MTA",
-        "a login is offered on port 25, where robots guess passwords",
+        "port 25 offers logins, and bots guess passwords there",
         "smtpd_sasl_auth_enable = no for smtp, yes only for submission and submissions in master.cf",
     ),
     # sending
     "open-without-login": Diagnosis(
         "MSA",
-        "mail is taken on port {port} without a login",
+        "port {port} accepts mail without a login",
         "smtpd_relay_restrictions (and recipient restrictions) = permit_sasl_authenticated, reject on this service",
     ),
     "open-relay": Diagnosis(
         "MTA",
-        "anybody can send mail to anywhere through this server; it will be listed as a source of spam within hours",
-        "mynetworks only loopback, and reject_unauth_destination in smtpd_relay_restrictions",
+        "the server relays mail for everybody to any destination; it will be listed as a source of spam within hours",
+        "set mynetworks to loopback only, and add reject_unauth_destination to smtpd_relay_restrictions",
     ),
     "relay-unclear": Diagnosis(
         "MTA",
-        "the server did not refuse relaying for good, but for now",
+        "the server refused relaying only temporarily",
         "test again later, or from another address",
     ),
     "sender-refused": Diagnosis(
@@ -307,8 +307,8 @@ DIAGNOSES: t.Dict[str, Diagnosis] = {
     ),
     "send-limit": Diagnosis(
         "MSA",
-        "a login has sent to as many recipients as it may, and is put off",
-        "somebody else may know its password: look what it sent, and change it; if all is well, raise its limit "
+        "a login has reached its limit of recipients, and its mail is deferred",
+        "somebody else may know its password: check the sent mail and change the password; otherwise raise the limit "
         "(postfix_send_limits_by_login)",
     ),
     "recipient-unknown": Diagnosis(
@@ -319,109 +319,111 @@ DIAGNOSES: t.Dict[str, Diagnosis] = {
     ),
     "domain-is-local": Diagnosis(
         "",
-        "the domain stands in mydestination, so Postfix looks for system users instead of mailboxes",
-        "take it out of mydestination; it belongs only into virtual_mailbox_domains",
+        "the domain is in mydestination, so Postfix looks for system users instead of mailboxes",
+        "remove it from mydestination; it belongs in virtual_mailbox_domains only",
     ),
     "mailbox-full": Diagnosis("MDA", "the mailbox is full", "delete mail, or raise the account's quota"),
     "lookup-failed": Diagnosis(
         "",
-        "Postfix can't read one of its tables, or a restriction is misspelt",
+        "Postfix cannot read one of its tables, or a restriction is misspelt",
         "the journal names it (warning: ... lookup error); run postmap on the table, or correct the word",
     ),
-    "disk-full": Diagnosis("", "the server's disk is full", "make room in /var/spool/postfix and /var/vmail"),
+    "disk-full": Diagnosis("", "the server's disk is full", "free some space in /var/spool/postfix and /var/vmail"),
     "disk-nearly-full": Diagnosis(
-        "MDA", "less than 5 % of a disk is left", "make room before mail is refused: du -x -d 2 / | sort -n | tail"
+        "MDA",
+        "less than 5 % of a disk is free",
+        "free some space before mail is refused: du -x -d 2 / | sort -n | tail",
     ),
     "memory-short": Diagnosis(
         "MDA",
         "memory ran out, and the kernel killed programs",
-        "add swap or memory, or let fewer clients in at a time (default_process_limit, client_limit)",
+        "add swap or memory, or allow fewer clients at a time (default_process_limit, client_limit)",
     ),
     "kernel-limit": Diagnosis(
         "MRA",
-        "the kernel lets this server have less than its sessions need, so some people see new mail half a minute late",
-        "sysctl --system; in a container only the machine around it can raise the limit",
+        "a kernel limit is too low for the number of sessions, so some users see new mail half a minute late",
+        "sysctl --system; for a container, only its host can raise the limit",
     ),
     "table-stale": Diagnosis(
         "MTA",
-        "a table was changed but not compiled, so that Postfix still works with the old one",
+        "a table was changed but not compiled, so Postfix still uses the old one",
         "run postmap on it (postalias for aliases)",
     ),
     "milter-socket": Diagnosis(
         "MTA",
-        "Postfix can't show mail to the milter that signs and checks it, and puts it off until it can",
-        "start the milter (systemctl restart rspamd); its socket has to let the user postfix in",
+        "Postfix cannot reach the milter that signs and checks mail, and defers mail until it can",
+        "start the milter (systemctl restart rspamd); the user postfix must be able to open its socket",
     ),
     "policy-socket": Diagnosis(
         "MTA",
-        "Postfix can't ask a policy service that it was told to ask: mail is put off, or goes on unasked",
-        "start what listens on that socket (full mailboxes: port587-recipients, which asks Dovecot's service "
-        "quota-status; sending limits: port587-send-limits), or correct check_policy_service",
+        "Postfix cannot reach a policy service: it defers mail, or accepts it without that check",
+        "start the service that belongs to the socket (full mailboxes: port587-recipients, which uses Dovecot's "
+        "service quota-status; sending limits: port587-send-limits), or correct check_policy_service",
     ),
-    "mail-refused": Diagnosis("", "the server refused the test message", "its answer and its journal say why"),
+    "mail-refused": Diagnosis("", "the server refused the test message", "its answer and its journal have the reason"),
     "mail-in-refused": Diagnosis(
         "MTA",
-        "mail from outside to this account is refused, or put off, on port 25",
-        "the answer says why; greylisting is meant, and an address on a block list is only this test's own",
+        "port 25 rejects or defers mail from outside for this account",
+        "the answer has the reason; greylisting is intended, and a block list concerns this test's own address only",
     ),
     "unknown-user-accepted": Diagnosis(
         "MTA",
-        "mail to an address that does not exist is taken: a catch-all, or it bounces later to forged senders",
-        "if no catch-all is meant, list the mailboxes in virtual_mailbox_maps so that Postfix refuses all others",
+        "the server accepts mail to an address that does not exist: a catch-all, or later bounces to forged senders",
+        "without an intended catch-all, list the mailboxes in virtual_mailbox_maps so that Postfix refuses all others",
     ),
     # delivery and reading
     "not-delivered": Diagnosis(
         "MDA",
-        "Postfix took the message, but it did not reach the mailbox: it waits in the queue, or a filter took it",
-        "postqueue -p shows why it waits; Dovecot must listen on /var/spool/postfix/private/dovecot-lmtp for postfix",
+        "Postfix accepted the message, but it did not reach the mailbox: it is in the queue, or a filter moved it",
+        "postqueue -p shows the reason; Dovecot must listen on /var/spool/postfix/private/dovecot-lmtp for postfix",
     ),
     "delivery-socket": Diagnosis(
         "MDA",
-        "Postfix can't hand mail to Dovecot: the LMTP socket is missing, elsewhere, or closed to postfix",
+        "Postfix cannot pass mail to Dovecot: the LMTP socket is missing, has another path, or is closed to postfix",
         "Dovecot: service lmtp with unix_listener /var/spool/postfix/private/dovecot-lmtp (mode 0600, user and group "
         "postfix); Postfix: virtual_transport = lmtp:unix:private/dovecot-lmtp; then restart both",
     ),
     "queue-stuck": Diagnosis(
         "MTA",
-        "mail waits in the queue for hours",
-        "postqueue -p shows why; when the reason is gone: postqueue -f",
+        "mail has been in the queue for hours",
+        "postqueue -p shows the reason; after the repair: postqueue -f",
     ),
     "resolver-in-chroot": Diagnosis(
         "MTA",
-        "Postfix asks other name servers than the rest of the server: its copy of resolv.conf is old",
-        "systemctl restart postfix, which copies it anew",
+        "Postfix uses other name servers than the rest of the server: its copy of resolv.conf is old",
+        "systemctl restart postfix, which makes a new copy",
     ),
     "resolver-fails": Diagnosis(
         "DNS",
-        "the resolver on the mail server does not answer, or can't validate, so mail to and from others is put off",
-        "journalctl -u unbound says why; where name servers of the world can't be reached: unbound_forwarders",
+        "the server's own resolver does not answer or cannot validate, so mail to and from other servers is deferred",
+        "journalctl -u unbound shows the reason; if the network blocks other name servers: unbound_forwarders",
     ),
     "outgoing-25-blocked": Diagnosis(
         "network",
-        "no connection to port 25 of any other server comes about: most clouds block it until they are asked",
+        "port 25 of other servers cannot be reached: most clouds block it until you ask",
         "ask the provider to open outgoing port 25, or send through another server (postfix_relays)",
     ),
     "delivered-elsewhere": Diagnosis(
-        "MDA", "a filter put the message into another folder", "look at the account's and the server's Sieve scripts"
+        "MDA", "a filter moved the message to another folder", "check the account's and the server's Sieve scripts"
     ),
     "message-changed": Diagnosis(
         "MDA",
-        "the message did not come back as it was sent",
-        "look for a milter, a content filter or a Sieve script that rewrites mail",
+        "the received message differs from the sent one",
+        "find the milter, content filter or Sieve script that rewrites mail",
     ),
     "mailbox-unreadable": Diagnosis(
         "MRA",
-        "the password is right but the mailbox can't be opened, most often because its files belong to somebody else",
+        "the password is right but the mailbox cannot be opened, most often because its files have the wrong owner",
         "chown -R vmail:vmail /var/vmail; journalctl -u dovecot names the folder",
     ),
     "not-removed": Diagnosis(
         "MRA",
-        "the test message could not be removed again",
+        "the test message could not be removed",
         "delete the message with 'port587 verify' in its subject",
     ),
     "clock-wrong": Diagnosis(
         "",
-        "the server's clock and the one here differ",
-        "look at both with timedatectl, and let systemd-timesyncd or chrony run where it is wrong",
+        "the clocks of the server and of this machine differ",
+        "check both with timedatectl, and run systemd-timesyncd or chrony where the clock is wrong",
     ),
 }

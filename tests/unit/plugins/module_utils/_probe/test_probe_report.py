@@ -69,7 +69,7 @@ def test_what_fails_comes_first_with_its_cure() -> None:
 
 def test_one_sentence() -> None:
     sentence = report.sentence(result(submission=CLOSED)["findings"][0])
-    assert sentence.startswith("MSA: Postfix's service on port 587 is not switched on")
+    assert sentence.startswith("MSA: Postfix's service on port 587 is not enabled")
     assert "Seen: connection refused (192.0.2.1 port 587). Cure: enable the service" in sentence
 
 
