@@ -1,7 +1,7 @@
 # Copyright (c) The port587.mail contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Controller half of port587.mail.accounts: check the data, and send many accounts as a file, entry by entry."""
+"""Controller half of port587.mail.accounts: warn of weak passwords, and send many accounts as a file."""
 
 from __future__ import annotations
 
@@ -15,8 +15,7 @@ import tempfile
 import typing as t
 
 from ansible import constants
-from ansible.errors import AnsibleActionFail, AnsibleError
-from ansible.module_utils.parsing.convert_bool import boolean
+from ansible.errors import AnsibleActionFail
 from ansible_collections.port587.mail.plugins.module_utils._accounts import problems, weak
 from ansible_collections.port587.mail.plugins.module_utils._accounts import read as read_accounts
 from ansible_collections.port587.mail.plugins.plugin_utils import _accounts_source
@@ -28,28 +27,16 @@ MANY = 200
 FINGERPRINT_KEY = pathlib.Path("port587", "fingerprint.key")
 
 
-def plain(value: t.Any) -> t.Any:
-    """The same as YAML has it: a value that is encrypted by itself (`!vault`) is text to everybody but Python."""
-    if isinstance(value, dict):
-        return {plain(key): plain(entry) for key, entry in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [plain(entry) for entry in value]
-    return str(value) if type(value).__name__ in ("AnsibleVaultEncryptedUnicode", "EncryptedString") else value
-
-
 class ActionModule(AsRoot):
     """Sends the data to the module in one run."""
 
     def run(self, tmp: t.Any = None, task_vars: dict[str, t.Any] | None = None) -> dict[str, t.Any]:
         super().run(tmp, task_vars)
         arguments = dict(self._task.args)
-        only_check = boolean(arguments.pop("only_check", False))
-        self._file = self._find(
-            arguments.pop("accounts_file", None), (task_vars or {}).get("ansible_inventory_sources")
+        self._file = _accounts_source.find(
+            self, arguments.pop("accounts_file", None), (task_vars or {}).get("ansible_inventory_sources")
         )
-        if only_check:
-            return self._check(arguments)
-        accounts = plain(arguments.get("accounts"))
+        accounts = _accounts_source.plain(arguments.get("accounts"))
         arguments["fingerprint_key"] = fingerprint_key()
         self._weak: dict[str, str] = {}
         if self._file or (isinstance(accounts, list) and len(accounts) > MANY):
@@ -81,35 +68,8 @@ class ActionModule(AsRoot):
                 + problems.as_message(found).replace("\n", "; ")
             )
 
-    def _find(self, name: t.Any, inventories: t.Any) -> tuple[str, str] | None:
-        """The file to read, and what to call it. Decrypted, if it comes out of a vault."""
-        if not name:
-            return None
-        problem = _accounts_source.problem_of_name(str(name))
-        if problem:
-            raise AnsibleActionFail(problem)
-        try:
-            path = self._find_needle("files", str(name))
-            problem = _accounts_source.problem_of_place(path, inventories or [])
-            if problem:
-                raise AnsibleActionFail(problem)
-            return self._loader.get_real_file(path), os.path.basename(path)
-        except AnsibleActionFail:
-            raise
-        except AnsibleError as error:
-            raise AnsibleActionFail(f"accounts_file: {error}") from error
-
     def _entries(self, say: problems.Say) -> t.Iterator[_accounts_source.Entry]:
         return _accounts_source.entries(*self._file, say) if self._file else iter(())
-
-    def _check(self, arguments: dict[str, t.Any]) -> dict[str, t.Any]:
-        broken: list[str] = []
-        entries = self._entries(lambda where, what: broken.append(f"{where}: {what}"))
-        names = ("domains", "accounts", "aliases", "hostname", "postmaster")
-        data = {name: plain(arguments.get(name)) for name in names}
-        found = read_accounts.read(**data, more=entries, variables=arguments.get("variables", {}))[1]
-        # what is missing because its line can't be read is no mistake of its own
-        return {"changed": False, "failed": bool(broken or found), "msg": problems.as_message(broken or found)}
 
     def _send(self, accounts: t.Any, place: str) -> str:
         """Put the accounts on the server, as lines of JSON: the place where each stands, and what stands there."""

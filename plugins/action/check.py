@@ -10,16 +10,40 @@ import typing as t
 
 from ansible.errors import AnsibleError, AnsibleUndefinedVariable
 from ansible.plugins.action import ActionBase
-from ansible_collections.port587.mail.plugins.plugin_utils import _variables
+from ansible_collections.port587.mail.plugins.plugin_utils import (
+    _accounts_source,
+    _certificate_rules,
+    _checks,
+    _variables,
+)
+
+try:
+    from ansible.template import trust_as_template
+except ImportError:
+    # up to ansible-core 2.18, all text may be a template
+    def trust_as_template(value: str) -> str:
+        return value
+
 
 #: A longer list is not rendered for this: the role that uses it looks at each entry.
 MANY = 200
 
-#: What clients, certificates and DNS have to know by the very same letters.
-_HOST_NAMES = ("mail_hostname", "preflight_hostname")
-
 #: ssh passes over a key that is not there, and says that it was not let in.
 _SSH_KEY = "ansible_ssh_private_key_file"
+
+#: What rules can't say as data, by the name in meta/checks.yml. Each gets this action, and what evaluates a variable.
+FUNCTIONS: dict[str, t.Callable[[ActionBase, t.Callable[[str], t.Any]], t.Iterator[str]]] = {
+    "accounts": _accounts_source.problems,
+    "certificates": _certificate_rules.problems,
+}
+
+
+class Looked(t.NamedTuple):
+    """A variable's value, whether it has the type that the spec names, and what there is to say of that."""
+
+    value: t.Any
+    sound: bool
+    mistakes: list[str]
 
 
 class ActionModule(ActionBase):
@@ -35,26 +59,31 @@ class ActionModule(ActionBase):
                 "site": {"type": "bool", "default": True},
                 "needs": {"type": "list", "elements": "str", "default": []},
                 "files": {"type": "list", "elements": "str", "default": []},
+                "on_server": {"type": "bool", "default": False},
             }
         )
         self._vars = task_vars or {}
         # in the order in which they were found, each once: several variables derive from one
         found: dict[str, None] = {}
-        for sentence in self._problems(**args):
+        for sentence in self._on_server(args["roles"]) if args.pop("on_server") else self._problems(**args):
             found[sentence] = None
         return {"changed": False, "failed": bool(found), "msg": "\n".join(found)}
 
     def _problems(self, roles: list[str], site: bool, needs: list[str], files: list[str]) -> t.Iterator[str]:
         yield from self._unknown(roles, site)
-        for name, option in _variables.site_options().items():
-            if name in self._vars:
-                yield from self._of_value(name, option)
-            elif name in needs:
-                yield _variables.missing(name, option)
+        options, rules = _variables.site_options(), _checks.of_role(_variables.SITE)
+        looked = {name: self._look(name, options[name], rules) for name in options if name in self._vars}
+        yield from self._of_site(looked, needs)
         for role in roles:
-            for name, option in _variables.role_options(role).items():
-                yield from self._of_role(name, option, _variables.role_defaults(role))
+            yield from self._of_role(role, sound=all(one.sound for one in looked.values()))
         yield from self._missing_files(files)
+
+    def _on_server(self, roles: list[str]) -> t.Iterator[str]:
+        for role in roles:
+            for rule in _checks.of_role(role).on_server:
+                yield from self._contradicted(rule, self._label(role, rule.name))
+
+    # names
 
     def _unknown(self, roles: list[str], site: bool) -> t.Iterator[str]:
         everything = {name.partition("_")[0] + "_" for name in _variables.known_names()}
@@ -69,30 +98,70 @@ class ActionModule(ActionBase):
         facts = getattr(manager, "_nonpersistent_fact_cache", {})
         return set(facts.get(self._vars.get("inventory_hostname"), ()))
 
-    def _of_role(self, name: str, option: _variables.Option, defaults: dict[str, t.Any]) -> t.Iterator[str]:
-        if name not in self._vars:
-            if option.get("required") and name not in defaults:
-                yield _variables.missing(name, option)
-        elif self._vars[name] != defaults.get(name):
-            yield from self._of_value(name, option)
-        else:
-            # a default is right as long as there is what it derives from
-            yield from self._undefined(name, self._render(self._vars[name])[1])
+    # values
 
-    def _of_value(self, name: str, option: _variables.Option) -> t.Iterator[str]:
+    def _of_site(self, looked: dict[str, Looked], needs: list[str]) -> t.Iterator[str]:
+        rules = _checks.of_role(_variables.SITE)
+        for name, option in _variables.site_options().items():
+            if name in looked:
+                yield from looked[name].mistakes
+                if looked[name].sound:
+                    yield from _checks.problems(name, name, option, looked[name].value, rules)
+            elif name in needs:
+                yield _variables.missing(name, option)
+        for rule in rules.contradictions:
+            if rule.name in looked and looked[rule.name].sound:
+                yield from self._contradicted(rule, rule.name)
+
+    def _of_role(self, role: str, sound: bool) -> t.Iterator[str]:
+        rules, defaults = _checks.of_role(role), _variables.role_defaults(role)
+        for name, option in _variables.role_options(role).items():
+            if name in self._vars:
+                looked = self._look(name, option, rules, derived=self._vars[name] == defaults.get(name))
+                yield from looked.mistakes
+                sound = sound and looked.sound
+                if looked.sound:
+                    yield from _checks.problems(self._label(role, name), name, option, looked.value, rules)
+            elif option.get("required") and name not in defaults:
+                yield _variables.missing(name, option)
+                sound = False
+        # the rest compares values, which has a meaning only where each of them is of its type
+        if sound:
+            for rule in rules.contradictions:
+                yield from self._contradicted(rule, self._label(role, rule.name))
+            if rules.function:
+                yield from FUNCTIONS[rules.function](self, self._value)
+
+    def _look(self, name: str, option: _variables.Option, rules: _checks.Rules, derived: bool = False) -> Looked:
+        """Evaluate a variable, and compare it with its type. A default is as right as what it derives from."""
         value = self._vars[name]
-        if isinstance(value, list) and len(value) > MANY:
-            return
+        if isinstance(value, list) and len(value) > MANY and name not in rules.names():
+            return Looked(value, True, [])
         value, error = self._render(value)
         if isinstance(error, AnsibleUndefinedVariable):
-            yield from self._undefined(name, error)
-        elif error:
-            secret = option.get("no_log")
-            yield f"{name}: can't be evaluated{'' if secret else f' ({_first_line(error)})'}; correct the expression"
+            return Looked(None, False, list(self._undefined(name, error)))
+        if error:
+            reason = "" if option.get("no_log") else f" ({_first_line(error)})"
+            mistakes = [f"{name}: can't be evaluated{reason}; correct the expression"]
         else:
-            yield from _variables.problems(name, option, value)
-            if name in _HOST_NAMES:
-                yield from _variables.host_name_problem(name, value)
+            mistakes = list(_variables.problems(name, option, value))
+        return Looked(value, not mistakes, [] if derived else mistakes)
+
+    def _contradicted(self, rule: _checks.Contradiction, label: str) -> t.Iterator[str]:
+        for number, item in enumerate(self._value(rule.name) if rule.each else [None]):
+            templar = self._templar.copy_with_new_env(available_variables={**self._vars, "item": item})
+            if templar.template(trust_as_template(f"{{{{ true if ({rule.condition}) else false }}}}")):
+                place = f"[{number}]" if rule.each else ""
+                yield f"{label}{place}: {templar.template(trust_as_template(rule.say))}"
+
+    def _label(self, role: str, name: str) -> str:
+        """What people have written: the site's variable, where a role's is the same by default."""
+        default = _variables.role_defaults(role).get(name)
+        match = re.fullmatch(r"\{\{ (mail_\w+) \}\}", str(default))
+        return match[1] if match and self._vars.get(name) == default else name
+
+    def _value(self, name: str) -> t.Any:
+        return self._templar.template(self._vars.get(name))
 
     def _render(self, value: t.Any) -> tuple[t.Any, Exception | None]:
         try:
@@ -101,13 +170,15 @@ class ActionModule(ActionBase):
             return None, error
 
     @staticmethod
-    def _undefined(name: str, error: Exception | None) -> t.Iterator[str]:
+    def _undefined(name: str, error: Exception) -> t.Iterator[str]:
         """Which variable it is that a value uses, and nobody has set."""
-        match = re.search(r"'(\w+)' is undefined", str(error)) if isinstance(error, AnsibleUndefinedVariable) else None
+        match = re.search(r"'(\w+)' is undefined", str(error))
         if match is None:
             return
         option = _variables.site_options().get(match[1])
         yield _variables.missing(match[1], option) if option else f"{name}: uses {match[1]}, which is not set; set it"
+
+    # files
 
     def _missing_files(self, names: list[str]) -> t.Iterator[str]:
         paths = {name: str(self._render(self._vars.get(name))[0] or "") for name in (_SSH_KEY, *names)}

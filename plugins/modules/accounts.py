@@ -132,10 +132,6 @@ options:
         set, for messages that tell a person where a mistake is. Without them the names of the options stand there.
     type: dict
     default: {}
-  only_check:
-    description: Only look at the data, on the controller, and fail if something is wrong with it.
-    type: bool
-    default: false
   fingerprint_key:
     description: A secret of the controller's, with which it recognises passwords that have not changed. It makes and
       remembers one by itself, and no server keeps it.
@@ -270,7 +266,6 @@ ARGUMENTS = {
     "purge": {"type": "bool", "default": False},
     "mail_root": {"type": "path", "default": "/var/vmail"},
     "variables": {"type": "dict", "default": {}},
-    "only_check": {"type": "bool", "default": False},
     "fingerprint_key": {"type": "str", "no_log": True},
     "watched": {"type": "list", "elements": "str", "default": []},
 }  # type: t.Dict[str, t.Dict[str, t.Any]]

@@ -12,6 +12,8 @@ description:
     nearest known one.
   - Refuses values of another type than the roles' argument specs name, such as text where a list belongs; variables
     that use others which are not set; and files on the controller that are not there.
+  - Refuses values that can't be, such as a host name without a dot, and values that can't go together. The rules of
+    each role are in its C(meta/checks.yml).
   - Says all mistakes at once, each with the variable, its value (never a secret) and what would be right.
   - Runs on the controller only.
 options:
@@ -37,6 +39,12 @@ options:
     type: list
     elements: str
     default: []
+  on_server:
+    description: >-
+      Whether only what the O(roles) need of the server is checked. They have to know it already, from
+      M(port587.mail.server_info).
+    type: bool
+    default: false
 notes:
   - C(mail_own_variables) lists variables of your own that begin with such a prefix; a C(*) stands for anything.
   - What tasks have registered or set as a fact is not looked at.

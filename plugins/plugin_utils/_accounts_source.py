@@ -3,7 +3,9 @@
 
 # Note that this plugin util is **PRIVATE** to the collection. It can have breaking changes at any time.
 
-"""A file of accounts, CSV or YAML, read entry by entry: a hundred thousand are never all in memory at once.
+"""Accounts as the controller has them: variables, and a file that is read entry by entry.
+
+The file is CSV or YAML. A hundred thousand entries are never all in memory at once.
 
 Each entry comes with its place, the file's name and a line number. What can't be read is said with its place, and
 reading goes on where that makes sense. What may be a password is never repeated.
@@ -17,8 +19,11 @@ import os
 import typing as t
 
 import yaml
+from ansible.errors import AnsibleActionFail, AnsibleError
 from ansible.inventory.manager import IGNORED
-from ansible_collections.port587.mail.plugins.module_utils._accounts.problems import Say
+from ansible.plugins.action import ActionBase
+from ansible_collections.port587.mail.plugins.module_utils._accounts import read
+from ansible_collections.port587.mail.plugins.module_utils._accounts.problems import Say, as_message
 from ansible_collections.port587.mail.plugins.module_utils._accounts.read import ACCOUNT_KEYS
 
 #: A cell of these columns holds several addresses, with blanks between them.
@@ -27,6 +32,50 @@ SCALARS = tuple(f"tag:yaml.org,2002:{kind}" for kind in ("str", "null", "bool", 
 ENDINGS = {".csv": "_csv", ".yml": "_yaml", ".yaml": "_yaml"}
 
 Entry = t.Tuple[str, t.Any]
+
+
+def plain(value: t.Any) -> t.Any:
+    """The same as YAML has it: a value that is encrypted by itself (`!vault`) is text to everybody but Python."""
+    if isinstance(value, dict):
+        return {plain(key): plain(entry) for key, entry in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(entry) for entry in value]
+    return str(value) if type(value).__name__ in ("AnsibleVaultEncryptedUnicode", "EncryptedString") else value
+
+
+def problems(action: ActionBase, value: t.Callable[[str], t.Any]) -> t.Iterator[str]:
+    """What is wrong with the variables of role accounts, and with the file that they name."""
+    try:
+        file = find(action, value("accounts_file"), value("ansible_inventory_sources"))
+    except AnsibleActionFail as error:
+        yield str(error)
+        return
+    broken: list[str] = []
+    more = entries(*file, lambda where, what: broken.append(f"{where}: {what}")) if file else iter(())
+    data = {name: plain(value(f"accounts_{name}")) for name in ("domains", "accounts", "aliases", "hostname", "postmaster")}
+    found = read.read(**data, more=more, variables=value("__accounts_variables"))[1]
+    # what is missing because its line can't be read is no mistake of its own
+    if broken or found:
+        yield as_message(broken or found)
+
+
+def find(action: ActionBase, name: t.Any, inventories: t.Any) -> tuple[str, str] | None:
+    """The file to read, and what to call it. Decrypted, if it comes out of a vault."""
+    if not name:
+        return None
+    problem = problem_of_name(str(name))
+    if problem:
+        raise AnsibleActionFail(problem)
+    try:
+        path = action._find_needle("files", str(name))
+        problem = problem_of_place(path, inventories or [])
+        if problem:
+            raise AnsibleActionFail(problem)
+        return action._loader.get_real_file(path), os.path.basename(path)
+    except AnsibleActionFail:
+        raise
+    except AnsibleError as error:
+        raise AnsibleActionFail(f"accounts_file: {error}") from error
 
 
 def problem_of_name(path: str) -> str | None:

@@ -22,14 +22,13 @@ from ansible.module_utils.parsing.convert_bool import boolean
 
 Option = t.Dict[str, t.Any]
 
+#: The role that has the site's variables, and no tasks.
+SITE = "mail"
+
 #: The variable that lists people's own names with a prefix of this collection.
 OWN = "mail_own_variables"
 
 _ROOT = pathlib.Path(__file__).parents[2]
-_LABEL = r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
-#: RFC 1123 host names with at least one dot; the last label begins with a letter, which an IP address doesn't.
-_HOST_NAME = re.compile(rf"(?=.{{4,253}}\Z)({_LABEL}\.)+[a-z]([a-z0-9-]{{0,61}}[a-z0-9])?\Z")
-
 _WANTED = {
     "list": "a list",
     "dict": "a dictionary",
@@ -55,15 +54,20 @@ def role_defaults(role: str) -> dict[str, t.Any]:
 @functools.lru_cache(maxsize=None)
 def site_options() -> dict[str, Option]:
     """What belongs to no single role: mail_*, and the variables of the playbooks."""
-    return {name: option for spec in _specs(_ROOT / "playbooks").values() for name, option in spec["options"].items()}
+    specs = [*_specs(_ROOT / "roles" / SITE).values(), *_specs(_ROOT / "playbooks").values()]
+    return {name: option for spec in specs for name, option in spec["options"].items()}
+
+
+@functools.lru_cache(maxsize=None)
+def roles() -> list[str]:
+    """The roles that set something up."""
+    return sorted(path.parents[1].name for path in (_ROOT / "roles").glob("*/tasks/main.yml"))
 
 
 @functools.lru_cache(maxsize=None)
 def known_names() -> frozenset[str]:
     """Every variable of the collection."""
-    # one that has no defaults takes nothing from an inventory
-    roles = sorted(path.parents[1].name for path in (_ROOT / "roles").glob("*/defaults/main.yml"))
-    return frozenset(site_options()).union(*map(role_options, roles))
+    return frozenset(site_options()).union(*map(role_options, roles()))
 
 
 def _specs(folder: pathlib.Path) -> t.Any:
@@ -113,15 +117,6 @@ def problems(name: str, option: Option, value: t.Any) -> t.Iterator[str]:
         yield f"{name}: {_shown(value, secret, 'unknown')}; write {_alternatives(option['choices'])}"
     elif kind == "dict" and option.get("options"):
         yield from _suboptions(name, option, value)
-
-
-def host_name_problem(name: str, value: t.Any) -> t.Iterator[str]:
-    """Whether the value is a whole host name, in small letters as all that compares it has it."""
-    if isinstance(value, str) and not _HOST_NAME.match(value):
-        if _HOST_NAME.match(value.lower()):
-            yield f"{name}: {value!r} has capital letters; write {value.lower()}"
-        else:
-            yield f"{name}: {value!r} is not a fully qualified host name; write one such as mail.example.com"
 
 
 def _suboptions(name: str, option: Option, value: dict[str, t.Any]) -> t.Iterator[str]:

@@ -549,10 +549,10 @@ def test_bad_values_are_found_before_anything_changes(host: Host, server: Server
         autoconfig_certificate="mail.pem",
     )
     assert done.code == 2
-    assert "autoconfig_hostname (by default mail_hostname): 'mail' is not a fully qualified host name" in done.output
-    assert "autoconfig_domains (by default mail_domains): 'example.com; x' is not a domain" in done.output
-    assert "autoconfig_addresses: 'localhost' is not an address" in done.output
-    assert "autoconfig_mx: 'mail example' is not a host name" in done.output
+    assert "autoconfig_hostname: 'mail' is not a fully qualified host name" in done.output
+    assert "autoconfig_domains[0]: 'example.com; x' is not a domain" in done.output
+    assert "autoconfig_addresses[0]: 'localhost' is not an address" in done.output
+    assert "autoconfig_mx[0]: 'mail example' is not a host name" in done.output
     assert "autoconfig_certificate: 'mail.pem' is not a plain absolute path" in done.output
 
 

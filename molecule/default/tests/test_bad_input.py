@@ -156,9 +156,12 @@ CASES = {
         accounts({"address": "bob@{{ mail_domains[0] }}", "pasword": SECRET}), ("mail_accounts[1].pasword", "password")
     ),
     "training without rspamd": Case(
-        {"mail_training": True, "mail_rspamd": False}, ("dovecot_training", "mail_rspamd is false")
+        {"mail_training": True, "mail_rspamd": False},
+        ("mail_training: rspamd is what learns, and mail_rspamd is false",),
     ),
-    "training by nothing": Case({"rspamd_training_least": 0}, ("rspamd_training_least", "'0'")),
+    "training by nothing": Case(
+        {"rspamd_training_least": 0}, ("rspamd_training_least: 0 is less than 1; write one such as 200",)
+    ),
     "quota of Dovecot": Case({"dovecot_quota": "1 GB"}, ("dovecot_quota", "1 GB")),
     "relay with half a login, block lists, and limits": Case(
         {
@@ -168,14 +171,12 @@ CASES = {
             "postfix_greylisting_delay": 0,
         },
         (
-            "postfix_relays",
-            "relay.example",
-            "username",
-            "postfix_dnsbl: 'zen' is not a list's name",
-            "postfix_dnsbl: 'list.example=127.0.0.[2..256]' is not",
-            "postfix_dnsbl: block lists don't answer resolvers that are for everybody",
-            "'-200' is no number of recipients",
-            "postfix_greylisting_delay: '0' is no number of seconds",
+            "postfix_relays[0]: 'relay.example' has a password and no username",
+            "postfix_dnsbl[0]: 'zen' is not a list's name",
+            "postfix_dnsbl[1]: 'list.example=127.0.0.[2..256]' is not",
+            "postfix_dnsbl: block lists don't answer public resolvers",
+            "postfix_send_limits.hour: -200 is less than 0",
+            "postfix_greylisting_delay: 0 is less than 1; write one such as 300",
         ),
     ),
 }

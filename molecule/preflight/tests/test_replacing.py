@@ -45,7 +45,7 @@ def test_postfix_alone_waits_until_it_is_replaced(host: Host) -> None:
     for arguments in (["--check"], []):
         played = play(host, *arguments)
         assert played.code != 0
-        assert "apt would remove exim4-daemon-light to install postfix" in played.output, played.output
+        assert "apt: would remove exim4-daemon-light to install postfix" in played.output, played.output
         assert mail_servers(host) == before
 
     cure = re.search(r"`(apt-get [^`]*)`", played.output)

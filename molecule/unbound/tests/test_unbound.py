@@ -60,7 +60,7 @@ def test_nobody_else_can_ask_it(host: Host) -> None:
     [
         (
             {"unbound_forwarders": ["ns.example.net"], "unbound_trust_anchors": [". IN A 192.0.2.1"]},
-            ["'ns.example.net' is not an IP address", "'. IN A 192.0.2.1' is no DS or DNSKEY record"],
+            ["'ns.example.net' is not an IP address", "'. IN A 192.0.2.1' is not a DS or DNSKEY record"],
         ),
         ({"unbound_extra": "server:\n  no-such-option: yes"}, [f"{CONFIGURATION}:", "no-such-option"]),
         # it is signed, but by somebody else

@@ -50,13 +50,14 @@ PLAY = """
       rspamd: "{{ lookup('template', at ~ '/rspamd/templates/etc/rspamd/rspamd.conf.local.override.j2')
         ~ lookup('template', *overrides) }}"
   tasks:
-    - ansible.builtin.include_role:
-        name: "port587.mail.{{ role }}"
-        tasks_from: check
-        public: true
-        rolespec_validate: false
-      loop: [postfix, dovecot, rspamd]
-      loop_control: {loop_var: role}
+    # for their variables
+    - ansible.builtin.import_role: {name: port587.mail.postfix}
+      when: false
+    - ansible.builtin.import_role: {name: port587.mail.dovecot}
+      when: false
+    - ansible.builtin.import_role: {name: port587.mail.rspamd}
+      when: false
+    - port587.mail.check: {roles: [postfix, dovecot, rspamd], site: false}
     - ansible.builtin.copy:
         content: "{{ written | to_json }}"
         dest: "%(directory)s/{{ inventory_hostname }}"

@@ -2,16 +2,25 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
+# Note that this plugin util is **PRIVATE** to the collection. It can have breaking changes at any time.
+
+"""What mail clients, daemons or the authority would refuse in the variables of role certificates.
+
+That includes the files on the controller which the variables name. A key appears in no message.
+"""
+
 from __future__ import annotations
 
 import base64
 import binascii
 import datetime
 import ipaddress
+import pathlib
 import re
 import typing as t
 
-from ansible.errors import AnsibleFilterError
+from ansible.errors import AnsibleActionFail, AnsibleError
+from ansible.plugins.action import ActionBase
 from ansible_collections.port587.mail.plugins.module_utils._certificate.acme import DIRECTORIES
 from ansible_collections.port587.mail.plugins.module_utils._certificate.certificate import (
     certificates,
@@ -32,155 +41,6 @@ except ImportError as error:
 else:
     NO_CRYPTOGRAPHY = None
 
-DOCUMENTATION = r"""
-name: certificate_problems
-short_description: What is wrong with the variables of the certificates role
-version_added: 1.0.0
-author: The port587.mail contributors (@port587)
-requirements:
-  - cryptography, on which ansible-core depends
-description:
-  - Looks at a certificate, its chain and its key on the controller, before anything reaches the server, and says in
-    words what a mail client or the daemons would refuse.
-  - The key appears in no message.
-options:
-  _input:
-    description: The settings.
-    type: dict
-    required: true
-    suboptions:
-      source:
-        description: As the role's C(certificates_source).
-        type: str
-        required: true
-      hostname:
-        description: As C(certificates_hostname).
-        type: str
-        required: true
-      names:
-        description: As C(certificates_names).
-        type: list
-        elements: str
-        required: true
-      sni:
-        description: As C(certificates_sni).
-        type: list
-        elements: str
-        required: true
-      sni_paths:
-        description: As C(certificates_files_sni).
-        type: dict
-        required: true
-      key_type:
-        description: As C(certificates_key_type).
-        type: str
-        required: true
-      sni_chains:
-        description: What is in the files with the chains, by name in small letters.
-        type: dict
-        required: true
-      sni_keys:
-        description: What is in the files with the keys, by name in small letters.
-        type: dict
-        required: true
-      days:
-        description: As C(certificates_days).
-        type: int
-        required: true
-      chain_path:
-        description: As C(certificates_files_chain).
-        type: str
-        required: true
-      chain:
-        description: What is in that file; empty where there is none.
-        type: str
-        required: true
-      key_path:
-        description: As C(certificates_files_key).
-        type: str
-        required: true
-      key:
-        description: What is in that file; empty where there is none.
-        type: str
-        required: true
-      acme:
-        description: As the variables C(certificates_acme_*), with the contents of the two files in C(ca) and C(hook).
-        type: dict
-        required: true
-        suboptions:
-          email:
-            description: As C(certificates_acme_email).
-            type: str
-            required: true
-          directory:
-            description: As C(certificates_acme_directory).
-            type: str
-            required: true
-          ca_path:
-            description: As C(certificates_acme_ca).
-            type: str
-            required: true
-          ca:
-            description: What is in that file; empty where there is none.
-            type: str
-            required: true
-          challenge:
-            description: As C(certificates_acme_challenge).
-            type: str
-            required: true
-          nsupdate:
-            description: As C(certificates_acme_nsupdate).
-            type: dict
-            required: true
-          hook_path:
-            description: As C(certificates_acme_hook).
-            type: str
-            required: true
-          hook:
-            description: What is in that file; empty where there is none.
-            type: str
-            required: true
-"""
-
-EXAMPLES = r"""
-- name: Check a certificate before its purchase is announced
-  ansible.builtin.assert:
-    that: problems | length == 0
-    fail_msg: "{{ problems | join('\n') }}"
-  vars:
-    problems: "{{ settings | port587.mail.certificate_problems }}"
-    settings:
-      source: files
-      hostname: mail.example.com
-      names: []
-      sni: []
-      sni_paths: {}
-      sni_chains: {}
-      sni_keys: {}
-      key_type: ecdsa
-      days: 397
-      chain_path: fullchain.pem
-      chain: "{{ lookup('ansible.builtin.unvault', 'fullchain.pem') }}"
-      key_path: privkey.pem
-      key: "{{ lookup('ansible.builtin.unvault', 'privkey.pem') }}"
-      acme:
-        email: ""
-        directory: letsencrypt
-        ca_path: ""
-        ca: ""
-        challenge: http
-        nsupdate: {}
-        hook_path: ""
-        hook: ""
-"""
-
-RETURN = r"""
-_value:
-  description: One sentence for each problem. Each begins with the name of the variable that has to change.
-  type: list
-  elements: str
-"""
-
 ACME = "certificates_acme"
 CHAIN = "certificates_files_chain"
 KEY = "certificates_files_key"
@@ -194,15 +54,49 @@ _DATE = "%Y-%m-%d %H:%M UTC"
 _CURVES = {"secp256r1": "P-256", "secp384r1": "P-384", "secp521r1": "P-521"}
 
 
-def certificate_problems(settings: dict[str, t.Any]) -> list[str]:
+def problems(action: ActionBase, value: t.Callable[[str], t.Any]) -> t.Iterator[str]:
+    """What is wrong with the variables, and with what is in the files."""
     if NO_CRYPTOGRAPHY:
-        raise AnsibleFilterError("certificate_problems needs the Python package cryptography") from NO_CRYPTOGRAPHY
-    if not isinstance(settings, dict):
-        raise AnsibleFilterError(f"certificate_problems needs a dictionary, not {type(settings).__name__}")
-    return list(_problems(settings))
+        raise AnsibleActionFail("the check of certificates needs the Python package cryptography") from NO_CRYPTOGRAPHY
+
+    def read(path: t.Any) -> str:
+        """A file's text, decrypted; empty where it can't be read."""
+        try:
+            found = action._loader.get_real_file(action._find_needle("files", path)) if path else ""
+            return pathlib.Path(found).read_text(encoding="utf-8", errors="surrogateescape") if found else ""
+        except (AnsibleError, OSError):
+            return ""
+
+    files, acme = value("certificates_source") == "files", value("certificates_source") == "acme"
+    sni_paths = {
+        name: paths for name, paths in value("certificates_files_sni").items() if files and isinstance(paths, dict)
+    }
+    yield from problems_of(
+        {
+            **{
+                name: value(f"certificates_{name}")
+                for name in ("source", "hostname", "names", "sni", "key_type", "days")
+            },
+            "sni_paths": value("certificates_files_sni"),
+            "sni_chains": {name.lower(): read(paths.get("chain")) for name, paths in sni_paths.items()},
+            "sni_keys": {name.lower(): read(paths.get("key")) for name, paths in sni_paths.items()},
+            "chain_path": value("certificates_files_chain"),
+            "chain": read(value("certificates_files_chain")) if files else "",
+            "key_path": value("certificates_files_key"),
+            "key": read(value("certificates_files_key")) if files else "",
+            "acme": {
+                **{name: value(f"{ACME}_{name}") for name in ("email", "directory", "challenge", "nsupdate")},
+                "ca_path": value(f"{ACME}_ca"),
+                "ca": read(value(f"{ACME}_ca")) if acme else "",
+                "hook_path": value(f"{ACME}_hook"),
+                "hook": read(value(f"{ACME}_hook")) if acme else "",
+            },
+        }
+    )
 
 
-def _problems(settings: dict[str, t.Any]) -> t.Iterator[str]:
+def problems_of(settings: dict[str, t.Any]) -> t.Iterator[str]:
+    """The same, of all that is given: for each file its path, as `chain_path`, and its text, as `chain`."""
     names = [settings["hostname"], *settings["names"]]
     for position, name in enumerate(names):
         trouble = name_trouble(name, wildcard=position > 0)
@@ -506,8 +400,3 @@ def _moment(certificate: x509.Certificate, which: str) -> datetime.datetime:
     if hasattr(certificate, f"{which}_utc"):
         return t.cast(datetime.datetime, getattr(certificate, f"{which}_utc"))
     return t.cast(datetime.datetime, getattr(certificate, which)).replace(tzinfo=datetime.timezone.utc)
-
-
-class FilterModule:
-    def filters(self) -> dict[str, t.Callable[..., t.Any]]:
-        return {"certificate_problems": certificate_problems}

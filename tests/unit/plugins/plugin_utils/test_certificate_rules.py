@@ -13,7 +13,7 @@ import pytest
 pytest.importorskip("cryptography")
 pytest.importorskip("ansible.errors")
 
-from ansible_collections.port587.mail.plugins.filter.certificate_problems import certificate_problems
+from ansible_collections.port587.mail.plugins.plugin_utils._certificate_rules import problems_of
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
@@ -98,24 +98,26 @@ ACME = {
 
 
 def problems(chain: str = LEAF.pem + MIDDLE.pem, key: str = LEAF.key_pem, **settings: t.Any) -> list[str]:
-    return certificate_problems(
-        {
-            "source": "files",
-            "hostname": "mail.example.com",
-            "names": [],
-            "sni": [],
-            "sni_paths": {},
-            "sni_chains": {},
-            "sni_keys": {},
-            "key_type": "ecdsa",
-            "days": 397,
-            "chain_path": "tls/chain.pem",
-            "chain": chain,
-            "key_path": "tls/key.pem",
-            "key": key,
-            "acme": ACME,
-            **settings,
-        }
+    return list(
+        problems_of(
+            {
+                "source": "files",
+                "hostname": "mail.example.com",
+                "names": [],
+                "sni": [],
+                "sni_paths": {},
+                "sni_chains": {},
+                "sni_keys": {},
+                "key_type": "ecdsa",
+                "days": 397,
+                "chain_path": "tls/chain.pem",
+                "chain": chain,
+                "key_path": "tls/key.pem",
+                "key": key,
+                "acme": ACME,
+                **settings,
+            }
+        )
     )
 
 
