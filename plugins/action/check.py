@@ -12,7 +12,7 @@ from ansible.errors import AnsibleError, AnsibleUndefinedVariable
 from ansible.plugins.action import ActionBase
 from ansible_collections.port587.mail.plugins.plugin_utils import (
     _accounts_source,
-    _certificate_rules,
+    _certificate_files,
     _checks,
     _variables,
 )
@@ -34,7 +34,7 @@ _SSH_KEY = "ansible_ssh_private_key_file"
 #: What rules can't say as data, by the name in meta/checks.yml. Each gets this action, and what evaluates a variable.
 FUNCTIONS: dict[str, t.Callable[[ActionBase, t.Callable[[str], t.Any]], t.Iterator[str]]] = {
     "accounts": _accounts_source.problems,
-    "certificates": _certificate_rules.problems,
+    "certificate_files": _certificate_files.problems,
 }
 
 

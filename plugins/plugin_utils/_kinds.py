@@ -11,9 +11,13 @@ A kind has a test, a complaint about a value that fails it, and what to write in
 
 from __future__ import annotations
 
+import base64
+import binascii
 import ipaddress
 import re
 import typing as t
+
+from ansible_collections.port587.mail.plugins.module_utils._certificate.acme import DIRECTORIES
 
 
 class Kind(t.NamedTuple):
@@ -65,6 +69,13 @@ def _is_listen_address(value: t.Any) -> bool:
     )
 
 
+def _is_base64(value: t.Any) -> bool:
+    try:
+        return base64.b64decode(str(value), validate=True) != b""
+    except (binascii.Error, ValueError):
+        return False
+
+
 def _is_one_line(value: t.Any) -> bool:
     entries = value if isinstance(value, (list, tuple)) else [value]
     return not any("\n" in str(entry) for entry in entries)
@@ -94,6 +105,12 @@ KINDS: dict[str, Kind] = {
         "one such as {}",
         "mail.example.com",
     ),
+    "certificate_name": Kind(
+        lambda value: _is_name(str(value).removeprefix("*.")),
+        "is not a fully qualified host name, nor a wildcard",
+        "one such as {} or *.example.com",
+        "imap.example.com",
+    ),
     "host": Kind(_matches(r"[A-Za-z0-9.-]+"), "is not a host name", "one such as {}", "smtp.example.net"),
     "relayed_domain": Kind(_matches(r"[A-Za-z0-9.-]+"), "is not a domain", "one such as {}", "example.org"),
     "ip_address": Kind(_is_ip_address, "is not an IP address", "one such as 192.0.2.1 or 2001:db8::1"),
@@ -104,9 +121,21 @@ KINDS: dict[str, Kind] = {
     "mail_address": Kind(
         _matches(r"[A-Za-z0-9.+_-]+@[A-Za-z0-9.-]+"), "is not an e-mail address", "one such as {}", "eve@example.com"
     ),
+    "acme_email": Kind(
+        _matches(r"[^@\s]+@[^@\s]+\.[^@\s.]+"), "is not an e-mail address", "one such as {}", "eve@example.com"
+    ),
+    "acme_directory": Kind(
+        lambda value: value in DIRECTORIES or re.fullmatch(r"https://[^\s/]+(/\S*)?", str(value)) is not None,
+        "is not an authority",
+        f"{' or '.join(DIRECTORIES)}, or the https:// URL of another authority's ACME directory",
+    ),
     # numbers
     "limit": Kind(_is_number_from(0), "is less than 0", "a number, or 0 for no limit"),
     "positive": Kind(_is_number_from(1), "is less than 1", "one such as {}", 1),
+    # it is renewed when 30 days are left, and Apple's clients take none that is valid for more than 825
+    "certificate_days": Kind(
+        lambda value: _is_number_from(60)(value) and int(value) <= 825, "is not from 60 to 825", "one such as {}", 825
+    ),
     "size": Kind(
         _matches(r"0|[1-9][0-9]*[KMGT]"),
         "is not a size",
@@ -139,6 +168,8 @@ KINDS: dict[str, Kind] = {
         "can't be a name in DNS",
         "small letters, digits and dashes, such as rsa2",
     ),
+    "tsig_name": Kind(_matches(r"\S+"), "can't be a key's name", "one without blanks"),
+    "base64": Kind(_is_base64, "is not base64", "the key's secret as the name server's configuration has it"),
     "block_list": Kind(
         _matches(rf"{_LIST_NAME}(={_PART}(\.{_PART}){{3}})?"),
         "is not a list's name",

@@ -367,7 +367,7 @@ def for_another_name(directory, _name):
     return issue(directory, ["www.example.com"])
 
 
-# What is said of each bad file, tests/unit/test_certificate_problems.py has; here, that it stops the play in time.
+# What is said of each bad file, tests/unit has; here, that it stops the play in time.
 @pytest.mark.parametrize(
     ("make", "message"),
     [
@@ -382,11 +382,11 @@ def for_another_name(directory, _name):
             "certificates_files_chain: {}/chain.pem: the certificate is for www.example.com, but not for mail.",
         ),
         (lambda directory, _name: files(directory), "certificates_files_key: {}/key.pem: there is no such file"),
-        (lambda *_: {"certificates_hostname": "mail"}, "certificates_hostname: 'mail': it is not fully qualified"),
-        (lambda *_: {"certificates_source": "acme"}, "certificates_acme_email: '' is no mail address"),
+        (lambda *_: {"certificates_hostname": "mail"}, "certificates_hostname: 'mail' is not a fully qualified"),
+        (lambda *_: {"certificates_source": "acme"}, "certificates_acme_email: is empty"),
         (
             lambda directory, name: {**issue(directory, [name]), "mail_sni": ["mail.example.org"]},
-            "certificates_files_sni: give for mail.example.org, which is in certificates_sni, the paths",
+            "certificates_files_sni: lacks mail.example.org, which is in mail_sni; write the paths",
         ),
     ],
 )

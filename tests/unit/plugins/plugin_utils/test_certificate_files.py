@@ -13,7 +13,12 @@ import pytest
 pytest.importorskip("cryptography")
 pytest.importorskip("ansible.errors")
 
-from ansible_collections.port587.mail.plugins.plugin_utils._certificate_rules import problems_of
+from ansible_collections.port587.mail.plugins.plugin_utils._certificate_files import (
+    File,
+    of_acme,
+    of_other_names,
+    of_pair,
+)
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
@@ -85,40 +90,10 @@ ISSUER_URL = x509.AuthorityInformationAccess(
 )
 
 
-ACME = {
-    "email": "eve@example.com",
-    "directory": "letsencrypt",
-    "ca_path": "",
-    "ca": "",
-    "challenge": "http",
-    "nsupdate": {},
-    "hook_path": "",
-    "hook": "",
-}
-
-
-def problems(chain: str = LEAF.pem + MIDDLE.pem, key: str = LEAF.key_pem, **settings: t.Any) -> list[str]:
-    return list(
-        problems_of(
-            {
-                "source": "files",
-                "hostname": "mail.example.com",
-                "names": [],
-                "sni": [],
-                "sni_paths": {},
-                "sni_chains": {},
-                "sni_keys": {},
-                "key_type": "ecdsa",
-                "days": 397,
-                "chain_path": "tls/chain.pem",
-                "chain": chain,
-                "key_path": "tls/key.pem",
-                "key": key,
-                "acme": ACME,
-                **settings,
-            }
-        )
-    )
+def problems(chain: str = LEAF.pem + MIDDLE.pem, key: str = LEAF.key_pem, names: t.Sequence[str] = ()) -> list[str]:
+    chain_file = File("certificates_files_chain", "tls/chain.pem", chain)
+    key_file = File("certificates_files_key", "tls/key.pem", key)
+    return list(of_pair(chain_file, key_file, ["mail.example.com", *names]))
 
 
 def pair(one: Certificate, *issuers: Certificate) -> tuple[str, str]:
@@ -257,154 +232,55 @@ def test_further_name_not_covered():
     assert "is for mail.example.com, imap.example.com, but not for pop.example.com" in found
 
 
-@pytest.mark.parametrize(
-    ("settings", "message"),
-    [
-        ({"chain_path": "", "chain": ""}, "certificates_files_chain: set it to the path of the certificate"),
-        ({"key_path": "", "key": ""}, "certificates_files_key: set it to the path of the private key"),
-        ({"hostname": "mail"}, "certificates_hostname: 'mail': it is not fully qualified"),
-        ({"names": ["imap"]}, "certificates_names: 'imap': it is not fully qualified"),
-    ],
-)
-def test_variables_with_files(settings, message):
-    assert message in problems(**settings)[0]
+def test_no_path() -> None:
+    chain, key = (File(f"certificates_files_{name}", "", "") for name in ("chain", "key"))
+    assert list(of_pair(chain, key, ["mail.example.com"])) == [
+        "certificates_files_chain: is empty; write the path of the certificate with its chain on the controller",
+        "certificates_files_key: is empty; write the path of the private key on the controller",
+    ]
+
+
+OTHER = leaf(names=["mail.example.org"])
 
 
 @pytest.mark.parametrize(
-    ("settings", "message"),
+    ("given", "texts", "message"),
     [
-        ({}, None),
-        ({"days": 60}, None),
-        ({"days": "60"}, None),
-        ({"days": 825}, None),
-        ({"days": 59}, "certificates_days: 59: give 60 to 825"),
-        ({"days": 826}, "certificates_days: 826: give 60 to 825"),
-        ({"hostname": "192.0.2.1"}, "certificates_hostname: '192.0.2.1': it is an address"),
-        ({"hostname": "*.example.com"}, "certificates_hostname: '*.example.com': it is no host name"),
-        ({"names": ["*.example.com"]}, None),
-        ({"names": ["a b.example.com"]}, "certificates_names: 'a b.example.com': it is no host name"),
+        ({"mail.example.org": {"chain": "c", "key": "k"}}, {}, None),
+        ({"Mail.Example.org": {"chain": "c", "key": "k"}}, {}, None),
+        ({}, {}, "certificates_files_sni: lacks mail.example.org, which is in mail_sni"),
+        ({"mail.example.org": {"chain": "c"}}, {}, "certificates_files_sni: lacks mail.example.org"),
+        ({"mail.example.org": "c"}, {}, "certificates_files_sni: lacks mail.example.org"),
         (
-            {"chain_path": "c.pem"},
-            "certificates_files_chain: c.pem would not be used, as certificates_source is selfsigned",
+            {"mail.example.org": {"chain": "c", "key": "k"}},
+            {"c": ""},
+            "certificates_files_sni.mail.example.org.chain: c: there is no such file",
         ),
         (
-            {"key_path": "k.pem"},
-            "certificates_files_key: k.pem would not be used, as certificates_source is selfsigned",
+            {"mail.example.org": {"chain": "c", "key": "k"}},
+            {"k": KEY},
+            "certificates_files_sni.mail.example.org.key: k: does not belong",
         ),
+        ({"mail.example.org": {"chain": "c", "key": "k"}}, {"c": CHAIN, "k": KEY}, "not for mail.example.org"),
     ],
 )
-def test_variables_with_selfsigned(settings, message):
-    found = problems("", "", **{"source": "selfsigned", "chain_path": "", "key_path": "", **settings})
+def test_names_with_a_certificate_of_their_own(given, texts, message):
+    there = {"c": OTHER.pem + MIDDLE.pem, "k": OTHER.key_pem, **texts}
+    found = list(of_other_names(["Mail.example.org"], given, lambda variable, path: File(variable, path, there[path])))
     assert found == [] if message is None else (len(found) == 1 and message in found[0])
 
 
 @pytest.mark.parametrize(
-    ("settings", "message"),
+    ("authority", "hook", "message"),
     [
-        ({}, None),
-        (
-            {"sni_paths": {}},
-            "certificates_files_sni: give for mail.example.org, which is in certificates_sni, the paths",
-        ),
-        ({"sni_paths": {"mail.example.org": {"chain": "c.pem"}}}, "certificates_files_sni: give for mail.example.org"),
-        ({"sni_chains": {}}, "certificates_files_sni: mail.example.org: chain: c.pem: there is no such file"),
-        (
-            {"sni_keys": {"mail.example.org": KEY}},
-            "certificates_files_sni: mail.example.org: key: k.pem: does not belong",
-        ),
-        (
-            {"sni_chains": {"mail.example.org": CHAIN}, "sni_keys": {"mail.example.org": KEY}},
-            "not for mail.example.org",
-        ),
-        ({"sni": []}, "certificates_files_sni: mail.example.org would not be used: add it to mail_sni"),
-        ({"source": "selfsigned"}, "certificates_files_sni: would not be used, as certificates_source is selfsigned"),
+        (("", ""), ("", ""), None),
+        (("ca.pem", LEAF.pem), ("dns", "#!/bin/sh\n"), None),
+        (("ca.pem", ""), ("", ""), "certificates_acme_ca: ca.pem: there is no such file on the controller"),
+        (("ca.pem", "what?"), ("", ""), "certificates_acme_ca: ca.pem: holds no certificate in PEM"),
+        (("", ""), ("dns", ""), "certificates_acme_hook: dns: there is no such file"),
+        (("", ""), ("dns", "x"), "certificates_acme_hook: dns: holds no program"),
     ],
 )
-def test_names_with_a_certificate_of_their_own(settings, message):
-    other = leaf(names=["mail.example.org"])
-    given = {
-        "sni": ["mail.example.org"],
-        "sni_paths": {"mail.example.org": {"chain": "c.pem", "key": "k.pem"}},
-        "sni_chains": {"mail.example.org": other.pem + MIDDLE.pem},
-        "sni_keys": {"mail.example.org": other.key_pem},
-        **settings,
-    }
-    if given.get("source"):
-        given.update(chain_path="", key_path="")
-    found = problems(**given)
+def test_files_for_acme(authority, hook, message):
+    found = list(of_acme(File("certificates_acme_ca", *authority), File("certificates_acme_hook", *hook)))
     assert found == [] if message is None else (len(found) == 1 and message in found[0])
-
-
-def test_both_kinds_of_key_can_not_be_brought():
-    (found,) = problems(key_type="both")
-    assert found.startswith("certificates_key_type: both would not be used, as certificates_source is files")
-    assert problems("", "", source="selfsigned", chain_path="", key_path="", key_type="both") == []
-
-
-@pytest.mark.parametrize(
-    ("names", "message"),
-    [
-        (["mail.example.org", "mail.example.net"], None),
-        (["mail.example.org", "Mail.Example.org"], "'Mail.Example.org': it has a certificate already"),
-        (["Mail.example.com"], "'Mail.example.com': it has a certificate already"),
-        (["*.example.org"], "'*.example.org': it is no host name"),
-        (["example"], "'example': it is not fully qualified"),
-    ],
-)
-def test_which_names_can_have_one(names, message):
-    found = problems("", "", source="selfsigned", chain_path="", key_path="", sni=names)
-    assert found == [] if message is None else (len(found) == 1 and message in found[0])
-
-
-NSUPDATE = {"server": "192.0.2.53", "key_name": "acme", "key_secret": "c2VjcmV0"}
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({}, None),
-        ({"directory": "letsencrypt-staging"}, None),
-        ({"directory": "https://ca.example.com:14000/dir", "ca_path": "ca.pem", "ca": LEAF.pem}, None),
-        ({"challenge": "nsupdate", "nsupdate": NSUPDATE}, None),
-        ({"challenge": "hook", "hook_path": "dns", "hook": "#!/bin/sh\n"}, None),
-        ({"email": ""}, "certificates_acme_email: '' is no mail address"),
-        ({"email": "eve"}, "certificates_acme_email: 'eve' is no mail address"),
-        ({"directory": "letsencypt"}, "certificates_acme_directory: 'letsencypt': give letsencrypt or"),
-        ({"directory": "http://ca.example.com"}, "certificates_acme_directory: 'http://ca.example.com': give"),
-        ({"ca_path": "ca.pem"}, "certificates_acme_ca: ca.pem: there is no such file on the controller"),
-        ({"ca_path": "ca.pem", "ca": "what?"}, "certificates_acme_ca: ca.pem: holds no certificate in PEM"),
-        ({"challenge": "hook"}, "certificates_acme_hook: set it to the path of a program"),
-        ({"challenge": "hook", "hook_path": "dns"}, "certificates_acme_hook: dns: there is no such file"),
-        ({"challenge": "hook", "hook_path": "dns", "hook": "x"}, "certificates_acme_hook: dns: holds no program"),
-        ({"hook_path": "dns", "hook": "#!/bin/sh\n"}, "certificates_acme_hook: would not be used"),
-        (
-            {"nsupdate": NSUPDATE},
-            "certificates_acme_nsupdate: would not be used, as certificates_acme_challenge is http",
-        ),
-        ({"challenge": "nsupdate"}, "certificates_acme_nsupdate: lacks server, key_name, key_secret"),
-        (
-            {"challenge": "nsupdate", "nsupdate": {**NSUPDATE, "server": "ns1.example.com"}},
-            "certificates_acme_nsupdate.server: 'ns1.example.com': give the name server's address",
-        ),
-        (
-            {"challenge": "nsupdate", "nsupdate": {**NSUPDATE, "key_name": "a key"}},
-            "certificates_acme_nsupdate.key_name: 'a key'",
-        ),
-        (
-            {"challenge": "nsupdate", "nsupdate": {**NSUPDATE, "key_secret": "se cret"}},
-            "certificates_acme_nsupdate.key_secret: is not base64",
-        ),
-    ],
-)
-def test_variables_with_acme(change, message):
-    settings = {"source": "acme", "chain_path": "", "key_path": "", "acme": {**ACME, **change}}
-    found = problems("", "", **settings)
-    assert found == [] if message is None else (len(found) == 1 and message in found[0])
-    assert "se cret" not in "".join(found)
-
-
-def test_wildcard_needs_dns():
-    settings = {"source": "acme", "chain_path": "", "key_path": "", "names": ["*.example.com"]}
-    assert "'*.example.com': an authority gives a wildcard only to" in problems("", "", **settings)[0]
-    settings["acme"] = {**ACME, "challenge": "nsupdate", "nsupdate": NSUPDATE}
-    assert problems("", "", **settings) == []
