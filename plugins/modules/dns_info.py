@@ -5,24 +5,24 @@
 
 DOCUMENTATION = r"""
 module: dns_info
-short_description: Ask a mail server for what only it can tell of its DNS records
+short_description: Get the parts of the DNS records that only the mail server knows
 version_added: 1.0.0
 author: The port587.mail contributors (@port587)
 description:
-  - Derives from the private keys on the server what is published of them. The keys themselves stay there.
+  - Derives the published parts from the private keys on the server. The keys do not leave the server.
   - Changes nothing.
 options:
   domains:
-    description: Names that DKIM keys are for, the mail domains and the host's name.
+    description: Names with DKIM keys, which are the mail domains and the host's name.
     type: list
     elements: str
     required: true
   dkim_directory:
-    description: Directory with keys C(<domain>.<selector>.key). There need not be one.
+    description: Directory with keys C(<domain>.<selector>.key). It may be missing.
     type: path
     default: /var/lib/rspamd/dkim
   certificates:
-    description: PEM files with what is served on port 25, its certificate first. There need not be any.
+    description: PEM files with the certificates of port 25, the server's own first. They may be missing.
     type: list
     elements: path
     default: [/etc/port587/tls/fullchain.pem, /etc/port587/tls/rsa.pem]
@@ -39,7 +39,7 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: Ask for the public halves of the keys
+- name: Get the public keys
   port587.mail.dns_info:
     domains: [example.com, mail.example.com]
   become: true
@@ -49,8 +49,8 @@ EXAMPLES = r"""
 RETURN = r"""
 addresses:
   description: >-
-    The server's public addresses, from which its mail leaves. Those of private networks are left out: behind NAT the
-    server does not know the one that the world sees.
+    The server's public addresses, from which it sends mail. Private addresses are omitted: behind NAT, the server does
+    not know its public address.
   returned: always
   type: list
   elements: str

@@ -5,28 +5,28 @@
 
 DOCUMENTATION = r"""
 module: dns_seen_info
-short_description: Look which DNS records the world sees already
+short_description: Check which DNS records are published
 version_added: 1.0.0
 author: The port587.mail contributors (@port587)
 description:
-  - Asks the zone's own name servers, which know what is published, and recursive ones, which know what others still
-    remember.
+  - Queries the zone's own name servers, which have the published records, and recursive ones, which may have cached
+    older records.
   - A record that is missing does not make the module fail.
-  - Warns of tags in a DMARC record that receivers pass over since RFC 9989.
+  - Warns about tags in a DMARC record that receivers ignore since RFC 9989.
   - Needs nothing but Python. Changes nothing.
 options:
   records:
-    description: What is wanted, as the filter P(port587.mail.dns_records#filter) returns it.
+    description: The expected records, as the filter P(port587.mail.dns_records#filter) returns them.
     type: list
     elements: dict
     required: true
   resolvers:
-    description: IP addresses of recursive name servers. They find the zone's own, too.
+    description: IP addresses of recursive name servers. They also find the zone's own name servers.
     type: list
     elements: str
     default: [9.9.9.9, 1.1.1.1]
   host:
-    description: The mail server that this is about, for the records of RV(host) and M(port587.mail.verdict).
+    description: The mail server's name, for RV(host) and for M(port587.mail.verdict).
     type: str
     required: true
 attributes:
@@ -41,7 +41,7 @@ notes:
 """
 
 EXAMPLES = r"""
-- name: Look which records are there
+- name: Check which records are published
   port587.mail.dns_seen_info:
     host: mail.example.com
     records: "{{ site | port587.mail.dns_records }}"
@@ -55,27 +55,27 @@ host:
   returned: always
   type: str
 seen:
-  description: The records, each with three more keys.
+  description: The records, each with three additional keys.
   returned: always
   type: list
   elements: dict
   contains:
     state:
       description: >-
-        V(present); V(missing); V(different), something else is there; V(waiting), published, but not on all name
-        servers, or others still remember what was there before; V(unknown), no name server answers.
+        V(present); V(missing); V(different), another value is published; V(waiting), published, but not on all name
+        servers, or an older record is still cached; V(unknown), no name server answers.
       type: str
       sample: waiting
     seen:
-      description: What is there instead, or why it counts as different.
+      description: The published value, or why it counts as different.
       type: str
     problem:
       description: >-
-        What has to be put right by hand before the record is published, or empty: there are several of what receivers
-        take one of, such as SPF records, or the SPF record that is wanted includes too much.
+        A problem to solve by hand before the record is published, or empty: there are several records where receivers
+        accept only one, such as SPF records, or the expected SPF record includes too much.
       type: str
 records:
-  description: The same in short, as M(port587.mail.probe) returns it, for M(port587.mail.verdict).
+  description: The same in short, in the format of M(port587.mail.probe), for M(port587.mail.verdict).
   returned: always
   type: list
   elements: dict

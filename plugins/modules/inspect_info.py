@@ -5,24 +5,23 @@
 
 DOCUMENTATION = r"""
 module: inspect_info
-short_description: Look at a mail server from inside, for what nobody can see from outside
+short_description: Look for faults of a mail server that are not visible from outside
 version_added: 1.0.0
 author: The port587.mail contributors (@port587)
 description:
-  - Looks in one module run at the services and how often systemd had to start them again, limits of the kernel, who
-    listens on which mail port and whether the server's own firewall lets others in there, the sockets between Postfix
-    and Dovecot as the user C(postfix) sees them from inside Postfix's chroot, whether lookup tables were compiled after
-    they were changed, whether the certificates that are served are those in the files, how long mail waits in the queue
-    and why, whether Postfix's copy of C(resolv.conf) is today's, owners of mailboxes, disks, memory, the clock, and the
-    last warnings in the log.
-  - It goes with M(port587.mail.probe), which walks in from outside. M(port587.mail.verdict) joins both.
-  - Changes nothing, and works on servers that this collection has not built.
-  - A server with faults does not make the module fail.
+  - In one module run, checks the services and how often systemd had to restart them; kernel limits; the programs that
+    listen on mail ports, and whether the server's own firewall admits clients to them; the sockets between Postfix and
+    Dovecot, as the user C(postfix) sees them from inside Postfix's chroot; whether lookup tables were compiled after
+    their last change; whether the daemons serve the certificates in the files; how long mail has waited in the queue
+    and why; whether Postfix's copy of C(resolv.conf) is current; owners of mailboxes; disks, memory and the clock; and
+    the latest warnings in the log.
+  - It complements M(port587.mail.probe), which tests from outside. M(port587.mail.verdict) combines both.
+  - Changes nothing. Also works on servers that this collection has not built.
+  - Faults of the server do not make the module fail.
 options:
   controller_time:
     description: >-
-      The time of the machine that Ansible runs on, in seconds since the epoch, to compare clocks. Without it they are
-      not compared.
+      The time of the controller, in seconds since the epoch, to compare the clocks. Without it, they are not compared.
     type: float
 attributes:
   check_mode:
@@ -32,27 +31,27 @@ attributes:
     description: There is never a difference to show.
     support: none
 notes:
-  - Has to run as root, because nobody else may look into Postfix's private sockets.
+  - Must run as root, because other users may not access Postfix's private sockets.
 seealso:
   - module: port587.mail.probe
   - module: port587.mail.verdict
 """
 
 EXAMPLES = r"""
-- name: Look at the server from inside
+- name: Check the server from inside
   port587.mail.inspect_info:
     controller_time: "{{ now().timestamp() }}"
   become: true
   register: inside
 
-- name: Walk into it from outside
+- name: Test it from outside
   port587.mail.probe:
     host: mail.example.com
   delegate_to: localhost
   become: false
   register: walk
 
-- name: Say what was found
+- name: Print the report
   port587.mail.verdict:
     result: "{{ walk }}"
     also: ["{{ inside }}"]
@@ -60,7 +59,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 records:
-  description: What was looked at, one by one, as M(port587.mail.probe) returns it. C(service) is V(inside).
+  description: The checks, one by one, in the format of M(port587.mail.probe). C(service) is V(inside).
   returned: always
   type: list
   elements: dict
@@ -74,71 +73,72 @@ log:
       description: Seconds since the epoch.
       type: float
     program:
-      description: Who said it.
+      description: The program.
       type: str
       sample: postfix/submission/smtpd
     text:
-      description: What it said.
+      description: The message.
       type: str
 facts:
   description: >-
-    What was seen, as data. What does not apply is left out, such as RV(facts.queue) where there is no Postfix.
+    The observations, as data. Keys that do not apply are omitted, such as RV(facts.queue) without Postfix.
   returned: always
   type: dict
   contains:
     daemons:
-      description: C(postfix) and C(dovecot), those that are installed. Whether each is C(running), and C(at_boot).
+      description: C(postfix) and C(dovecot), if installed, and whether each is C(running) and starts C(at_boot).
       type: dict
     restarts:
       description: >-
-        Daemons that systemd had to start again since somebody started them. C(unit), how many C(times), and how many
+        Daemons that systemd had to restart since their last manual start: C(unit), how many C(times), and how many
         seconds C(ago) the last time was.
       type: list
       elements: dict
     too_low:
       description: >-
-        Limits of the kernel that could not be raised. C(name), the value C(wanted), and the one C(present).
+        Kernel limits that could not be raised: C(name), the C(wanted) value, and the C(present) one.
       type: list
       elements: dict
     listeners:
       description: >-
-        Who listens on a mail port. C(port), C(program), C(ours) (Postfix or Dovecot), C(loopback) (for itself only).
+        The programs that listen on mail ports: C(port), C(program), C(ours) (Postfix or Dovecot), C(loopback)
+        (reachable from the server itself only).
       type: list
       elements: dict
     firewall:
       description: >-
-        What the server's own firewall keeps shut for everybody of the ports on which somebody listens. C(ports), C(by)
-        and the C(cure), a command.
+        The ports in use that the server's own firewall blocks for all clients: C(ports), C(by), and the C(cure), a
+        command.
       type: list
       elements: dict
     sockets:
       description: >-
-        Sockets that Postfix needs. C(protocol), C(path), C(setting), C(trouble) (empty if the user C(postfix) is
-        answered).
+        Sockets that Postfix needs: C(protocol), C(path), C(setting), C(trouble) (empty if the user C(postfix) gets an
+        answer).
       type: list
       elements: dict
     tables:
-      description: Compiled lookup tables. C(path), C(trouble).
+      description: Compiled lookup tables, each with C(path) and C(trouble).
       type: list
       elements: dict
     certificates:
       description: >-
-        The C(file), the C(port) that has to serve it, and whether it serves an C(other) one (V(null) if unknown).
+        The C(file), the C(port) that must serve it, and whether it serves an C(other) one (V(null) if unknown).
       type: dict
     renewal:
       description: >-
-        Where the certificate comes from an ACME authority. When it was C(asked) last (seconds since the epoch), the
-        C(error) of that, the names that are C(missing) and why, whether another certificate is a C(stand_in), why one
-        was C(not_installed), and whether the C(timer) is active.
+        For certificates from an ACME authority: when it was C(asked) last (seconds since the epoch), the C(error) of
+        that request, the C(missing) names and the reasons, whether a temporary certificate is in use (C(stand_in)),
+        why a certificate was C(not_installed), and whether the C(timer) is active.
       type: dict
     queue:
       description: C(messages), age of the C(oldest) in seconds, C(reasons) with their C(count).
       type: dict
     resolver:
-      description: Whether smtp(8) is in a C(chroot), what it has C(seen) of C(resolv.conf), and the C(real) one.
+      description: Whether smtp(8) runs in a C(chroot), the C(resolv.conf) that it has C(seen), and the C(real) one.
       type: dict
     mailboxes:
-      description: The C(path) of all, and up to three that belong to somebody else (C(foreign)).
+      description: The C(path) of all, and up to three with another owner (C(foreign)).
       type: dict
     disks:
       description: By path, C(size) and C(free) in bytes, C(share) and C(inodes) free (0 to 1).

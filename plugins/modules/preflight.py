@@ -5,13 +5,13 @@
 
 DOCUMENTATION = r"""
 module: preflight
-short_description: Check whether a server is fit to become a mail server
+short_description: Check whether a server is suitable as a mail server
 version_added: 1.0.0
 author: The port587.mail contributors (@port587)
 description:
-  - Fails if mail can't work on this server, and warns about what will hurt. Reports all findings at once; each says
-    what was seen, what is wanted, and the cure.
-  - Waits for the network one second in the ordinary case, for no more than two in the worst, whatever is not answering.
+  - Fails if mail cannot work on this server, and warns about problems that will cause trouble later. Reports all
+    findings at once, each with the observation, the requirement, and the cure.
+  - Waits one second for the network in the usual case, and never more than two.
   - Changes nothing.
 options:
   hostname:
@@ -20,49 +20,48 @@ options:
     required: true
   smtp_probe_hosts:
     description: >-
-      Mail servers (names or IPv4 addresses) of which one must be reached on port 25 for the check V(outgoing) to be
-      content. A connection is made and closed again.
+      Mail servers (names or IPv4 addresses). The check V(outgoing) passes if one of them accepts a connection on port
+      25, which is closed at once.
     type: list
     elements: str
     default: []
   controller_time:
     description: >-
-      The time of the machine that Ansible runs on, in seconds since the epoch, for the check V(clock). Without it that
-      check is left out.
+      The time of the controller, in seconds since the epoch, for the check V(clock). Without it, this check is skipped.
     type: float
   web:
-    description: Whether nginx is to serve ports 80 and 443, so that no other program may be there.
+    description: Whether nginx will serve ports 80 and 443, so that no other program may use them.
     type: bool
     default: false
   web_names:
     description: >-
-      The names that nginx is to answer for, for the check V(web). No other site of an nginx here may have them.
+      The names that nginx will serve, for the check V(web). No other site of an existing nginx may have them.
     type: list
     elements: str
     default: []
   open_ports:
     description: >-
-      The ports that have to be open to the world, for the check V(firewall). It refuses those that the server's own
-      firewall (ufw, firewalld, nftables, iptables) surely keeps shut for everybody. Without them that check is left
-      out.
+      The ports that must be reachable from outside, for the check V(firewall). It fails if the server's own firewall
+      (ufw, firewalld, nftables, iptables) certainly blocks one of them for all clients. Without ports, this check is
+      skipped.
     type: list
     elements: int
     default: []
   variables:
     description: >-
-      The names of the variables from which O(open_ports) and O(web) are set, for the cures that tell a person to
-      change one. Without them the names of the options stand there.
+      The names of the variables that set O(open_ports) and O(web), for cures that say which one to change. Without
+      them, the cures name the options.
     type: dict
     default: {}
   skip:
     description:
-      - Checks to leave out knowingly.
+      - Checks to skip.
       - >-
         V(root), V(release), V(systemd), V(ports), V(web), V(firewall), V(memory), V(disk), V(writable), V(clock) and
-        V(apt) refuse.
+        V(apt) fail.
       - >-
         V(swap), V(updates), V(dns), V(ipv6), V(hostname), V(ptr) and V(outgoing) warn, and so does V(apt) while apt is
-        busy.
+        running.
     type: list
     elements: str
     choices:
@@ -87,13 +86,13 @@ options:
     default: []
   only_new:
     description: >-
-      Whether to leave out warnings that the last run from this controller has shown. Otherwise a healthy server would
-      warn of the same with each run. They are in RV(findings) all the same.
+      Whether to hide warnings that the last run from this controller has shown, so that a healthy server does not
+      repeat the same warnings with each run. RV(findings) contains them anyway.
     type: bool
     default: false
   server:
     description: >-
-      What else there is to ask the server in the same run, if it is fit: the options of M(port587.mail.server_info).
+      Options of M(port587.mail.server_info), to query the server in the same module run if it is suitable.
     type: dict
     suboptions:
       packages:
@@ -126,13 +125,13 @@ attributes:
 """
 
 EXAMPLES = r"""
-- name: Ask whether this server is fit
+- name: Check that this server is suitable
   port587.mail.preflight:
     hostname: mail.example.com
     smtp_probe_hosts: [gmail-smtp-in.l.google.com]
     controller_time: "{{ now().timestamp() }}"
 
-- name: Ask on a test machine that has no connection to the world
+- name: Check a test machine without internet access
   port587.mail.preflight:
     hostname: mail.example.com
     skip: [dns, ipv6, hostname, ptr, outgoing]
@@ -140,7 +139,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 msg:
-  description: The verdict. One line where the server is fit, else all findings that aren't well, the worst first.
+  description: The verdict. One line if the server is suitable, otherwise all problems, the worst first.
   returned: always
   type: str
   sample: "mail.example.com: this server is fit for mail (18 checks)"
@@ -159,19 +158,19 @@ findings:
       type: str
       sample: warn
     seen:
-      description: What was seen.
+      description: The observation.
       type: str
       sample: mail.example.com has no address in the DNS
     expected:
-      description: What is wanted.
+      description: The requirement.
       type: str
-      sample: mail.example.com leads to this server (203.0.113.5)
+      sample: mail.example.com points to this server (203.0.113.5)
     cure:
-      description: What to do. Empty where all is well.
+      description: What to do. Empty if the check passed.
       type: str
       sample: publish an A record for mail.example.com with the server's addresses only
 server:
-  description: What M(port587.mail.server_info) returns.
+  description: The result of M(port587.mail.server_info).
   type: dict
   returned: when O(server) is given
 """

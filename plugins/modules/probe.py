@@ -5,32 +5,32 @@
 
 DOCUMENTATION = r"""
 module: probe
-short_description: Walk into a mail server as a mail client does, and name the part that fails
+short_description: Test a mail server as a mail client does, and name the part that fails
 version_added: 1.0.0
 author: The port587.mail contributors (@port587)
 description:
   - Does from outside what a mail client (MUA) does, step by step, with a deadline per step. It finds the server by its
     name, connects to 587 and 465 (MSA), 25 (MTA), 993, 995, 143 and 110 (MRA) and 4190 (ManageSieve), verifies the
-    certificate on each, logs in, sends a message to the account itself, finds it again over IMAP and POP3, compares it
+    certificate on each port, logs in, sends a message to the account itself, finds it over IMAP and POP3, compares it
     byte for byte, and removes it.
-  - Also asks what must be refused, such as relaying without a login, mail to users who don't exist, and logins before
+  - Also tries what the server must refuse, such as relaying without a login, mail to unknown users, and logins before
     TLS.
-  - What waits for the network runs side by side. A healthy server takes a second or two.
-  - A step that can't be judged because an earlier one failed is C(skip), never C(fail).
-  - The password is said only inside verified TLS. A password that is refused is tried no more than twice.
-  - Run it on the controller (C(delegate_to=localhost)) or on any machine other than the mail server. The server treats
-    itself better than it treats the world, so that a test from there proves little.
-  - A server that fails does not make the module fail. See RV(verdict), and M(port587.mail.verdict) for a report.
+  - Steps that wait for the network run in parallel. A healthy server takes a second or two.
+  - A step that depends on a failed one has the verdict C(skip), never C(fail).
+  - The password is sent only inside verified TLS. A refused password is tried at most twice.
+  - Run it on the controller (C(delegate_to=localhost)) or on any machine other than the mail server. A server trusts
+    itself more than other machines, so a test from there proves little.
+  - Faults of the server do not make the module fail. See RV(verdict), and M(port587.mail.verdict) for a report.
 options:
   host:
-    description: The name of the mail server, as clients know it and as it stands in the certificate.
+    description: The name of the mail server, as clients use it and as the certificate has it.
     type: str
     required: true
   address:
-    description: Where to connect, a name or an IP address. By default O(host).
+    description: The name or IP address to connect to. By default O(host).
     type: str
   ports:
-    description: Ports that are not the standard ones, by service.
+    description: Ports other than the standard ones, by service.
     type: dict
     default: {}
     suboptions:
@@ -67,46 +67,46 @@ options:
         type: int
         default: 4190
       autoconfig:
-        description: HTTPS, where mail clients look for their settings.
+        description: HTTPS, for the settings of mail clients.
         type: int
         default: 443
   checks:
-    description: What to look at. Those that are left out are not even connected to.
+    description: The services to test. The module does not connect to other services.
     type: list
     elements: str
     choices: [dns, submission, submissions, smtp, imaps, pop3s, imap, pop3, sieve, wrong_settings]
     default: [dns, submission, submissions, smtp, imaps, pop3s, imap, pop3, sieve, wrong_settings]
   autoconfig:
     description: >-
-      Whether to look also at what mail clients ask for to configure themselves: the document of Thunderbird's, and
-      whether the name C(autoconfig.<domain of the mailbox>) leads to this server.
+      Whether to also test automatic client setup: Thunderbird's document, and whether the name
+      C(autoconfig.<domain of the mailbox>) points to this server.
     type: bool
     default: false
   names:
-    description: Further names of the server, in small letters, of which mail clients may be told.
+    description: Further names of the server, in lower case, that automatic client setup may return.
     type: list
     elements: str
     default: []
   ca_file:
     description: >-
-      File with the certificates of authorities to trust, on the machine that this module runs on, besides those that
-      machine trusts anyway.
+      File with the certificates of additional CAs to trust, on the machine that runs this module. The CAs that this
+      machine trusts are trusted too.
     type: path
   ca_pem:
-    description: The same as text.
+    description: The same certificates as text.
     type: str
   login:
-    description: User name of the account to try. Without O(password) nobody logs in and nothing is sent.
+    description: User name of the account to test. Without O(password), the module does not log in and sends nothing.
     type: str
   password:
-    description: Password of the account to try.
+    description: Password of the account to test.
     type: str
   mailbox:
-    description: The account's mail address, which the test message is sent from and to. By default O(login).
+    description: The account's mail address, which is sender and recipient of the test message. By default O(login).
     type: str
   domain:
     description: >-
-      A mail domain of this server, for the question whether users who don't exist are refused. By default the one of
+      A mail domain of this server, to test whether it refuses mail to unknown users. By default the domain of
       O(mailbox). Set it to an empty string for a domain with a catch-all address.
     type: str
   timeout:
@@ -114,7 +114,7 @@ options:
     type: float
     default: 10
   delivery_timeout:
-    description: Seconds until the test message has to be in the mailbox.
+    description: Seconds within which the test message must be in the mailbox.
     type: float
     default: 20
 attributes:
@@ -127,7 +127,7 @@ attributes:
 """
 
 EXAMPLES = r"""
-- name: Prove the server from the mail client's side
+- name: Test the server as a mail client does
   port587.mail.probe:
     host: mail.example.com
     login: eve@example.com
@@ -136,19 +136,19 @@ EXAMPLES = r"""
   become: false
   register: walk
 
-- name: Say it so that a person can read it
+- name: Print a readable report
   port587.mail.verdict:
     result: "{{ walk }}"
 """
 
 RETURN = r"""
 verdict:
-  description: V(ok), V(warn) (works, but see RV(findings)) or V(fail).
+  description: V(ok), V(warn) (the server works, but see RV(findings)) or V(fail).
   returned: always
   type: str
   sample: ok
 findings:
-  description: What is wrong, the root first and each fault once. What only follows from another one is not listed.
+  description: The faults, the most basic one first, each once. Consequences of another fault are not listed.
   returned: always
   type: list
   elements: dict
@@ -170,7 +170,7 @@ records:
       description: One of O(checks), or V(autoconfig).
       type: str
     step:
-      description: What was tried.
+      description: The test.
       type: str
     component:
       description: V(MUA), V(MSA), V(MTA), V(MDA), V(MRA), V(DNS) or V(network).
@@ -185,7 +185,7 @@ records:
       description: V(ok), V(warn), V(fail) or V(skip).
       type: str
     seen:
-      description: What the server said.
+      description: The answer of the server.
       type: str
     diagnosis:
       description: Name of the fault. Empty if there is none.
@@ -197,14 +197,14 @@ records:
       description: What to do.
       type: str
     doc:
-      description: Where it is explained at length.
+      description: URL of the explanation.
       type: str
 host:
   description: As given.
   returned: always
   type: str
 address:
-  description: The IP address that was connected to.
+  description: The IP address of the server.
   returned: always
   type: str
 ports:
@@ -216,11 +216,11 @@ login:
   returned: always
   type: str
 private_ca:
-  description: Whether a certificate is from O(ca_pem) or O(ca_file), so that mail clients have to import that first.
+  description: Whether a certificate is from a CA in O(ca_pem) or O(ca_file), which mail clients must import first.
   returned: always
   type: bool
 seconds:
-  description: How long it took.
+  description: The duration of the test.
   returned: always
   type: float
 """

@@ -5,32 +5,32 @@
 
 DOCUMENTATION = r"""
 module: server_info
-short_description: Ask a mail server for its release, its packages and the versions of Postfix, Dovecot and OpenSSL
+short_description: Get a mail server's release, packages, and versions of Postfix, Dovecot and OpenSSL
 version_added: 1.0.0
 author: The port587.mail contributors (@port587)
 description:
-  - Answers in one module run what a role has to know before it writes a configuration.
-  - Where a program is not installed yet, the version that apt would install stands in for it, so that check mode works
-    on a bare server. Where apt's lists are empty too, the version that the release came with is assumed.
+  - Returns in one module run what a role must know before it writes a configuration.
+  - For a program that is not installed yet, returns the version that apt would install, so that check mode works on a
+    bare server. If apt's lists are empty too, returns the version that the release shipped with.
   - Changes nothing.
 options:
   packages:
-    description: Debian packages to ask for.
+    description: Debian packages to look up.
     type: list
     elements: str
     default: []
   users:
-    description: System users to ask for.
+    description: System users to look up.
     type: list
     elements: str
     default: []
   files:
-    description: Files to ask for, by absolute path.
+    description: Files to look up, by absolute path.
     type: list
     elements: str
     default: []
   postfix_parameters:
-    description: Parameters of main.cf to ask Postfix for. Not every version has all, and distributions carry some back.
+    description: Parameters of main.cf to look up. Not every version has all of them, and distributions backport some.
     type: list
     elements: str
     default: []
@@ -42,17 +42,17 @@ attributes:
     description: There is never a difference to show.
     support: none
 notes:
-  - Ask again after an installation. What stood in for the version need not be what was installed.
+  - Run it again after an installation, because the installed version may differ from the expected one.
 """
 
 EXAMPLES = r"""
-- name: Ask which versions this server has
+- name: Get the versions on this server
   port587.mail.server_info:
     packages: [postfix, ca-certificates]
     users: [vmail]
   register: server
 
-- name: Install what is missing
+- name: Install the missing packages
   ansible.builtin.apt:
     name: "{{ server.missing }}"
     update_cache: true
@@ -61,7 +61,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 distribution:
-  description: What C(/etc/os-release) says. Empty strings where it says nothing.
+  description: Values from C(/etc/os-release). Empty strings if they are missing.
   returned: always
   type: dict
   contains:
@@ -74,19 +74,19 @@ distribution:
       type: str
       sample: "12"
 packages:
-  description: The packages that were asked for, by name.
+  description: The requested packages, by name.
   returned: always
   type: dict
   sample: {"postfix": {"installed": "3.7.11-0+deb12u1", "candidate": null}}
   contains:
     installed:
-      description: The installed version, V(null) where it isn't, or isn't wholly.
+      description: The installed version, V(null) if the package is not or not completely installed.
       type: str
     candidate:
-      description: What apt would install. V(null) where it is installed already, or where apt doesn't know the package.
+      description: The version that apt would install. V(null) if the package is installed, or unknown to apt.
       type: str
 missing:
-  description: Those of O(packages) that are not installed, in the order in which they were asked for.
+  description: Those of O(packages) that are not installed, in the same order.
   returned: always
   type: list
   elements: str
@@ -101,24 +101,24 @@ missing_files:
   type: list
   elements: str
 postfix:
-  description: Postfix, asked for always.
+  description: Postfix. Always returned.
   returned: always
   type: dict
   contains:
     version:
       description: >-
-        The version, or what stands in for it. V(null) where nothing is installed, apt knows none, and the release isn't
-        one that this collection supports.
+        The installed or expected version. V(null) if nothing is installed, apt knows no version, and this collection
+        does not support the release.
       type: str
       sample: 3.7.11
     installed:
       description: Whether it is installed.
       type: bool
     assumed:
-      description: Whether the version is only what the release came with.
+      description: Whether the version is assumed from the release.
       type: bool
     default_database_type:
-      description: The kind of lookup table that this Postfix makes.
+      description: The type of lookup table that this Postfix creates.
       type: str
       sample: hash
     knows:
@@ -126,7 +126,7 @@ postfix:
       type: list
       elements: str
 dovecot:
-  description: Dovecot, asked for always.
+  description: Dovecot. Always returned.
   returned: always
   type: dict
   contains:
@@ -142,8 +142,7 @@ dovecot:
       type: bool
 openssl:
   description: >-
-    OpenSSL, asked for always. The package of the command says the version; it is made from the same source as the
-    library.
+    OpenSSL. Always returned. The version is that of the command's package, which has the same source as the library.
   returned: always
   type: dict
   contains:
@@ -158,12 +157,12 @@ openssl:
       description: As with Postfix.
       type: bool
 tls:
-  description: What its daemons offer in a TLS handshake, by the version of its OpenSSL.
+  description: The TLS settings of the daemons for this version of OpenSSL.
   returned: always
   type: dict
   contains:
     ciphers:
-      description: The cipher suites for TLS 1.2, as OpenSSL calls them.
+      description: The cipher suites for TLS 1.2, with OpenSSL's names.
       type: list
       elements: str
     groups:
@@ -172,7 +171,7 @@ tls:
       elements: str
       sample: [X25519, prime256v1, secp384r1]
 memory:
-  description: Memory that there is to use, in bytes. A container's limit counts where it is below what the machine has.
+  description: Usable memory in bytes. A container's limit applies if it is lower than the machine's memory.
   returned: always
   type: int
   sample: 469762048
@@ -184,8 +183,8 @@ other_mtas:
   sample: [exim4-daemon-light]
 trees:
   description: >-
-    What there is of the files of each M(port587.mail.transaction) with a daemon, by its name: for its option
-    O(port587.mail.transaction#module:known). Empty while one is under way, or where one was interrupted.
+    The state of the files of each M(port587.mail.transaction) with a daemon, by its name, for the option
+    O(port587.mail.transaction#module:known). Empty during a transaction, or after an interrupted one.
   returned: always
   type: dict
 """

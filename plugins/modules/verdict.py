@@ -4,40 +4,40 @@
 
 DOCUMENTATION = r"""
 module: verdict
-short_description: Say what a probe has found, so that a person can read it
+short_description: Print a readable report of a probe
 version_added: 1.0.0
 author: The port587.mail contributors (@port587)
 description:
-  - Prints a verdict from what M(port587.mail.probe) returned, and M(port587.mail.inspect_info) if that was run. If
-    something is wrong, the part that fails comes first, in one sentence, with the cure. If all is well, it prints what
-    to type into a mail client.
-  - Writes the same as a page for a browser, as JSON and as JUnit XML, if asked to.
+  - Prints a verdict on the results of M(port587.mail.probe) and, if it was run, of M(port587.mail.inspect_info). If
+    there is a fault, the part that fails comes first, in one sentence, with the cure. Otherwise it prints the settings
+    for mail clients.
+  - With O(report_dir), writes the report as HTML, JSON and JUnit XML.
   - Fails if the verdict is V(fail).
   - Runs on the controller only.
 options:
   result:
-    description: What M(port587.mail.probe) returned.
+    description: The result of M(port587.mail.probe).
     type: dict
     required: true
   also:
     description: >-
-      What others returned that looked at the same server, such as M(port587.mail.inspect_info). What they found
-      explains what the probe saw from outside, so that the fault is named that is at the root.
+      Results of other modules for the same server, such as M(port587.mail.inspect_info). Their findings explain what
+      the probe saw from outside, so the report can name the underlying fault.
     type: list
     elements: dict
     default: []
   server:
-    description: The server name to type into a mail client. By default the host that was probed.
+    description: The server name for mail clients. By default the host of the probe.
     type: str
   ca_file:
     description: >-
-      File on the controller with the certificate of the CA that the probe was given. Where the server's certificate is
-      from it, mail clients have to import it, and that is said.
+      File on the controller with the CA's certificate that the probe used. If this CA signed the server's certificate,
+      the report says that mail clients must import the file.
     type: str
   report_dir:
     description: >-
-      Folder on the controller to write V(HOST.html), V(HOST.json) and V(HOST.xml) to. It is made if there is none, and
-      kept out of git. By default nothing is written.
+      Folder on the controller for V(HOST.html), V(HOST.json) and V(HOST.xml). The module creates it and keeps it out of
+      git. By default nothing is written.
     type: str
 attributes:
   check_mode:
@@ -49,7 +49,7 @@ attributes:
 """
 
 EXAMPLES = r"""
-- name: Say what was found
+- name: Print the report
   port587.mail.verdict:
     result: "{{ walk }}"
     report_dir: ~/port587/mail.example.com/verify
@@ -57,16 +57,16 @@ EXAMPLES = r"""
 
 RETURN = r"""
 msg:
-  description: The worst finding in one sentence. Empty if there is none.
+  description: The worst finding in one sentence. Empty without findings.
   returned: always
   type: str
 findings:
-  description: What is wrong, as M(port587.mail.probe) returns it, with O(also) taken into account.
+  description: The faults, as M(port587.mail.probe) returns them, combined with O(also).
   returned: always
   type: list
   elements: dict
 reports:
-  description: Paths of the files that were written, the page first.
+  description: Paths of the written files, the HTML page first.
   returned: always
   type: list
   elements: str
