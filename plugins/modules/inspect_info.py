@@ -24,13 +24,10 @@ options:
       The time of the machine that Ansible runs on, in seconds since the epoch, to compare clocks. Without it they are
       not compared.
     type: float
-attributes:
-  check_mode:
-    description: Can run in check mode and then does the same.
-    support: full
-  diff_mode:
-    description: There is never a difference to show.
-    support: none
+extends_documentation_fragment:
+  - port587.mail.attributes
+  - port587.mail.attributes.server
+  - port587.mail.attributes.read_only
 notes:
   - Has to run as root, because nobody else may look into Postfix's private sockets.
 seealso:
