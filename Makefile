@@ -25,10 +25,16 @@ sanity: ## ansible-test sanity
 molecule: ## one scenario: make molecule SCENARIO=default
 	@scripts/molecule $(SCENARIO)
 
+docs: ## the documentation of modules, filters and roles, as HTML in .cache/docs/html
+	@scripts/in collection scripts/docs
+
+changelog: ## CHANGELOG.md, from the fragments in changelogs/
+	@scripts/in collection scripts/changelog
+
 bench: ## figures: what a run costs, and what the server carries; into bench/results
 	@scripts/bench
 
 clean: ## remove what the other targets made in this folder
 	rm -rf .cache .mypy_cache .pytest_cache .ruff_cache port587-mail-*.tar.gz
 
-.PHONY: help demo demo-down test lint unit sanity molecule bench clean
+.PHONY: help demo demo-down test lint unit sanity molecule docs changelog bench clean

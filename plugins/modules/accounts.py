@@ -141,12 +141,17 @@ options:
     type: list
     elements: str
     default: []
+extends_documentation_fragment:
+  - port587.mail.attributes
+  - port587.mail.attributes.server
 attributes:
   check_mode:
-    description: Predicts what it would do. RV(not_validated) says what could not be seen.
     support: full
+    details: RV(not_validated) names what could not be checked.
   diff_mode:
-    description: Shows the files, with the hashes masked.
+    support: full
+    details: Password hashes are masked.
+  idempotent:
     support: full
 notes:
   - Packages C(postfix) and C(dovecot-core) have to be installed.

@@ -159,15 +159,18 @@ options:
       - A program, its text. It is run as root with the argument V(auth) or V(cleanup) for each name, with the name in
         C(CERTBOT_DOMAIN) and the text of the TXT record of C(_acme-challenge.NAME) in C(CERTBOT_VALIDATION).
     type: str
+extends_documentation_fragment:
+  - port587.mail.attributes
+  - port587.mail.attributes.server
 attributes:
   check_mode:
-    description: Can run in check mode and return changed status prediction without modifying target.
     support: full
     details: No key is made in check mode, so what only a new certificate has, such as its fingerprint, is not returned.
   diff_mode:
-    description: Will return details on what has changed, or possibly needs changing in check mode.
     support: full
     details: Certificates are shown in words. Private keys are never shown.
+  idempotent:
+    support: full
 requirements:
   - openssl, 1.1.1 or later, on the server
   - certbot on the server for O(source=acme), and its plugin dns-rfc2136 for V(nsupdate)

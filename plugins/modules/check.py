@@ -48,13 +48,10 @@ options:
 notes:
   - C(mail_own_variables) lists variables of your own that begin with such a prefix; a C(*) stands for anything.
   - What tasks have registered or set as a fact is not looked at.
-attributes:
-  check_mode:
-    description: Can run in check mode and then does the same.
-    support: full
-  diff_mode:
-    description: There is never a difference to show.
-    support: none
+extends_documentation_fragment:
+  - port587.mail.attributes
+  - port587.mail.attributes.controller
+  - port587.mail.attributes.read_only
 """
 
 EXAMPLES = r"""

@@ -26,13 +26,10 @@ options:
     type: list
     elements: path
     default: [/etc/port587/tls/fullchain.pem, /etc/port587/tls/rsa.pem]
-attributes:
-  check_mode:
-    description: Can run in check mode and then does the same.
-    support: full
-  diff_mode:
-    description: There is never a difference to show.
-    support: none
+extends_documentation_fragment:
+  - port587.mail.attributes
+  - port587.mail.attributes.server
+  - port587.mail.attributes.read_only
 seealso:
   - plugin: port587.mail.dns_records
     plugin_type: filter

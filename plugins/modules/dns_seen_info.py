@@ -29,13 +29,10 @@ options:
     description: The mail server's name, for RV(host) and for M(port587.mail.verdict).
     type: str
     required: true
-attributes:
-  check_mode:
-    description: Can run in check mode and then does the same.
-    support: full
-  diff_mode:
-    description: There is never a difference to show.
-    support: none
+extends_documentation_fragment:
+  - port587.mail.attributes
+  - port587.mail.attributes.controller
+  - port587.mail.attributes.read_only
 notes:
   - "Sources: RFC 1035, RFC 6891, RFC 7208 (an SPF record with what it includes may cause 10 look-ups)."
 """

@@ -23,13 +23,10 @@ options:
     description: >-
       The time of the controller, in seconds since the epoch, to compare the clocks. Without it, they are not compared.
     type: float
-attributes:
-  check_mode:
-    description: Can run in check mode and then does the same.
-    support: full
-  diff_mode:
-    description: There is never a difference to show.
-    support: none
+extends_documentation_fragment:
+  - port587.mail.attributes
+  - port587.mail.attributes.server
+  - port587.mail.attributes.read_only
 notes:
   - Must run as root, because other users may not access Postfix's private sockets.
 seealso:

@@ -23,12 +23,16 @@ options:
     description: Seconds to wait at most. Then the module fails, and names the program that has the lock.
     type: int
     default: 600
+extends_documentation_fragment:
+  - port587.mail.attributes
+  - port587.mail.attributes.server
 attributes:
   check_mode:
-    description: Can run in check mode and reports what would be installed.
     support: full
   diff_mode:
-    description: Shows what apt shows.
+    support: full
+    details: Shows what apt shows.
+  idempotent:
     support: full
 """
 

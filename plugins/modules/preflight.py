@@ -115,13 +115,10 @@ options:
         type: list
         elements: str
         default: []
-attributes:
-  check_mode:
-    description: Can run in check mode and then does the same.
-    support: full
-  diff_mode:
-    description: There is never a difference to show.
-    support: none
+extends_documentation_fragment:
+  - port587.mail.attributes
+  - port587.mail.attributes.server
+  - port587.mail.attributes.read_only
 """
 
 EXAMPLES = r"""

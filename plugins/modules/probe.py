@@ -117,13 +117,19 @@ options:
     description: Seconds within which the test message must be in the mailbox.
     type: float
     default: 20
+extends_documentation_fragment:
+  - port587.mail.attributes
+  - port587.mail.attributes.controller
 attributes:
   check_mode:
-    description: Sends nothing and is skipped.
     support: none
+    details: The probe sends a message, so check mode skips it.
   diff_mode:
-    description: There is never a difference to show.
     support: none
+    details: The message is removed again, so there is no difference to show.
+  idempotent:
+    support: full
+    details: The message is removed again.
 """
 
 EXAMPLES = r"""

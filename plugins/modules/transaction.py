@@ -211,21 +211,22 @@ options:
       What M(port587.mail.server_info) said of this tree in the same play, as RV(port587.mail.server_info#module:trees)
       with O(name). Where that shows that everything is as it is wanted already, nothing is run on the server.
     type: dict
+extends_documentation_fragment:
+  - port587.mail.attributes
+  - port587.mail.attributes.server
 attributes:
   check_mode:
     support: full
-    description:
-      - Validates too, and predicts what a run would do. Where the daemon is not installed yet, RV(not_validated) says
-        so.
+    details:
+      - The files are validated, too. Where the daemon is not installed yet, RV(not_validated) says so.
   diff_mode:
     support: full
-    description:
+    details:
       - One diff for each file, with secrets masked.
       - What lies there before the first run of this O(name), while O(daemon) is not running, came with its package.
         It is not shown, so that check mode on a bare host shows the same.
   idempotent:
     support: full
-    description: A second run changes nothing.
 notes:
   - Needs Python 3.6 on the server and nothing else.
   - >-

@@ -39,13 +39,18 @@ options:
       Folder on the controller for V(HOST.html), V(HOST.json) and V(HOST.xml). The module creates it and keeps it out of
       git. By default nothing is written.
     type: str
+extends_documentation_fragment:
+  - port587.mail.attributes
+  - port587.mail.attributes.controller
 attributes:
   check_mode:
-    description: Can run in check mode. A probe that was skipped then gives a verdict that says so.
     support: full
+    details: Check mode skips the probe. The verdict then says that nothing was tried, and writes no report.
   diff_mode:
-    description: There is never a difference to show.
     support: none
+    details: Reports are new with each run.
+  idempotent:
+    support: full
 """
 
 EXAMPLES = r"""
