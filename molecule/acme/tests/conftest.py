@@ -39,7 +39,7 @@ class Site:
         self.server = Server(self.name, self.variables["ansible_host"], str(self.roots))
         self.alice = Account(f"alice@{self.domain}", "alice's own")
         self.inventory_name = self.variables["inventory_hostname"]
-        self.world = host.get_host("ansible://client", ansible_inventory=host.backend.ansible_inventory)
+        self.world = host.get_host("ansible://world", ansible_inventory=host.backend.ansible_inventory)
         self.client_address = self.world.ansible.get_variables()["ansible_host"]
 
     def handshake(self, port: int, ca: t.Optional[str] = None) -> t.Dict[str, t.Any]:
