@@ -30,9 +30,11 @@ PLAY = """
         - port587.mail.check: {roles: [postfix], site: false}
         - port587.mail.check: {roles: [postfix], on_server: true}
         - ansible.builtin.copy:
-            content: "{{ lookup('ansible.builtin.template', '%(root)s/roles/postfix/templates/etc/postfix/main.cf.j2') }}"
+            content: "{{ lookup('ansible.builtin.template', template) }}"
             dest: "%(directory)s/{{ inventory_hostname }}.cf"
             mode: "0600"
+          vars:
+            template: "%(root)s/roles/postfix/templates/etc/postfix/main.cf.j2"
       rescue:
         - ansible.builtin.copy:
             content: "{{ ansible_failed_result.msg }}"
@@ -110,9 +112,7 @@ CASES = {
     "mta_sts_and_dane": Case("3.10.13", {"postfix_mta_sts": True, "postfix_dane": True}),
     **{f"memory_{mebibytes}": Case("3.10.13", {}, mebibytes=mebibytes) for mebibytes, *_expected in MEMORY},
     **{
-        f"memory_{mebibytes}_own": Case(
-            "3.10.13", {"postfix_main": {"default_process_limit": 50}}, mebibytes=mebibytes
-        )
+        f"memory_{mebibytes}_own": Case("3.10.13", {"postfix_main": {"default_process_limit": 50}}, mebibytes=mebibytes)
         for mebibytes, *_expected in MEMORY
     },
     "root_at_printer": Case("3.7.0", {"mail_accounts": PEOPLE, "postfix_root_address": "printer@example.com"}),
