@@ -12,7 +12,7 @@ import threading
 
 import pytest
 from ansible_collections.port587.mail.plugins.module_utils._accounts import files as accounts_files
-from ansible_collections.port587.mail.plugins.module_utils._inspect import look
+from ansible_collections.port587.mail.plugins.module_utils._inspect import postfix as inspected
 from repository import program
 
 recipients = program("postfix", "recipients")
@@ -218,5 +218,5 @@ def test_a_quota_service_over_the_network():
 
 
 def test_verify_looks_where_the_program_is():
-    assert look.RECIPIENTS == recipients.SOCKET
-    assert look.RECIPIENTS_SETTINGS == recipients.SETTINGS
+    assert inspected.RECIPIENTS == recipients.SOCKET
+    assert inspected.RECIPIENTS_SETTINGS == recipients.SETTINGS

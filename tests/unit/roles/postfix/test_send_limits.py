@@ -7,7 +7,7 @@ import threading
 import time
 
 import pytest
-from ansible_collections.port587.mail.plugins.module_utils._inspect import look
+from ansible_collections.port587.mail.plugins.module_utils._inspect import postfix as inspected
 from repository import program
 
 send_limits = program("postfix", "send-limits")
@@ -164,15 +164,15 @@ def test_as_postfix_asks(server):
 
 
 def test_verify_asks_who_is_at_the_limit(server, ledger, monkeypatch):
-    assert look.SEND_LIMITS == send_limits.SOCKET
-    monkeypatch.setattr(look, "SEND_LIMITS", server.server_address)
-    assert look.at_limit() == []
+    assert inspected.SEND_LIMITS == send_limits.SOCKET
+    monkeypatch.setattr(inspected, "SEND_LIMITS", server.server_address)
+    assert inspected.at_limit() == []
     ledger.add(EVE, 1, time.time())
-    assert look.at_limit() == ["eve@example.com: 1 recipients within one hour"]
+    assert inspected.at_limit() == ["eve@example.com: 1 recipients within one hour"]
     ledger.database.execute("DROP TABLE sent")
-    assert look.at_limit() is None
-    monkeypatch.setattr(look, "SEND_LIMITS", server.server_address + ".gone")
-    assert look.at_limit() is None
+    assert inspected.at_limit() is None
+    monkeypatch.setattr(inspected, "SEND_LIMITS", server.server_address + ".gone")
+    assert inspected.at_limit() is None
 
 
 def test_what_goes_wrong_stops_no_mail(server, ledger, capsys):
