@@ -17,7 +17,6 @@ import typing as t
 from ansible import constants
 from ansible.errors import AnsibleActionFail
 from ansible_collections.port587.mail.plugins.module_utils._accounts import problems, weak
-from ansible_collections.port587.mail.plugins.module_utils._accounts import read as read_accounts
 from ansible_collections.port587.mail.plugins.plugin_utils import _accounts_source
 from ansible_collections.port587.mail.plugins.plugin_utils._become import AsRoot
 

@@ -53,7 +53,9 @@ def problems(action: ActionBase, value: t.Callable[[str], t.Any]) -> t.Iterator[
         return
     broken: list[str] = []
     more = entries(*file, lambda where, what: broken.append(f"{where}: {what}")) if file else iter(())
-    data = {name: plain(value(f"accounts_{name}")) for name in ("domains", "accounts", "aliases", "hostname", "postmaster")}
+    data = {
+        name: plain(value(f"accounts_{name}")) for name in ("domains", "accounts", "aliases", "hostname", "postmaster")
+    }
     found = read.read(**data, more=more, variables=value("__accounts_variables"))[1]
     # what is missing because its line can't be read is no mistake of its own
     if broken or found:

@@ -88,7 +88,7 @@ class _Session:
         self._send("E", b"")
         for _change in range(MOST_LINES):
             letter, data = self._receive()
-            if not letter or letter not in _CHANGES:
+            if letter not in _CHANGES:
                 return Outcome(_verdict(letter, data), added, removed)
             # i and m have a number in front: the place to insert at, or which of several to change
             fields = data[4:] if letter in "im" else data
@@ -109,6 +109,8 @@ class _Session:
         self.wire.step()
         (length,) = struct.unpack("!I", self.wire.exactly(4))
         packet = self.wire.exactly(length)
+        if not packet:
+            raise WireError("protocol", "it does not speak the milter protocol")
         return packet[:1].decode("ascii", "replace"), packet[1:]
 
 

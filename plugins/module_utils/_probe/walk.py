@@ -19,7 +19,7 @@ from ansible_collections.port587.mail.plugins.module_utils._wire.connection impo
 from ansible_collections.port587.mail.plugins.module_utils._wire.errors import CertificateError, WireError
 from ansible_collections.port587.mail.plugins.module_utils._wire.limits import LONGEST_TEXT
 from ansible_collections.port587.mail.plugins.module_utils._wire.tls import HOSTNAME_MISMATCH
-from ansible_collections.port587.mail.plugins.module_utils._wire.words import plain_token
+from ansible_collections.port587.mail.plugins.module_utils._wire.words import plain_token, printable
 
 #: Programs renew when a third of the lifetime is left, or half of a short one (certbot, Caddy), or 30 days before the
 #: end. When less is left than this part of the lifetime, or than three weeks, they have missed it.
@@ -299,7 +299,7 @@ class Walk(threading.Thread):
         password = self.settings.password
         for secret in (password, plain_token(self.settings.login, password)) if password else ():
             text = text.replace(secret, "********")
-        return "".join(char if char.isprintable() else " " for char in text)[:LONGEST_TEXT].strip()
+        return printable(text)[:LONGEST_TEXT].strip()
 
 
 def renewal_is_late(begins: float, expires: float) -> bool:

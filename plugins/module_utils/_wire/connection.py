@@ -78,13 +78,13 @@ class Wire:
             if len(self._buffer) > LONGEST_LINE:
                 raise endless(f"a line of more than {LONGEST_LINE} bytes")
             self._fill()
-        line, _newline, rest = self._buffer.partition(b"\n")
-        self._buffer = rest
+        line = bytes(self._buffer[: self._buffer.index(b"\n")])
+        del self._buffer[: len(line) + 1]
         self._lines += 1
         if self._lines > MOST_LINES:
             raise endless(f"more than {MOST_LINES} lines")
         self._count(len(line))
-        self.last = bytes(line[:-1] if line.endswith(b"\r") else line)
+        self.last = line[:-1] if line.endswith(b"\r") else line
         return self.last
 
     def exactly(self, size: int) -> bytes:
@@ -92,7 +92,8 @@ class Wire:
         self._count(size)
         while len(self._buffer) < size:
             self._fill()
-        data, self._buffer = bytes(self._buffer[:size]), self._buffer[size:]
+        data = bytes(self._buffer[:size])
+        del self._buffer[:size]
         return data
 
     def until_closed(self, most: int) -> bytes:

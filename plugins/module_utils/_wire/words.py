@@ -14,6 +14,11 @@ def text(line: bytes) -> str:
     return line.decode("utf-8", "replace")
 
 
+def printable(said: str) -> str:
+    """Text of somebody else, fit for a terminal, a page and XML."""
+    return "".join(char if char.isprintable() else " " for char in said)
+
+
 def plain_token(login: str, password: str) -> str:
     """The answer to SASL PLAIN (RFC 4616)."""
     return base64.b64encode((f"\0{login}\0{password}").encode()).decode("ascii")
