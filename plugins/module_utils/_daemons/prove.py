@@ -306,7 +306,7 @@ def _http(connection: _Connection, proof: Proof, leaf: t.Optional[bytes]) -> Non
     connection.wire.step()
     status = http.get(connection.wire, proof.host or "", proof.uri)
     if status.code != 200:
-        raise ProofError("answers GET %s for %s with: %s" % (proof.uri, proof.host, status.line))
+        raise ProofError("answers GET %s HTTP/1.0 for %s with: %s" % (proof.uri, proof.host, status.line))
 
 
 def _milter(connection: _Connection, proof: Proof, leaf: t.Optional[bytes]) -> None:

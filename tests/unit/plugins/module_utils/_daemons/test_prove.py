@@ -200,7 +200,7 @@ def test_imap(pem: str, script: Script, words: str) -> None:
     ("answer", "words"),
     [
         ("HTTP/1.1 200 OK", "proved"),
-        ("HTTP/1.1 404 Not Found", "answers GET /x for mail.example.com with: HTTP/1.1 404 Not Found"),
+        ("HTTP/1.1 404 Not Found", "answers GET /x HTTP/1.0 for mail.example.com with: HTTP/1.1 404 Not Found"),
         ("220 mail ESMTP", "not an answer in HTTP: 220 mail ESMTP"),
     ],
 )
