@@ -22,11 +22,12 @@ from authority import HOST, Certificates
 
 #: What one attack sends before it gives up, so that a test against a probe without limits ends as well.
 FLOOD_BYTES = 128 * 1024 * 1024
-FLOOD_SECONDS = 8.0
+FLOOD_SECONDS = 30.0
 
-#: Seconds for one step in these tests, and what a walk that ends in its first or second step may take altogether.
-TIMEOUT = 0.6
-IN_TIME = 4.0
+#: Seconds for one step in tests of the clock, and in tests of sizes, which a slow machine has to reach before;
+#: and what a walk that ends in its first or second step may take altogether.
+TIMEOUT, LONG_TIMEOUT = 0.6, 15.0
+IN_TIME = 20.0
 
 #: Bytes that a walk may hold at a time. The limit of one answer is a part of it.
 SMALL = 24 * 1024 * 1024
@@ -135,13 +136,13 @@ def measure(action: t.Callable[[], t.Any]) -> t.Tuple[t.Any, float, int]:
         tracemalloc.stop()
 
 
-def walk(server: Hostile, service: str, certificates: Certificates) -> Measured:
+def walk(server: Hostile, service: str, certificates: Certificates, timeout: float = TIMEOUT) -> Measured:
     settings = Settings(
         host=HOST,
         address="127.0.0.1",
         ports=dict(STANDARD_PORTS, **{service: server.port}),
         context=trust(certificates.ca, None),
-        timeout=TIMEOUT,
+        timeout=timeout,
     )
     found, seconds, peak = measure(lambda: probe(settings, [service], Addresses([], [])))
     return Measured(found.records, seconds, peak)
@@ -189,7 +190,7 @@ FLOODS: t.Dict[str, t.Tuple[str, bool, Attack, str]] = {
 def test_an_answer_without_end(
     service: str, inside: bool, attack: Attack, step: str, tls: ssl.SSLContext, certificates: Certificates
 ) -> None:
-    seen = walk(Hostile(attack, tls if inside else None), service, certificates)
+    seen = walk(Hostile(attack, tls if inside else None), service, certificates, LONG_TIMEOUT)
     assert seen.seconds < IN_TIME
     assert seen.peak < SMALL
     assert [(where, diagnosis) for where, diagnosis, _seen in seen.failed()] == [(step, "service-endless")]
