@@ -14,6 +14,7 @@ from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 from ansible_collections.port587.mail.plugins.module_utils._probe import files, report
 from ansible_collections.port587.mail.plugins.module_utils._probe.join import join
+from ansible_collections.port587.mail.plugins.module_utils._wire.limits import LARGEST_PEM
 
 SKIPPED = "Not verified: in check mode nothing is sent."
 
@@ -60,12 +61,12 @@ class ActionModule(ActionBase):
     def _authority(self, name: str) -> report.Authority:
         path = self._loader.path_dwim(name)
         try:
-            # what is before the certificate, in words, is no part of it
-            pem = re.search(
-                r"-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----\s", pathlib.Path(path).read_text(), re.DOTALL
-            )
+            with open(path, encoding="utf-8") as handle:
+                text = handle.read(LARGEST_PEM)
         except (OSError, UnicodeDecodeError) as exc:
             raise AnsibleActionFail(f"ca_file {name} can't be read: {exc}") from exc
+        # what is before the certificate, in words, is no part of it
+        pem = re.search(r"-----BEGIN CERTIFICATE-----[^-]*-----END CERTIFICATE-----\s", text)
         if not pem:
             raise AnsibleActionFail(f"ca_file {name} has no certificate in it")
         return report.Authority(path, pem[0])

@@ -231,6 +231,7 @@ seconds:
   type: float
 """
 
+import os
 import time
 import typing as t
 
@@ -245,6 +246,7 @@ from ansible_collections.port587.mail.plugins.module_utils._probe.probe import (
 )
 from ansible_collections.port587.mail.plugins.module_utils._probe.records import findings, overall
 from ansible_collections.port587.mail.plugins.module_utils._probe.walk import Settings
+from ansible_collections.port587.mail.plugins.module_utils._wire.limits import LARGEST_PEM
 
 
 def _settings(module: AnsibleModule, address: str) -> Settings:
@@ -260,6 +262,8 @@ def _settings(module: AnsibleModule, address: str) -> Settings:
     if params["password"] and not mailbox:
         module.fail_json(msg="password is given, but not the login that it belongs to.")
     try:
+        if params["ca_file"] and os.path.getsize(params["ca_file"]) > LARGEST_PEM:
+            raise ValueError("it has more than %d bytes; give a file with nothing but certificates" % LARGEST_PEM)
         context = trust(params["ca_pem"], params["ca_file"])
     except (OSError, ValueError) as exc:
         module.fail_json(

@@ -25,6 +25,7 @@ from ansible.plugins.action import ActionBase
 from ansible_collections.port587.mail.plugins.module_utils._accounts import read
 from ansible_collections.port587.mail.plugins.module_utils._accounts.problems import Say, as_message
 from ansible_collections.port587.mail.plugins.module_utils._accounts.read import ACCOUNT_KEYS
+from ansible_collections.port587.mail.plugins.module_utils._wire.limits import DEEPEST_ACCOUNT, LONGEST_ACCOUNT
 
 #: A cell of these columns holds several addresses, with blanks between them.
 LISTS = ("aliases", "senders")
@@ -52,8 +53,9 @@ def problems(action: ActionBase, value: t.Callable[[str], t.Any]) -> t.Iterator[
         return
     broken: list[str] = []
     more = entries(*file, lambda where, what: broken.append(f"{where}: {what}")) if file else iter(())
-    names = ("domains", "accounts", "aliases", "hostname", "postmaster")
-    data = {name: plain(value(f"accounts_{name}")) for name in names}
+    data = {
+        name: plain(value(f"accounts_{name}")) for name in ("domains", "accounts", "aliases", "hostname", "postmaster")
+    }
     found = read.read(**data, more=more, variables=value("__accounts_variables"))[1]
     # what is missing because its line can't be read is no mistake of its own
     if broken or found:
@@ -121,7 +123,11 @@ def _read(path: str, name: str, say: Say) -> t.Iterator[Entry]:
 
 
 def _lines(handle: t.BinaryIO, name: str) -> t.Iterator[str]:
-    for number, raw in enumerate(handle, 1):
+    for number, raw in enumerate(iter(lambda: handle.readline(LONGEST_ACCOUNT + 1), b""), 1):
+        if len(raw) > LONGEST_ACCOUNT:
+            raise _Unreadable(
+                f"{name} line {number}", f"has more than {LONGEST_ACCOUNT} bytes; no account is that long"
+            )
         # Excel writes the mark when it is asked for UTF-8
         line = raw[len(codecs.BOM_UTF8) :] if number == 1 and raw.startswith(codecs.BOM_UTF8) else raw
         try:
@@ -192,11 +198,22 @@ def _wrong_columns(columns: list[str]) -> str | None:
 class _Text:
     """Lines as a file, since that is what the parser reads."""
 
-    def __init__(self, lines: t.Iterator[str]) -> None:
+    def __init__(self, lines: t.Iterator[str], name: str) -> None:
         self._lines = lines
+        self._name = name
+        self._number = 0
+        #: Bytes since the last account.
+        self.size = 0
 
     def read(self, _size: int = -1) -> bytes:
-        return next(self._lines, "").encode("utf-8")
+        line = next(self._lines, "").encode("utf-8")
+        self._number += 1
+        self.size += len(line)
+        # the parser reads a little further than it has understood
+        if self.size > 2 * LONGEST_ACCOUNT:
+            wrong = f"belongs to an account that has more than {LONGEST_ACCOUNT} bytes already"
+            raise _Unreadable(f"{self._name} line {self._number}", wrong)
+        return line
 
 
 class _Broken(Exception):
@@ -210,7 +227,8 @@ class _Broken(Exception):
 def _yaml(lines: t.Iterator[str], name: str, say: Say) -> t.Iterator[Entry]:
     """A list of mappings. From the parser's events, as its loader would keep them all."""
     kind_of_loader: t.Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-    loader = kind_of_loader(_Text(lines))
+    text = _Text(lines, name)
+    loader = kind_of_loader(text)
     try:
         for kind in (yaml.StreamStartEvent, yaml.DocumentStartEvent, yaml.SequenceStartEvent):
             event = loader.get_event()
@@ -221,6 +239,7 @@ def _yaml(lines: t.Iterator[str], name: str, say: Say) -> t.Iterator[Entry]:
         while not loader.check_event(yaml.SequenceEndEvent):
             mark = loader.peek_event().start_mark
             node = _node(loader)
+            text.size = 0
             yield f"{name} line {mark.line + 1}", loader.construct_document(node)
     except _Broken as error:
         say(f"{name} line {error.mark.line + 1}", str(error))
@@ -234,9 +253,11 @@ def _yaml(lines: t.Iterator[str], name: str, say: Say) -> t.Iterator[Entry]:
         loader.dispose()
 
 
-def _node(loader: t.Any) -> yaml.Node:
+def _node(loader: t.Any, depth: int = 0) -> yaml.Node:
     event = loader.get_event()
     marks = event.start_mark, event.end_mark
+    if depth > DEEPEST_ACCOUNT:
+        raise _Broken(event.start_mark, "has lists or mappings too deep in each other")
     if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None):
         raise _Broken(event.start_mark, "has an anchor or a reference to one; write the value itself")
     if getattr(event, "tag", None):
@@ -249,14 +270,14 @@ def _node(loader: t.Any) -> yaml.Node:
     if isinstance(event, yaml.SequenceStartEvent):
         items = []
         while not loader.check_event(yaml.SequenceEndEvent):
-            items.append(_node(loader))
+            items.append(_node(loader, depth + 1))
         loader.get_event()
         return yaml.SequenceNode("tag:yaml.org,2002:seq", items, *marks)
     pairs: dict[str, tuple[yaml.Node, yaml.Node]] = {}
     while not loader.check_event(yaml.MappingEndEvent):
-        key = _node(loader)
+        key = _node(loader, depth + 1)
         if key.value in pairs if isinstance(key.value, str) else True:
             raise _Broken(key.start_mark, "has a key twice, or one that is no text")
-        pairs[key.value] = (key, _node(loader))
+        pairs[key.value] = (key, _node(loader, depth + 1))
     loader.get_event()
     return yaml.MappingNode("tag:yaml.org,2002:map", list(pairs.values()), *marks)

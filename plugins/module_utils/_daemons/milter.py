@@ -10,9 +10,12 @@ There is no RFC of it: this is version 6, as sendmail's libmilter (mfdef.h) and 
 (4 bytes), one letter, and data; strings end with a zero byte.
 """
 
-import socket
 import struct
 import typing as t
+
+from ansible_collections.port587.mail.plugins.module_utils._wire.connection import Wire
+from ansible_collections.port587.mail.plugins.module_utils._wire.errors import WireError, endless
+from ansible_collections.port587.mail.plugins.module_utils._wire.limits import MOST_LINES
 
 #: What the filter may do (add, change and remove headers, and so on), and steps that it may leave unanswered.
 _ACTIONS = 0x1FF
@@ -44,21 +47,21 @@ class Outcome(t.NamedTuple):
     removed: t.List[str]
 
 
-def scan(connection: socket.socket, message: Message) -> Outcome:
-    """Let the filter at the other end of the socket see a message. Raises EOFError, OSError."""
-    return _Session(connection).scan(message)
+def scan(wire: Wire, message: Message) -> Outcome:
+    """Let the filter at the other end see a message. Raises WireError."""
+    return _Session(wire).scan(message)
 
 
 class _Session:
-    def __init__(self, connection: socket.socket) -> None:
-        self.socket = connection
+    def __init__(self, wire: Wire) -> None:
+        self.wire = wire
         self.silent = 0
 
     def scan(self, message: Message) -> Outcome:
         self._send("O", struct.pack("!3I", 6, _ACTIONS, _PROTOCOL))
         letter, data = self._receive()
         if letter != "O" or len(data) < 12:
-            raise EOFError
+            raise WireError("protocol", "it does not speak the milter protocol")
         self.silent = struct.unpack_from("!3I", data)[2]
 
         family = b"6" if ":" in message.client else b"4"
@@ -83,7 +86,7 @@ class _Session:
         added = []  # type: t.List[t.Tuple[str, str]]
         removed = []  # type: t.List[str]
         self._send("E", b"")
-        while True:
+        for _change in range(MOST_LINES):
             letter, data = self._receive()
             if letter not in _CHANGES:
                 return Outcome(_verdict(letter, data), added, removed)
@@ -94,26 +97,21 @@ class _Session:
                 removed.append(name.decode("utf-8", "replace"))
             elif letter in "hi":
                 added.append((name.decode("utf-8", "replace"), value.decode("utf-8", "replace")))
+        raise endless("more than %d changes" % MOST_LINES)
 
     def _macros(self, step: str, values: t.Mapping[str, str]) -> None:
         self._send("D", step.encode() + b"".join(_text(name) + _text(value) for name, value in values.items()))
 
     def _send(self, letter: str, data: bytes) -> None:
-        self.socket.sendall(struct.pack("!I", len(data) + 1) + letter.encode() + data)
+        self.wire.send(struct.pack("!I", len(data) + 1) + letter.encode() + data)
 
     def _receive(self) -> t.Tuple[str, bytes]:
-        (length,) = struct.unpack("!I", self._exactly(4))
-        packet = self._exactly(length)
+        self.wire.step()
+        (length,) = struct.unpack("!I", self.wire.exactly(4))
+        packet = self.wire.exactly(length)
+        if not packet:
+            raise WireError("protocol", "it does not speak the milter protocol")
         return packet[:1].decode("ascii", "replace"), packet[1:]
-
-    def _exactly(self, length: int) -> bytes:
-        got = b""
-        while len(got) < length:
-            more = self.socket.recv(length - len(got))
-            if not more:
-                raise EOFError
-            got += more
-        return got
 
 
 def _text(value: str) -> bytes:

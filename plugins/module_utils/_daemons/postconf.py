@@ -31,7 +31,7 @@ def parse_services(master: str, overrides: str, chroot_by_default: bool = False)
     """The output of `postconf -M` and `postconf -Px`."""
     settings: t.Dict[str, t.Dict[str, str]] = collections.defaultdict(dict)
     for line in overrides.splitlines():
-        found = re.match(r"(\S+/\S+)/(\w+) = ?(.*)", line)
+        found = re.match(r"(\S+/[a-z-]+)/(\w+) = ?(.*)", line)
         if found:
             settings[found.group(1)][found.group(2)] = found.group(3).strip()
     services = []

@@ -22,10 +22,20 @@ import typing as t
 from ansible_collections.port587.mail.plugins.module_utils._daemons.milter import Message, scan
 from ansible_collections.port587.mail.plugins.module_utils._dns import client as dns_client
 from ansible_collections.port587.mail.plugins.module_utils._transaction.files import DEADLINE, ProofError
+from ansible_collections.port587.mail.plugins.module_utils._wire import http
+from ansible_collections.port587.mail.plugins.module_utils._wire.connection import Wire, connect
+from ansible_collections.port587.mail.plugins.module_utils._wire.errors import WireError
+from ansible_collections.port587.mail.plugins.module_utils._wire.imap import Imap
+from ansible_collections.port587.mail.plugins.module_utils._wire.pop3 import Pop3
+from ansible_collections.port587.mail.plugins.module_utils._wire.sieve import Sieve
+from ansible_collections.port587.mail.plugins.module_utils._wire.smtp import Reply, Smtp
+from ansible_collections.port587.mail.plugins.module_utils._wire.words import text
 
 #: Seconds for one answer. A healthy daemon on the same machine takes milliseconds.
 ANSWER_TIMEOUT = 5.0
 
+#: Seconds for all answers of one try, whatever the daemon does.
+ATTEMPT_TIMEOUT = 60.0
 
 #: rsaEncryption (RFC 8017), as it stands in a certificate's public key.
 _RSA_KEY = bytes.fromhex("06092a864886f70d0101010500")
@@ -75,17 +85,15 @@ def prove(proofs: t.Sequence[Proof], certificate: t.Optional[str] = None, deadli
             try:
                 _attempt(proof, leaf)
                 break
-            except (ProofError, OSError, EOFError) as exc:
+            except (ProofError, WireError, OSError) as exc:
                 if time.time() >= end:
                     raise ProofError("%s: %s" % (proof.where(), _words(exc))) from exc
                 time.sleep(0.1)
 
 
 def _words(exc: BaseException) -> str:
-    if isinstance(exc, socket.timeout):
-        return "no answer within %d s" % ANSWER_TIMEOUT
-    if isinstance(exc, (EOFError, ssl.SSLError)):
-        return "connection closed without an answer"
+    if isinstance(exc, WireError):
+        return "connection closed without an answer" if exc.kind == "closed" else exc.text
     if isinstance(exc, OSError) and exc.strerror:
         # without Python's "[Errno 111]"
         return exc.strerror.lower()
@@ -109,18 +117,18 @@ def _attempt(proof: Proof, leaf: t.Optional[bytes]) -> None:
             connection.start_tls(leaf)
         _PROTOCOLS[proof.protocol](connection, proof, leaf)
     finally:
-        connection.close()
+        connection.wire.close()
 
 
 class _Connection:
     def __init__(self, proof: Proof) -> None:
         self.host = proof.host
         self.rsa = proof.rsa
+        end = time.monotonic() + ATTEMPT_TIMEOUT
         if proof.path:
-            self.socket = _connect_unix(proof.path, proof.user)
+            self.wire = Wire(_connect_unix(proof.path, proof.user), ANSWER_TIMEOUT, end)
         else:
-            self.socket = socket.create_connection((proof.address, proof.port or 0), ANSWER_TIMEOUT)
-        self.reader = self.socket.makefile("rb")
+            self.wire = connect(proof.address, proof.port or 0, ANSWER_TIMEOUT, end)
 
     def start_tls(self, leaf: t.Optional[bytes]) -> None:
         # not verified against an authority: that the very certificate from the file is served is a stronger statement
@@ -131,21 +139,17 @@ class _Connection:
             # up to TLS 1.2 the cipher says what kind of key
             context.options |= ssl.OP_NO_TLSv1_3
             context.set_ciphers("aRSA")
+        self.wire.step()
         try:
-            wrapped = context.wrap_socket(self.socket, server_hostname=self.host)
-        except ssl.SSLError as exc:
-            raise ProofError("TLS handshake failed: %s" % (exc.reason or exc)) from exc
-        if leaf is not None and wrapped.getpeercert(True) != leaf:
-            wrapped.close()
+            self.wire.start_tls(context, self.host)
+        except WireError as exc:
+            raise ProofError("TLS handshake failed: %s" % exc.text) from exc
+        if leaf is not None and self.wire.tls().getpeercert(True) != leaf:
             raise ProofError("serves another certificate than the one installed")
-        self.socket = wrapped
-        self.reader = wrapped.makefile("rb")
 
     def line(self) -> str:
-        line = self.reader.readline(4096)
-        if not line:
-            raise EOFError
-        return line.decode("utf-8", "replace").rstrip("\r\n")
+        self.wire.step()
+        return text(self.wire.line())
 
     def lines_until(self, final: t.Callable[[str], bool]) -> t.List[str]:
         lines = [self.line()]
@@ -154,11 +158,8 @@ class _Connection:
         return lines
 
     def send(self, command: str) -> None:
-        self.socket.sendall(command.encode("ascii") + b"\r\n")
-
-    def close(self) -> None:
-        self.reader.close()
-        self.socket.close()
+        self.wire.step()
+        self.wire.send(command.encode("ascii") + b"\r\n")
 
 
 def _connect_unix(path: str, user: t.Optional[str]) -> socket.socket:
@@ -201,78 +202,88 @@ def _expect(lines: t.Sequence[str], starts: t.Tuple[str, ...], to: str) -> None:
 
 
 def _smtp(connection: _Connection, proof: Proof, leaf: t.Optional[bytes]) -> None:
-    def final(line: str) -> bool:
-        return line[3:4] != "-"
+    smtp = Smtp(connection.wire)
 
-    def ask(command: str, starts: t.Tuple[str, ...]) -> t.List[str]:
-        connection.send(command)
-        lines = connection.lines_until(final)
-        _expect(lines, starts, command)
-        return [line[4:].upper() for line in lines]
+    def expect(code: str, command: str, ask: t.Callable[[], Reply]) -> None:
+        connection.wire.step()
+        reply = ask()
+        _expect(["%d %s" % (reply.code, line) for line in reply.lines], (code,), command)
 
-    _expect(connection.lines_until(final), ("220",), "the connection")
-    features = ask("EHLO localhost", ("250",))
+    def command(code: str, line: str) -> None:
+        expect(code, line, lambda: smtp.command(line))
+
+    expect("220", "the connection", smtp.reply)
+    expect("250", "EHLO", smtp.ehlo)
     if proof.tls == "starttls":
-        if any(f.startswith("AUTH") for f in features):
+        if smtp.mechanisms():
             raise ProofError("offers AUTH before TLS")
-        if "STARTTLS" not in features:
+        if "STARTTLS" not in smtp.features:
             raise ProofError("does not offer STARTTLS")
-        ask("STARTTLS", ("220",))
+        command("220", "STARTTLS")
         connection.start_tls(leaf)
-        features = ask("EHLO localhost", ("250",))
-    offered = any(f.startswith("AUTH ") for f in features)
-    if proof.auth is True and not offered:
+        expect("250", "EHLO", smtp.ehlo)
+    if proof.auth is True and not smtp.mechanisms():
         # where it is offered, smtpd(8) has the mechanisms from Dovecot, over the SASL socket; without that it dies
         raise ProofError("does not offer AUTH, so nobody can log in")
-    if proof.auth is False and offered:
+    if proof.auth is False and smtp.mechanisms():
         raise ProofError("offers AUTH")
     if proof.recipient:
-        ask("MAIL FROM:<>", ("250",))
-        ask("RCPT TO:<%s>" % proof.recipient, ("250",) if proof.answer == "accepted" else ("5",))
-    ask("QUIT", ("221",))
+        command("250", "MAIL FROM:<>")
+        command("250" if proof.answer == "accepted" else "5", "RCPT TO:<%s>" % proof.recipient)
+    command("221", "QUIT")
 
 
 def _imap(connection: _Connection, proof: Proof, leaf: t.Optional[bytes]) -> None:
-    def ask(tag: str, command: str, starts: t.Tuple[str, ...]) -> None:
-        connection.send("%s %s" % (tag, command))
-        _expect(connection.lines_until(lambda line: line.startswith((tag, "+", "* BYE"))), starts, command)
-
-    _expect([connection.line()], ("* OK",), "the connection")
+    imap = Imap(connection.wire)
+    connection.wire.step()
+    _expect(["* " + imap.greeting()], ("* OK",), "the connection")
     if proof.tls == "starttls":
-        ask("a", "STARTTLS", ("a OK",))
+        connection.wire.step()
+        word, rest, _untagged = imap.command("STARTTLS")
+        _expect([word + " " + rest], ("OK",), "STARTTLS")
         connection.start_tls(leaf)
-    ask("b", "AUTHENTICATE PLAIN", ("+",))
+    connection.wire.step()
+    tag = imap.send("AUTHENTICATE PLAIN")
+    line = imap.line()
+    while line.startswith(b"* ") and not line.startswith(b"* BYE"):
+        line = imap.line()
+    _expect([text(line)], ("+",), "AUTHENTICATE PLAIN")
     connection.send("*")
-    _expect(connection.lines_until(lambda line: line.startswith(("b ", "* BYE"))), ("b BAD", "b NO"), "AUTHENTICATE")
+    word, rest, _untagged = imap.response(tag)
+    _expect([word + " " + rest], ("BAD", "NO"), "AUTHENTICATE")
 
 
 def _pop3(connection: _Connection, proof: Proof, leaf: t.Optional[bytes]) -> None:
-    _expect([connection.line()], ("+OK",), "the connection")
+    pop3 = Pop3(connection.wire)
+
+    def command(line: str, start: str) -> None:
+        connection.wire.step()
+        _expect([pop3.command(line)], (start,), "AUTH PLAIN" if line == "*" else line)
+
+    connection.wire.step()
+    _expect([pop3.reply()], ("+OK",), "the connection")
     if proof.tls == "starttls":
-        connection.send("STLS")
-        _expect([connection.line()], ("+OK",), "STLS")
+        command("STLS", "+OK")
         connection.start_tls(leaf)
-    connection.send("AUTH PLAIN")
-    _expect([connection.line()], ("+",), "AUTH PLAIN")
-    connection.send("*")
-    _expect([connection.line()], ("-ERR",), "AUTH PLAIN")
+    command("AUTH PLAIN", "+")
+    command("*", "-ERR")
 
 
 def _sieve(connection: _Connection, proof: Proof, leaf: t.Optional[bytes]) -> None:
-    def final(line: str) -> bool:
-        return line.startswith(("OK", "NO", "BYE"))
-
-    _expect(connection.lines_until(final), ("OK",), "the connection")
+    sieve = Sieve(connection.wire)
+    connection.wire.step()
+    _expect([sieve.reply()[0]], ("OK",), "the connection")
     if proof.tls == "starttls":
-        connection.send("STARTTLS")
-        _expect(connection.lines_until(final), ("OK",), "STARTTLS")
+        connection.wire.step()
+        _expect([sieve.command("STARTTLS")[0]], ("OK",), "STARTTLS")
         connection.start_tls(leaf)
-        _expect(connection.lines_until(final), ("OK",), "STARTTLS")
+        connection.wire.step()
+        _expect([sieve.reply()[0]], ("OK",), "STARTTLS")
 
 
 def _sasl(connection: _Connection, proof: Proof, leaf: t.Optional[bytes]) -> None:
     # Dovecot 2.4 lets the client speak first
-    connection.socket.sendall(b"VERSION\t1\t0\nCPID\t%d\n" % os.getpid())
+    connection.wire.send(b"VERSION\t1\t0\nCPID\t%d\n" % os.getpid())
     lines = connection.lines_until(lambda line: line == "DONE")
     if not any(line.startswith("MECH\t") for line in lines):
         raise ProofError("offers no mechanism")
@@ -284,7 +295,7 @@ def _lmtp(connection: _Connection, proof: Proof, leaf: t.Optional[bytes]) -> Non
 
 def _policy(connection: _Connection, proof: Proof, leaf: t.Optional[bytes]) -> None:
     # a greylisting one dies without an address
-    connection.socket.sendall(
+    connection.wire.send(
         b"request=smtpd_access_policy\nprotocol_state=RCPT\nclient_address=127.0.0.1\nclient_name=localhost\n"
         b"helo_name=localhost\nsender=\nrecipient=%s\nsize=1\n\n" % (proof.recipient or "").encode("ascii")
     )
@@ -292,11 +303,10 @@ def _policy(connection: _Connection, proof: Proof, leaf: t.Optional[bytes]) -> N
 
 
 def _http(connection: _Connection, proof: Proof, leaf: t.Optional[bytes]) -> None:
-    request = "GET %s HTTP/1.0" % proof.uri
-    connection.send("%s\r\nHost: %s\r\n" % (request, proof.host))
-    line = connection.line()
-    if not re.match(r"HTTP/1\.\d 200 ", line):
-        raise ProofError("answers %s for %s with: %s" % (request, proof.host, line))
+    connection.wire.step()
+    status = http.get(connection.wire, proof.host or "", proof.uri)
+    if status.code != 200:
+        raise ProofError("answers GET %s HTTP/1.0 for %s with: %s" % (proof.uri, proof.host, status.line))
 
 
 def _milter(connection: _Connection, proof: Proof, leaf: t.Optional[bytes]) -> None:
@@ -310,7 +320,7 @@ def _milter(connection: _Connection, proof: Proof, leaf: t.Optional[bytes]) -> N
         ("Message-ID", "<0@localhost>"),
     ]
     login = "nobody" if proof.answer == "refused" else ""
-    outcome = scan(connection.socket, Message(sender, sender, headers, login=login))
+    outcome = scan(connection.wire, Message(sender, sender, headers, login=login))
     if login:
         if not outcome.verdict.startswith("5"):
             raise ProofError("does not refuse a message of a login that is not in the table: %s" % outcome.verdict)
@@ -333,16 +343,14 @@ def _milter(connection: _Connection, proof: Proof, leaf: t.Optional[bytes]) -> N
 def _socketmap(connection: _Connection, proof: Proof, leaf: t.Optional[bytes]) -> None:
     """A lookup as of socketmap_table(5), in netstrings; that there is nothing of the name is an answer, too."""
     query = ("postfix %s" % proof.host).encode("ascii")
-    connection.socket.sendall(b"%d:%s," % (len(query), query))
+    connection.wire.step()
+    connection.wire.send(b"%d:%s," % (len(query), query))
     length = b""
     while not length.endswith(b":"):
-        more = connection.reader.read(1)
-        if not more:
-            raise EOFError
-        length += more
-        if not re.match(rb"\d{1,6}:?$", length):
-            raise ProofError("answers %s with what is no netstring" % query.decode())
-    _expect([connection.reader.read(int(length[:-1])).decode("utf-8", "replace")], ("OK ", "NOTFOUND "), query.decode())
+        length += connection.wire.exactly(1)
+        if not re.match(rb"[0-9]{1,6}:?$", length):
+            raise ProofError("answers %s with what is not a netstring" % query.decode())
+    _expect([text(connection.wire.exactly(int(length[:-1])))], ("OK ", "NOTFOUND "), query.decode())
 
 
 def _dns(connection: _Connection, proof: Proof, leaf: t.Optional[bytes]) -> None:

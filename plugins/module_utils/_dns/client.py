@@ -15,6 +15,8 @@ import typing as t
 
 from ansible_collections.port587.mail.plugins.module_utils._dns import packets
 from ansible_collections.port587.mail.plugins.module_utils._dns.packets import Answer
+from ansible_collections.port587.mail.plugins.module_utils._wire.connection import connect
+from ansible_collections.port587.mail.plugins.module_utils._wire.errors import WireError
 
 #: Seconds for one server. A lost packet is asked for a second time.
 PATIENCE = 2.0
@@ -34,9 +36,9 @@ def ask(
         if message is None:
             return None
         if packets.is_truncated(message):
-            message = _over_tcp((server, port), question, patience)
+            message = _over_tcp((server, port), question, number, patience)
         return packets.parse(message, name, kind)
-    except (OSError, *packets.MALFORMED):
+    except (OSError, WireError, *packets.MALFORMED):
         return None
 
 
@@ -94,20 +96,29 @@ def _family(server: str) -> socket.AddressFamily:
 
 def _over_udp(server: t.Tuple[str, int], question: bytes, number: int, patience: float) -> t.Optional[bytes]:
     with socket.socket(_family(server[0]), socket.SOCK_DGRAM) as asked:
-        asked.settimeout(patience)
         asked.connect(server)
         asked.send(question)
+        end = time.monotonic() + patience
+        left = patience
         try:
-            while True:
+            while left > 0:
+                asked.settimeout(left)
                 message = asked.recv(65535)
                 if packets.is_answer(message, number):
                     return message
+                left = end - time.monotonic()
         except socket.timeout:
-            return None
+            pass
+        return None
 
 
-def _over_tcp(server: t.Tuple[str, int], question: bytes, patience: float) -> bytes:
-    with socket.create_connection(server, patience) as asked:
-        asked.sendall(struct.pack("!H", len(question)) + question)
-        with asked.makefile("rb") as reader:
-            return reader.read(struct.unpack("!H", reader.read(2))[0])
+def _over_tcp(server: t.Tuple[str, int], question: bytes, number: int, patience: float) -> bytes:
+    wire = connect(server[0], server[1], patience, time.monotonic() + patience)
+    try:
+        wire.send(struct.pack("!H", len(question)) + question)
+        message = wire.exactly(struct.unpack("!H", wire.exactly(2))[0])
+    finally:
+        wire.close()
+    if not packets.is_answer(message, number):
+        raise ValueError("not the answer to this question")
+    return message

@@ -11,6 +11,8 @@ import struct
 import typing as t
 from ipaddress import ip_address
 
+from ansible_collections.port587.mail.plugins.module_utils._wire.limits import LONGEST_NAME, MOST_POINTERS
+
 TYPES = {"A": 1, "NS": 2, "CNAME": 5, "SOA": 6, "PTR": 12, "MX": 15, "TXT": 16, "AAAA": 28, "SRV": 33}
 TYPES.update({"DNSKEY": 48, "TLSA": 52, "CAA": 257})
 
@@ -59,18 +61,24 @@ def is_truncated(message: bytes) -> bool:
 
 
 def name_at(message: bytes, at: int) -> t.Tuple[str, int]:
-    """The name at this offset, and the offset behind it (RFC 1035 4.1.4). Pointers lead backwards only, so it ends."""
+    """The name at this offset, and the offset behind it (RFC 1035 4.1.4)."""
     labels: t.List[str] = []
     behind = None
     limit = at
+    length = pointers = 0
     while message[at]:
         if message[at] >= 0xC0:
             target = struct.unpack_from("!H", message, at)[0] & 0x3FFF
-            if target >= limit:
-                raise ValueError("a name that points forwards")
+            pointers += 1
+            # backwards only, so it ends; and soon, for a packet can have thousands of such names
+            if target >= limit or pointers > MOST_POINTERS:
+                raise ValueError("a name that points forwards, or that has too many pointers")
             behind = at + 2 if behind is None else behind
             at = limit = target
         else:
+            length += 1 + message[at]
+            if length >= LONGEST_NAME:
+                raise ValueError("a name that is too long")
             labels.append(message[at + 1 : at + 1 + message[at]].decode("ascii", "replace"))
             at += 1 + message[at]
     return ".".join(labels), (at + 1 if behind is None else behind)
@@ -90,6 +98,8 @@ def parse(message: bytes, name: str, kind: str) -> t.Optional[Answer]:
         owner, at = name_at(message, at)
         number, _class, _ttl, length = struct.unpack_from("!2HIH", message, at)
         at += 10
+        if at + length > len(message):
+            raise ValueError("a record that ends behind the packet")
         found.append((owner.lower(), number, _value(message, at, length, number)))
         at += length
     end = name.rstrip(".").lower()

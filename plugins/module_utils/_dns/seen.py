@@ -158,10 +158,14 @@ class _Sight:
     def _lookups(self, text: str, depth: int) -> int:
         """With all that it includes, as far as that can be looked up."""
         count = spf_lookups(text)
+        if count > SPF_LOOKUPS:
+            return count  # whatever else it includes
         for name in re.findall(r"(?:include:|redirect=)([^\s%]+)", text, re.IGNORECASE):
             for value in _first(self.resolvers, name, "TXT", self.ask) if depth < SPF_LOOKUPS else ():
                 if value.lower().startswith("v=spf1"):
                     count += self._lookups(value, depth + 1)
+                if count > SPF_LOOKUPS:
+                    return count
         return count
 
 

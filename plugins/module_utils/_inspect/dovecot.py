@@ -53,7 +53,7 @@ def certificates(configuration: str) -> t.List[str]:
     """The files with the certificates that it has to serve. 2.3 and 2.4 write it differently."""
     written = (
         re.search(
-            r"^\s*(?:ssl_%scert = <|ssl_server_%scert_file = |%scert_file = )(/\S+)$" % (alt, alt, alt),
+            r"^[ \t]*(?:ssl_%scert = <|ssl_server_%scert_file = |%scert_file = )(/\S+)$" % (alt, alt, alt),
             configuration,
             re.MULTILINE,
         )

@@ -28,7 +28,7 @@ def parse_log(text: str) -> t.List[Facts]:
             entry = json.loads(row)
         except ValueError:
             continue
-        message = entry.get("MESSAGE")
+        message = entry.get("MESSAGE") if isinstance(entry, dict) else None
         if isinstance(message, str):
             lines.append(
                 {

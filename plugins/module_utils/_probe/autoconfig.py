@@ -17,12 +17,9 @@ from ansible_collections.port587.mail.plugins.module_utils._probe.dns import (
     system_lookup,
 )
 from ansible_collections.port587.mail.plugins.module_utils._probe.walk import Settings, Shared, Walk
-from ansible_collections.port587.mail.plugins.module_utils._probe.wire import WireError
+from ansible_collections.port587.mail.plugins.module_utils._wire import http
 
 DOCUMENT = "/.well-known/autoconfig/mail/config-v1.1.xml"
-
-#: More than any document of these has.
-LONGEST_DOCUMENT = 65536
 
 #: What the document has to offer: protocol, port, and the kind of security.
 _OFFERS = (("imap", 993, "SSL"), ("smtp", 587, "STARTTLS"), ("smtp", 465, "SSL"))
@@ -56,7 +53,7 @@ class Autoconfig(Walk):
             self.ok(f"{len(text)} characters")
         self.begin("settings")
         status, text = self.get(DOCUMENT)
-        found = _offers(text) if status == 200 else []
+        found = offers(text) if status == 200 else []
         names = {self.settings.host, *self.settings.names}
         missing = [offer for offer in _OFFERS if not any((offer[0], name, *offer[1:]) in found for name in names)]
         if status != 200:
@@ -73,18 +70,8 @@ class Autoconfig(Walk):
         """Status and text. Each request has a connection of its own, which the server closes."""
         wire = self.connect()
         wire.start_tls(self.settings.context, self.settings.host)
-        wire.send(f"GET {path} HTTP/1.0\r\nHost: {self.settings.host}\r\n\r\n".encode("ascii"))
-        answer = b""
-        try:
-            while len(answer) < LONGEST_DOCUMENT:
-                answer += wire.line() + b"\n"
-        except WireError as exc:
-            if exc.kind != "closed":
-                raise
-        first = re.match(rb"HTTP/1\.\d (\d{3})", answer)
-        if first is None:
-            raise WireError("protocol", f"not an answer in HTTP: {answer[:80]!r}")
-        return int(first.group(1)), answer.partition(b"\n\n")[2].decode("utf-8", "replace")
+        status = http.get(wire, self.settings.host, path).code
+        return status, http.body(wire)
 
     def find(self) -> None:
         """The step ``name``: clients ask for the settings of eve@example.com at autoconfig.example.com."""
@@ -102,14 +89,17 @@ class Autoconfig(Walk):
             self.warn("autoconfig-name", seen)
 
 
-def _offers(document: str) -> t.List[t.Tuple[str, str, int, str]]:
+def offers(document: str) -> t.List[t.Tuple[str, str, int, str]]:
     """Type, host, port and security of each server. The document may come from anybody: it is not parsed as XML."""
-    pattern = r'<(?:incoming|outgoing)Server type="(\w+)">(.*?)</(?:incoming|outgoing)Server>'
     found = []
-    for kind, part in re.findall(pattern, document, re.DOTALL):
-        values = dict(re.findall(r"<(\w+)>\s*([^<]*?)\s*</", part))
-        port = values.get("port", "")
+    for part in re.split(r"<(?=(?:incoming|outgoing)Server )", document)[1:]:
+        part, closed, _rest = part.partition("Server>")
+        kind = re.match(r'\w+ type="(\w+)">', part)
+        if not closed or not kind:
+            continue
+        values = {name: value.strip() for name, value in re.findall(r"<(\w+)>([^<]*)</", part)}
+        port = re.fullmatch("[0-9]{1,5}", values.get("port", ""))
         found.append(
-            (kind, values.get("hostname", ""), int(port) if port.isdigit() else 0, values.get("socketType", ""))
+            (kind.group(1), values.get("hostname", ""), int(port.group()) if port else 0, values.get("socketType", ""))
         )
     return found

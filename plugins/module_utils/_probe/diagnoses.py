@@ -160,6 +160,13 @@ DIAGNOSES: t.Dict[str, Diagnosis] = {
         "the program behind port {port} does not speak the expected protocol, or closes the connection early",
         "find the program that listens on port {port} (ss -ltnp) and read its journal",
     ),
+    "service-endless": Diagnosis(
+        "",
+        "the program behind port {port} sends an answer that does not end, or that is far larger than any mail "
+        "server's; the test has hung up",
+        "see which program listens on port {port} (ss -ltnp); a mail server does not do this, so the address may lead "
+        "to another machine, or to one that was broken into",
+    ),
     "service-busy": Diagnosis(
         "",
         "the server temporarily refuses connections from this address",

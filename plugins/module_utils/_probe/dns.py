@@ -12,7 +12,9 @@ import threading
 import typing as t
 
 from ansible_collections.port587.mail.plugins.module_utils._probe.walk import Settings, Shared, Walk
-from ansible_collections.port587.mail.plugins.module_utils._probe.wire import Wire, WireError
+from ansible_collections.port587.mail.plugins.module_utils._wire.connection import connect
+from ansible_collections.port587.mail.plugins.module_utils._wire.errors import WireError
+from ansible_collections.port587.mail.plugins.module_utils._wire.limits import MOST_ADDRESSES
 
 Lookup = t.Callable[[str, socket.AddressFamily], t.List[str]]
 
@@ -45,7 +47,8 @@ def resolve(name: str, timeout: float, lookup: Lookup = system_lookup) -> Addres
         thread.start()
     for thread in threads:
         thread.join(timeout)
-    return Addresses(found[socket.AF_INET], found[socket.AF_INET6])
+    v4, v6 = (found[family][:MOST_ADDRESSES] for family in (socket.AF_INET, socket.AF_INET6))
+    return Addresses(v4, v6)
 
 
 def is_loopback(address: str) -> bool:
@@ -90,7 +93,7 @@ class Dns(Walk):
 
     def try_ipv6(self, address: str) -> None:
         try:
-            Wire(address, self.port, self.settings.timeout).close()
+            connect(address, self.port, self.settings.timeout, self.shared.end).close()
         except WireError as exc:
             if exc.kind == "unreachable":
                 self.skip(f"no IPv6 from here ({exc.text})")

@@ -16,6 +16,8 @@ from ansible_collections.port587.mail.plugins.module_utils._probe.records import
     findings,
     overall,
 )
+from ansible_collections.port587.mail.plugins.module_utils._wire.limits import LONGEST_TEXT
+from ansible_collections.port587.mail.plugins.module_utils._wire.words import printable
 
 #: Seconds before the last line of the log in which a walk into the server leaves its traces there.
 RECENT = 60.0
@@ -43,7 +45,7 @@ _WORDS = {
 
 def join(result: t.Dict[str, t.Any], also: t.Sequence[t.Dict[str, t.Any]]) -> t.Dict[str, t.Any]:
     """What :mod:`probe` returned together with what other modules did that look at the same server."""
-    known = [record for one in (result, *also) for record in one.get("records", ())]
+    known = [dict(one, seen=printable(one["seen"])) for part in (result, *also) for one in part.get("records", ())]
     known += [_unreachable(one).to_dict() for one in also if one.get("unreachable")]
     records = [Record.from_dict(record) for record in known]
     log = [line for one in also for line in one.get("log", ())]
@@ -63,4 +65,4 @@ def _words(diagnosis: str, log: t.Sequence[t.Dict[str, t.Any]]) -> str:
     # what the walk itself has caused, if there is any
     recent = [line for line in about if line["time"] > log[-1]["time"] - RECENT] or about
     last = [line for line in recent if re.search(r"fatal|panic", line["text"], re.IGNORECASE)] or recent
-    return "{program}: {text}".format(**last[-1])[:300] if last else ""
+    return printable("{program}: {text}".format(**last[-1]))[:LONGEST_TEXT] if last else ""

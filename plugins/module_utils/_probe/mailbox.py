@@ -11,14 +11,12 @@ import time
 import typing as t
 
 from ansible_collections.port587.mail.plugins.module_utils._probe.message import clock_difference, difference
-from ansible_collections.port587.mail.plugins.module_utils._probe.protocols import (
-    Imap,
-    Pop3,
-    Sieve,
-    sieve_capabilities,
-)
 from ansible_collections.port587.mail.plugins.module_utils._probe.walk import LOGIN_PATIENCE, Walk
-from ansible_collections.port587.mail.plugins.module_utils._probe.wire import Wire
+from ansible_collections.port587.mail.plugins.module_utils._wire.connection import Wire
+from ansible_collections.port587.mail.plugins.module_utils._wire.imap import Imap
+from ansible_collections.port587.mail.plugins.module_utils._wire.limits import LONGEST_TEXT
+from ansible_collections.port587.mail.plugins.module_utils._wire.pop3 import Pop3
+from ansible_collections.port587.mail.plugins.module_utils._wire.sieve import Sieve, sieve_capabilities
 
 #: POP3 has no search: the message is among the newest, unless mail pours in.
 NEWEST = 20
@@ -165,7 +163,7 @@ class Imaps(MailboxWalk):
         """Not in the inbox in time: did a filter take it?"""
         imap.wire.step(self.settings.delivery_timeout)
         for line in imap.command('LIST "" "*"')[2][:MOST_FOLDERS]:
-            name = re.search(rb'"[^"]*" ("(?:[^"\\]|\\.)*"|[^ ]+)$|NIL ([^ ]+)$', line)
+            name = re.search(rb'"[^"]*" ("(?:[^"\\]|\\.)*"|[^ ]+)$|NIL ([^ ]+)$', line[:LONGEST_TEXT])
             if not name:
                 continue
             folder = (name.group(1) or name.group(2)).decode("utf-8", "replace")

@@ -10,6 +10,8 @@ import re
 import time
 from email.utils import formatdate, mktime_tz, parsedate_tz
 
+from ansible_collections.port587.mail.plugins.module_utils._wire.limits import LONGEST_LINE, LONGEST_TEXT
+
 #: Lines that careless software changes: dots, trailing blanks, characters outside ASCII, the look of an mbox separator.
 _BODY = [
     "This message was sent by port587.mail.verify to see whether it comes back unchanged.",
@@ -59,6 +61,11 @@ def difference(sent: bytes, received: bytes) -> str:
 
 def clock_difference(received: bytes) -> float:
     """Seconds that the server's clock is ahead, by the line that it wrote last. 0 where it wrote none."""
-    line = re.search(rb"(?m)^Received:[^;]*;\s*([^\r\n]*)", received)
-    date = parsedate_tz(line.group(1).decode("ascii", "replace")) if line else None
-    return mktime_tz(date) - time.time() if date else 0.0
+    begin = re.search(rb"(?m)^Received:", received)
+    # what a server writes before the date is a few lines long
+    line = re.search(rb";\s*([^\r\n]*)", received[begin.end() :][:LONGEST_LINE]) if begin else None
+    try:
+        date = parsedate_tz(line.group(1)[:LONGEST_TEXT].decode("ascii", "replace")) if line else None
+        return mktime_tz(date) - time.time() if date else 0.0
+    except (ValueError, OverflowError, IndexError, TypeError):  # what looks like a date, and is none
+        return 0.0

@@ -8,6 +8,7 @@
 
 import secrets
 import ssl
+import time
 import typing as t
 
 from ansible_collections.port587.mail.plugins.module_utils._probe import mailbox, smtp
@@ -15,7 +16,7 @@ from ansible_collections.port587.mail.plugins.module_utils._probe.autoconfig imp
 from ansible_collections.port587.mail.plugins.module_utils._probe.dns import Addresses, Dns
 from ansible_collections.port587.mail.plugins.module_utils._probe.message import compose
 from ansible_collections.port587.mail.plugins.module_utils._probe.records import Record
-from ansible_collections.port587.mail.plugins.module_utils._probe.walk import Settings, Shared, Walk
+from ansible_collections.port587.mail.plugins.module_utils._probe.walk import Settings, Shared, Walk, longest
 
 #: In the order in which a report shows them.
 WALKS: t.Dict[str, t.Type[Walk]] = {
@@ -70,7 +71,7 @@ class Found(t.NamedTuple):
 def probe(settings: Settings, services: t.Sequence[str], addresses: Addresses) -> Found:
     """Walk into the server. ``addresses``: what the name of the server has in DNS."""
     token = secrets.token_hex(16)
-    shared = Shared(token, compose(settings.mailbox, token))
+    shared = Shared(token, compose(settings.mailbox, token), time.monotonic() + longest(settings))
     walks: t.List[Walk] = [Dns(settings, shared, addresses)] if "dns" in services else []
     walks += [Autoconfig(settings, shared, addresses)] if "autoconfig" in services else []
     for name, kind in WALKS.items():

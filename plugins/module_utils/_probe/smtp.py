@@ -8,7 +8,6 @@
 
 import typing as t
 
-from ansible_collections.port587.mail.plugins.module_utils._probe.protocols import Reply, Smtp
 from ansible_collections.port587.mail.plugins.module_utils._probe.walk import (
     LOGIN_PATIENCE,
     Settings,
@@ -16,7 +15,9 @@ from ansible_collections.port587.mail.plugins.module_utils._probe.walk import (
     Stop,
     Walk,
 )
-from ansible_collections.port587.mail.plugins.module_utils._probe.wire import Wire, WireError
+from ansible_collections.port587.mail.plugins.module_utils._wire.connection import Wire
+from ansible_collections.port587.mail.plugins.module_utils._wire.errors import WireError
+from ansible_collections.port587.mail.plugins.module_utils._wire.smtp import Reply, Smtp
 
 #: In a domain that is reserved (RFC 2606) and takes no mail, so that nobody gets any where a relay is open.
 ELSEWHERE = "relay-test@example.net"

@@ -6,20 +6,20 @@
 
 """What all walks have in common: steps, their records, and what they tell each other."""
 
+import math
 import ssl
 import threading
 import time
 import typing as t
 
 from ansible_collections.port587.mail.plugins.module_utils._probe.diagnoses import DIAGNOSES
-from ansible_collections.port587.mail.plugins.module_utils._probe.protocols import plain_token
 from ansible_collections.port587.mail.plugins.module_utils._probe.records import Record
-from ansible_collections.port587.mail.plugins.module_utils._probe.wire import (
-    HOSTNAME_MISMATCH,
-    CertificateError,
-    Wire,
-    WireError,
-)
+from ansible_collections.port587.mail.plugins.module_utils._wire import certificate
+from ansible_collections.port587.mail.plugins.module_utils._wire.connection import Wire, connect
+from ansible_collections.port587.mail.plugins.module_utils._wire.errors import CertificateError, WireError
+from ansible_collections.port587.mail.plugins.module_utils._wire.limits import LONGEST_TEXT
+from ansible_collections.port587.mail.plugins.module_utils._wire.tls import HOSTNAME_MISMATCH
+from ansible_collections.port587.mail.plugins.module_utils._wire.words import plain_token, printable
 
 #: Programs renew when a third of the lifetime is left, or half of a short one (certbot, Caddy), or 30 days before the
 #: end. When less is left than this part of the lifetime, or than three weeks, they have missed it.
@@ -28,6 +28,10 @@ THREE_WEEKS = 21 * 86400
 
 #: Seconds for the answer to a login. Dovecot delays a refusal, more so after earlier ones: 8 s were seen after two.
 LOGIN_PATIENCE = 30.0
+
+#: The longest way through a walk, as long as every answer comes at the last moment: steps, logins, and waits for the
+#: test message, of which one may be another walk's. After that all walks end, whatever the server does.
+STEPS_IN_A_ROW, LOGINS_IN_A_ROW, DELIVERIES_IN_A_ROW = 12, 3, 2
 
 #: OpenSSL's X509_V_ERR numbers.
 _NOT_YET_VALID, _EXPIRED, _NO_ISSUER, _NO_ISSUER_OF_LEAF = 9, 10, 20, 21
@@ -41,6 +45,7 @@ _BROKEN = {
     "refused": "service-confused",
     "unreachable": "service-confused",
     "nameless": "service-confused",
+    "endless": "service-endless",
     "tls": "tls-broken",
     "certificate": "tls-broken",
 }
@@ -61,6 +66,12 @@ class Settings(t.NamedTuple):
     domain: str = ""
     #: further names of the server, which are for the people of some domains
     names: t.Sequence[str] = ()
+
+
+def longest(settings: Settings) -> float:
+    """Seconds that all walks may take together."""
+    steps = STEPS_IN_A_ROW * settings.timeout
+    return steps + LOGINS_IN_A_ROW * LOGIN_PATIENCE + DELIVERIES_IN_A_ROW * settings.delivery_timeout
 
 
 class Promise:
@@ -84,7 +95,9 @@ class Promise:
 class Shared:
     """What the walks tell each other: a wrong password is tried twice at most, and nothing is looked for in vain."""
 
-    def __init__(self, token: str, message: bytes) -> None:
+    def __init__(self, token: str, message: bytes, end: float = math.inf) -> None:
+        #: when all walks must be over, whatever servers do meanwhile, in time.monotonic()'s seconds
+        self.end = end
         self.token = token
         self.message = message
         #: the login: accepted, refused or untried, by Postfix and by Dovecot
@@ -166,7 +179,7 @@ class Walk(threading.Thread):
         raise Stop
 
     def connect(self) -> Wire:
-        wire = Wire(self.settings.address, self.port, self.settings.timeout)
+        wire = connect(self.settings.address, self.port, self.settings.timeout, self.shared.end)
         self._wires.append(wire)
         return wire
 
@@ -197,7 +210,7 @@ class Walk(threading.Thread):
         except WireError as exc:
             in_clear = self.IMPLICIT_TLS and exc.text == "wrong version number"
             self.fail("tls-not-from-the-start" if in_clear else "tls-broken", exc.text)
-        shown = wire.certificate()
+        shown = certificate.verified(wire.tls())
         self.issuer = shown.issuer
         until = time.strftime("%Y-%m-%d", time.gmtime(shown.expires))
         seen = f"{shown.protocol}, {shown.key}, valid until {until}"
@@ -248,7 +261,7 @@ class Walk(threading.Thread):
             wire = self.connect()
             self.agree_to_tls(wire)
             self.start_tls_unverified(wire)
-            chain = wire.sent_chain()
+            chain = certificate.sent_chain(wire.tls())
         except WireError:
             pass  # then there is only OpenSSL's word
         seen = exc.text
@@ -286,7 +299,7 @@ class Walk(threading.Thread):
         password = self.settings.password
         for secret in (password, plain_token(self.settings.login, password)) if password else ():
             text = text.replace(secret, "********")
-        return "".join(char if char.isprintable() else " " for char in text)[:300].strip()
+        return printable(text)[:LONGEST_TEXT].strip()
 
 
 def renewal_is_late(begins: float, expires: float) -> bool:

@@ -14,6 +14,8 @@ import pytest
 from ansible_collections.port587.mail.plugins.module_utils._daemons import prove
 from ansible_collections.port587.mail.plugins.module_utils._daemons.milter import Message, scan
 from ansible_collections.port587.mail.plugins.module_utils._transaction.files import ProofError
+from ansible_collections.port587.mail.plugins.module_utils._wire.connection import Wire
+from ansible_collections.port587.mail.plugins.module_utils._wire.errors import WireError
 
 ALL_SILENT = 0xFF080
 SIGNED = b"\0\0\0\1DKIM-Signature\0v=1; a=rsa-sha256; d=example.com; s=rsa1;\n\tb=abc=\0"
@@ -61,8 +63,7 @@ def asked(what: Filter, message: Message = MESSAGE) -> t.Any:
     mine, its = socket.socketpair()
     threading.Thread(target=what.serve, args=(its,), daemon=True).start()
     with mine:
-        mine.settimeout(5)
-        return scan(mine, message)
+        return scan(Wire(mine, 5.0), message)
 
 
 @pytest.mark.parametrize("silent", [ALL_SILENT, 0])
@@ -104,7 +105,7 @@ def test_refusals(said: bytes, verdict: str) -> None:
 
 
 def test_one_that_hangs_up() -> None:
-    with pytest.raises(EOFError):
+    with pytest.raises(WireError, match="closed the connection"):
         asked(Closing([]))
 
 

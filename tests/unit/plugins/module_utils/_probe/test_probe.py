@@ -4,7 +4,6 @@
 
 import pathlib
 import re
-import subprocess
 import sys
 import time
 import types
@@ -19,7 +18,8 @@ from ansible_collections.port587.mail.plugins.module_utils._probe.dns import Add
 from ansible_collections.port587.mail.plugins.module_utils._probe.probe import WALKS, names_of, probe, trust
 from ansible_collections.port587.mail.plugins.module_utils._probe.records import Record, findings
 from ansible_collections.port587.mail.plugins.module_utils._probe.walk import Settings, Shared, renewal_is_late
-from ansible_collections.port587.mail.plugins.module_utils._probe.wire import Wire
+from ansible_collections.port587.mail.plugins.module_utils._wire.connection import connect
+from authority import HOST, Certificates
 from probe_server import (
     HANG_UP,
     LOGIN,
@@ -34,41 +34,6 @@ from probe_server import (
     ssl,
 )
 from repository import ROOT
-
-HOST = "mail.example.test"
-
-
-class Certificates:
-    """A small CA, and servers' contexts with certificates from it."""
-
-    def __init__(self, folder: pathlib.Path) -> None:
-        self.folder = folder
-        self.openssl("ecparam", "-name", "prime256v1", "-genkey", "-noout", "-out", "ca.key")
-        self.sign("ca", "basicConstraints=critical,CA:TRUE", "keyUsage=critical,keyCertSign")
-        self.ca = (folder / "ca.pem").read_text()
-
-    def openssl(self, *arguments: str) -> None:
-        subprocess.run(["openssl", *arguments], cwd=str(self.folder), check=True, stderr=subprocess.DEVNULL)
-
-    def sign(self, name: str, *extensions: str, issuer: str = "", days: int = 60, key: str = "") -> None:
-        if key or not (self.folder / f"{name}.key").exists():
-            kind = ["genrsa", "-out"] if key else ["ecparam", "-name", "prime256v1", "-genkey", "-noout", "-out"]
-            self.openssl(*kind, f"{name}.key", *([key] if key else []))
-        self.openssl("req", "-new", "-key", f"{name}.key", "-subj", f"/CN={name}", "-out", f"{name}.csr")
-        (self.folder / f"{name}.ext").write_text("\n".join(extensions))
-        by = ["-CA", f"{issuer}.pem", "-CAkey", f"{issuer}.key", "-CAcreateserial"] if issuer else []
-        by += [] if issuer else ["-signkey", f"{name}.key"]
-        command = ["x509", "-req", "-in", f"{name}.csr", "-days", str(days), "-extfile", f"{name}.ext"]
-        self.openssl(*command, *by, "-out", f"{name}.pem")
-
-    def server(self, name: str = HOST, chain: t.Sequence[str] = (), **how: t.Any) -> ssl.SSLContext:
-        how.setdefault("issuer", "ca")
-        self.sign("leaf", f"subjectAltName=DNS:{name}", "basicConstraints=CA:FALSE", **how)
-        text = "".join((self.folder / f"{each}.pem").read_text() for each in ("leaf", *chain))
-        (self.folder / "chain.pem").write_text(text)
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(str(self.folder / "chain.pem"), str(self.folder / "leaf.key"))
-        return context
 
 
 @pytest.fixture(scope="module")
@@ -512,7 +477,7 @@ class TestAutoconfig:
         )
         one = Autoconfig(settings, Shared("", b""), Addresses([own], []), lambda name, _family: list(names))
         # the connection goes to this machine all the same
-        one.connect = lambda: Wire("127.0.0.1", server.port, 2.0)  # type: ignore[method-assign]
+        one.connect = lambda: connect("127.0.0.1", server.port, 2.0)  # type: ignore[method-assign]
         one.settings = settings._replace(address="192.0.2.1")
         one.start()
         one.join()
