@@ -6,9 +6,9 @@
 
 """Which ports the server's own firewall keeps shut for all.
 
-Read from the rules in the kernel, whichever program wrote them: ufw, firewalld, nftables, iptables. A rule that depends on
-more than the port (an address, an interface, a rate) may let some connections in, so a port counts as shut only where no rule
-on the way could let a new connection in.
+Read from the rules in the kernel, whichever program wrote them: ufw, firewalld, nftables, iptables. A rule that depends
+on more than the port (an address, an interface, a rate) may let some connections in, so a port counts as shut only if
+no rule on the way could let a new connection in.
 """
 
 import contextlib
