@@ -5,7 +5,7 @@
 
 DOCUMENTATION = r"""
 module: accounts
-short_description: Set who has a mailbox on a mail server, what forwards where, and who may send as whom
+short_description: Set the mailboxes of a mail server, its aliases, and permissions to send
 version_added: 1.0.0
 author: The port587.mail contributors (@port587)
 description:
@@ -366,7 +366,7 @@ def run(module: AnsibleModule) -> t.Dict[str, t.Any]:
         transaction.File("%s/%s" % (DIRECTORY, name), table.encode("utf-8"), 0o640, "root", "postfix", map=True)
         for name, table in sorted(accounts_files.maps(site).items())
     ]
-    # no daemon has to be told: Dovecot and Postfix look whether these files have changed
+    # no daemon is reloaded: Dovecot and Postfix notice when these files change
     result = transaction.run("accounts", files, [transaction.Directory(DIRECTORY)], check_mode=module.check_mode)
     removed = sorted(set(before) - set(after))
     mail = mail_of(removed, p["mail_root"])

@@ -183,7 +183,7 @@ EXAMPLES = r"""
     names: [imap.example.com]
   register: certificate
 
-- name: Save the CA, so that clients can be told to trust it
+- name: Save the CA, so that it can be imported into clients
   ansible.builtin.copy:
     content: "{{ certificate.ca_pem }}"
     dest: ~/port587/mail.example.com/ca.crt

@@ -103,7 +103,7 @@ def main() -> None:
         seen=found,
         records=[
             Record("dns", step, "DNS", module.params["host"], 53, verdict, text, diagnosis).to_dict()
-            for step, verdict, diagnosis, text in seen.told(found)
+            for step, verdict, diagnosis, text in seen.as_records(found)
         ],
     )
 

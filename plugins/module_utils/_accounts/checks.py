@@ -52,7 +52,7 @@ def check_logins(accounts: Placed[Account], aliases: Placed[Alias], problems: Pr
             if login not in logins:
                 problems.say(
                     "%s.senders[%d]" % (where, number),
-                    "%s is no account; name the address of one, with which it logs in" % show(login),
+                    "%s is not an account; name the address of one, with which it logs in" % show(login),
                 )
 
 

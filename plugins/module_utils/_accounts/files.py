@@ -56,7 +56,7 @@ def _quota(account: Account) -> t.List[str]:
 
 
 def own_aliases(site: Site) -> str:
-    """A passwd-file for Dovecot's userdb alone, so that nobody logs in with these addresses: whose they are."""
+    """A passwd-file for Dovecot's userdb alone, so that these addresses are no logins: the account of each."""
     lines = []
     for account in site.accounts:
         extra = ["userdb_user=" + account.address] + _quota(account)

@@ -8,7 +8,7 @@
 
 import typing as t
 
-#: More mistakes than this help nobody: a file of a hundred thousand lines may have one in each.
+#: Longer lists are cut off: a file of a hundred thousand lines may have one in each.
 SHOWN_PROBLEMS = 50
 
 #: Takes a problem: the place in the variable or file, and what is wrong there.

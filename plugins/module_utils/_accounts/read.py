@@ -4,7 +4,7 @@
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 # Runs on the controller and on the server: Python 3.6 and the standard library only.
 
-"""Reading what a person says of a site's accounts: who has a mailbox, what forwards where, who may send as whom.
+"""Reading a site's accounts as a person writes them: mailboxes, forwarding, and permissions to send.
 
 Reading never stops at the first mistake: a person gets all of them at once, each with the variable's path and what
 would be right. What may be a password is never repeated in a message.

@@ -24,7 +24,7 @@ COMMON_PASSWORDS = frozenset(_COMMON.split())
 def weakness(address: str, password: str) -> t.Optional[str]:
     """Why a password is easily guessed: the rest of a sentence that began with the address, or None."""
     folded = password.lower()
-    # "eve" of eve@example.com, and "eve2026!": her name is no secret, and what stands beside it is too little
+    # "eve" of eve@example.com, and "eve2026!": the name is public, and the rest is too short
     rest = len(password) - len(address.split("@")[0])
     if folded == address or (folded.startswith(address.split("@")[0]) and rest < SHORTEST_PASSWORD):
         return "has its own name for a password, or little more"

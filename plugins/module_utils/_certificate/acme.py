@@ -123,7 +123,7 @@ def describe(settings: Settings, names: t.Iterable[str]) -> str:
 def why_order(names: t.Sequence[str], present: t.Optional[Pair]) -> str:
     """Why a new certificate is ordered; empty if the present one is good."""
     if present is None:
-        return "there is no valid one of this authority"
+        return "there is no valid certificate of this authority"
     if set(names) != set(present.facts.names):
         return "for %s instead of %s" % (", ".join(names), ", ".join(present.facts.names))
     if is_due(present):

@@ -107,7 +107,7 @@ def certificate_to_be(wanted: Wanted, now: datetime.datetime, authority: Facts) 
 
 def why_new_certificate(wanted: Wanted, now: datetime.datetime, present: t.Optional[Facts]) -> str:
     if present is None:
-        return "there is no valid one of this server's CA"
+        return "there is no valid certificate of this server's CA"
     if present.subject != _subject(wanted.names[0]) or sorted(present.names) != sorted(wanted.names):
         return "for %s instead of %s" % (", ".join(wanted.names), ", ".join(present.names))
     if present.key != _LABEL[wanted.key_type]:

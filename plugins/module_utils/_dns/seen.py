@@ -73,7 +73,7 @@ def name_servers(zone: str, resolvers: t.Sequence[str], ask: Ask) -> t.List[str]
 
 
 def _first(resolvers: t.Sequence[str], name: str, kind: str, ask: Ask) -> t.List[str]:
-    """What the first says that answers."""
+    """The values in the first answer."""
     answer = next(filter(None, (ask(resolver, name, kind, True) for resolver in resolvers)), None)
     return answer.values if answer else []
 
@@ -185,8 +185,8 @@ def _plain(kind: str, value: str) -> str:
 
 # -- for verify -----------------------------------------------------------------------------------------------------
 
-#: How each state is told: verdict, diagnosis.
-_TOLD = {
+#: How each state is reported: verdict, diagnosis.
+_REPORTED = {
     MISSING: ("warn", "dns-record-missing"),
     DIFFERENT: ("warn", "dns-record-different"),
     WAITING: ("ok", ""),
@@ -195,9 +195,9 @@ _TOLD = {
 }
 
 
-def told(found: t.Sequence[Record]) -> t.Iterator[t.Tuple[str, str, str, str]]:
+def as_records(found: t.Sequence[Record]) -> t.Iterator[t.Tuple[str, str, str, str]]:
     """One line for each state that there is: step, verdict, diagnosis, what was seen."""
-    for state, (verdict, diagnosis) in _TOLD.items():
+    for state, (verdict, diagnosis) in _REPORTED.items():
         those = [record for record in found if record["state"] == state]
         if those:
             names = ", ".join("%s %s" % (record["name"], record["type"]) for record in those[:3])

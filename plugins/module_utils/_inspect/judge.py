@@ -11,16 +11,16 @@ import typing as t
 from ansible_collections.port587.mail.plugins.module_utils._probe.diagnoses import DIAGNOSES
 from ansible_collections.port587.mail.plugins.module_utils._probe.records import INSIDE, ON_THE_SERVER, Record
 
-#: Seconds that a message may wait before somebody should look why. Greylisting takes minutes, a short outage an hour.
+#: Seconds that a message may wait before that is a warning. Greylisting takes minutes, a short outage an hour.
 QUEUE_PATIENCE = 4 * 3600
 #: Seconds by which two clocks may differ before certificates and one-time passwords suffer.
 CLOCK_TOLERANCE = 120.0
 #: A daemon that was started again so often, the last time within so many seconds, has a fault.
 RESTARTS, RESTARTED = 3, 3600
-#: Share of a disk's space and inodes below which somebody should make room.
+#: Share of a disk's space and inodes below which that is a warning.
 SCARCE = 0.05
 
-#: Ports without which there is no mail. The others somebody may keep shut on purpose.
+#: Ports without which there is no mail. The others may be shut on purpose.
 NEEDED = (25, 465, 587, 993)
 
 #: The part behind each port that is not the MRA's.
@@ -171,7 +171,7 @@ class _Judge:
         if logins:
             self.warn("sending limit", "send-limit", "; ".join(logins))
         elif logins is not None:
-            self.ok("sending limit", "nobody is at it")
+            self.ok("sending limit", "no login has reached it")
 
     def resolver(self) -> None:
         stale = self._stale_resolver()

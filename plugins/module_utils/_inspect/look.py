@@ -75,7 +75,7 @@ def state(daemon: SystemdDaemon) -> Facts:
 
 
 def restarts() -> t.List[Facts]:
-    """How often systemd has started a daemon again by itself since somebody started it, and when that was last."""
+    """How often systemd itself has restarted a daemon since its last start by a person, and when that was last."""
     before, after = arguments.RESTART.split("%s")
     units = {path[len(before) : -len(after)] for path in glob.glob(arguments.RESTART % "*.service")}
     units |= {"postfix.service", "postfix@-.service", "dovecot.service"}

@@ -4,11 +4,11 @@
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 # Runs on the server: Python 3.6 and the standard library only.
 
-"""Which ports the server's own firewall keeps shut for everybody.
+"""Which ports the server's own firewall keeps shut for all.
 
-Read from the rules in the kernel, whoever put them there: ufw, firewalld, nftables, iptables. A rule that depends on
-more than the port (an address, an interface, a rate) may let somebody in, so a port counts as shut only where no rule
-on the way could let a new connection in.
+Read from the rules in the kernel, whichever program wrote them: ufw, firewalld, nftables, iptables. A rule that depends
+on more than the port (an address, an interface, a rate) may let some connections in, so a port counts as shut only if
+no rule on the way could let a new connection in.
 """
 
 import contextlib
@@ -45,17 +45,17 @@ class Shut(t.NamedTuple):
 
 
 def look(ports: t.Sequence[int]) -> t.List[Shut]:
-    """What nobody reaches over IPv4, and the commands that open it."""
-    told: t.Dict[t.Tuple[int, ...], Shut] = {}
+    """The ports that no packet reaches over IPv4, and the commands that open them."""
+    found: t.Dict[t.Tuple[int, ...], Shut] = {}
     for read in (_iptables, _legacy_iptables, _nft):
-        # rules that are written in a way that is not known here: nothing is said of them
+        # rules in an unknown form are left out
         with contextlib.suppress(ValueError, LookupError, TypeError, AttributeError):
             for name, table in read().items():
-                found = closed(table, ports)
+                shut = closed(table, ports)
                 # rules that iptables wrote into nftables are seen twice
-                if found:
-                    told.setdefault(tuple(found), _told(name, table, found))
-    return list(told.values())
+                if shut:
+                    found.setdefault(tuple(shut), _described(name, table, shut))
+    return list(found.values())
 
 
 def _iptables() -> t.Dict[str, Chains]:
@@ -74,7 +74,7 @@ def _said(command: t.List[str]) -> str:
     return run_command(command)[1] if has_command(command[0]) else ""
 
 
-def _told(name: str, table: Chains, ports: t.List[int]) -> Shut:
+def _described(name: str, table: Chains, ports: t.List[int]) -> Shut:
     listed = ",".join(map(str, ports))
     if any(chain.startswith("ufw-") for chain in table.rules):
         return Shut(ports, "ufw", "ufw allow %s/tcp" % listed)
@@ -165,7 +165,7 @@ def _iptables_rule(words: t.List[str], chains: t.Container[str]) -> Rule:
     if target in _PASSING or not target:
         verdict = ON
     elif target not in chains:
-        # a queue, a redirection: nobody knows
+        # a queue, a redirection: unknown
         verdict = _TARGETS.get(target, OPEN)
     return Rule(lambda port: min([_iptables_condition(one, port) for one in conditions] or [YES]), verdict, target)
 

@@ -6,7 +6,7 @@
 
 """Until when a release gets security updates.
 
-The package distro-info-data says so where the server has it, else the table here.
+The package distro-info-data has the dates if it is installed, else the table here.
 """
 
 import glob
@@ -15,7 +15,7 @@ import typing as t
 
 from ansible_collections.port587.mail.plugins.module_utils._server.proc import read_text
 
-#: For everybody; and for those who have signed up with Ubuntu Pro (ESM) or Freexian (ELTS).
+#: The last day for all; and for servers with Ubuntu Pro (ESM) or Freexian's updates (ELTS).
 #: From distro-info-data 0.66+deb13u2 of 2026: debian.csv (eol-lts, eol-elts), ubuntu.csv (eol, eol-esm).
 ENDS = {
     ("debian", "11"): ("2026-08-31", "2031-06-30"),
@@ -35,16 +35,16 @@ _EXTENDED = re.compile(r"^[^#\n]*\b(esm\.ubuntu\.com/infra|deb\.freexian\.com/ex
 class Support(t.NamedTuple):
     release: t.Tuple[str, str]
     end: str  # the last day, for this server
-    extended: str  # the last day for those who have signed up; empty if unknown
+    extended: str  # the last day with extended support; empty if unknown
     has_extended: bool
 
 
 def look(release: t.Tuple[str, str], root: str = "/") -> t.Optional[Support]:
-    """None for a release that nobody knows."""
+    """None for an unknown release."""
     table = read_text("%susr/share/distro-info/%s.csv" % (root, release[0]))
     end, extended = ENDS.get(release, ("", ""))
-    told = parse(table, release)
-    end, extended = told[0] or end, told[1] or extended
+    known = parse(table, release)
+    end, extended = known[0] or end, known[1] or extended
     if not end:
         return None
     sources = glob.glob(root + "etc/apt/sources.list") + glob.glob(root + "etc/apt/sources.list.d/*")

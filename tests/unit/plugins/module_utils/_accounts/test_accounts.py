@@ -327,7 +327,7 @@ BAD_ALIASES = [
     (alias("in fo@example.com"), "holds a blank"),
     (alias("info@example.com\neve@example.com x"), "holds a blank, a newline"),
     (alias("info\nx@example.com"), "holds a blank, a newline"),
-    (alias(senders=["gone@example.com"]), "mail_aliases[0].senders[0]: 'gone@example.com' is no account"),
+    (alias(senders=["gone@example.com"]), "mail_aliases[0].senders[0]: 'gone@example.com' is not an account"),
     (alias(senders="eve@example.com"), "mail_aliases[0].senders: is text, not a list"),
     (alias(sender=[]), "mail_aliases[0].sender: is unknown; did you mean senders?"),
     ("info@example.com", "mail_aliases[0]: is text, not a mapping"),

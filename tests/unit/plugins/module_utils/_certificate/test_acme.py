@@ -139,7 +139,7 @@ def test_a_name_that_the_web_server_does_not_know_is_left_out(monkeypatch):
 @pytest.mark.parametrize(
     ("present", "why"),
     [
-        (None, "there is no valid one"),
+        (None, "there is no valid certificate"),
         (pair(), ""),
         (pair(SETTINGS.names[::-1]), ""),
         (pair(["mail.example.com"]), "for mail.example.com, autoconfig.example.com instead of mail.example.com"),

@@ -150,7 +150,7 @@ def test_further_authorities() -> None:
 
 def test_told() -> None:
     records = [dict(MX, name="%d.example" % n, state="missing") for n in range(5)] + [dict(SPF, state="present")]
-    assert list(dns_seen.told(records)) == [
+    assert list(dns_seen.as_records(records)) == [
         (
             "records that are missing",
             "warn",

@@ -8,7 +8,6 @@ import os
 import typing as t
 
 import pytest
-from ansible_collections.port587.mail.plugins.module_utils._daemons import postconf
 from ansible_collections.port587.mail.plugins.module_utils._inspect import dovecot, log, look, postfix
 from ansible_collections.port587.mail.plugins.module_utils._inspect.judge import judge
 from ansible_collections.port587.mail.plugins.module_utils._probe.join import join
@@ -220,15 +219,6 @@ Id=of.an.old.systemd.service
 InactiveExitTimestampMonotonic=0
 """
     assert look.parse_restarts(said, 100.0) == [{"unit": "dovecot.service", "times": 12, "ago": 9.5}]
-
-
-def test_services_with_their_settings() -> None:
-    master = "smtp       inet  n       -       y       -       -       smtpd\n465 inet n - n - - smtpd -o a=b\n"
-    overrides = "465/inet/smtpd_tls_wrappermode = yes\n465/inet/smtpd_sasl_path = private/auth\n"
-    smtp, submissions = postconf.parse_services(master, overrides)
-    assert (smtp.chroot, smtp.settings, submissions.chroot) == (True, {}, False)
-    assert submissions.settings == {"smtpd_tls_wrappermode": "yes", "smtpd_sasl_path": "private/auth"}
-    assert postconf.parse_services("smtp inet n - - - - smtpd\n", "", chroot_by_default=True)[0].chroot
 
 
 @pytest.mark.parametrize(
