@@ -1,14 +1,14 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright: (c) The port587.mail contributors
-"""What a role's README shows is what its Molecule scenario runs, character for character."""
+"""A role's README shows what its Molecule scenario runs, character for character, and lists the role's variables."""
 
 import re
 
 import pytest
 from repository import ROOT
 
-# the role common has tasks for the others, and nothing for an inventory
-ROLES = sorted(path.name for path in (ROOT / "roles").iterdir() if path.name != "common")
+# the roles common and mail only serve the other roles
+ROLES = sorted(path.name for path in (ROOT / "roles").iterdir() if path.name not in ("common", "mail"))
 
 
 @pytest.mark.parametrize("role", ROLES)
@@ -22,3 +22,11 @@ def test_the_first_example_is_what_the_scenario_runs(role: str) -> None:
 @pytest.mark.parametrize("role", ROLES)
 def test_molecule_knows_the_scenario(role: str) -> None:
     assert (ROOT / "molecule" / role / "molecule.yml").is_file()
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_every_variable_is_in_the_table(role: str) -> None:
+    readme = (ROOT / "roles" / role / "README.md").read_text(encoding="utf-8")
+    defaults = (ROOT / "roles" / role / "defaults/main.yml").read_text(encoding="utf-8")
+    listed = re.findall(rf"^\| `({role}_\w+)` \|", readme, re.MULTILINE)
+    assert sorted(listed) == sorted(re.findall(r"^(\w+):", defaults, re.MULTILINE))
