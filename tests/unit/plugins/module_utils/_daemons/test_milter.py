@@ -13,7 +13,7 @@ import typing as t
 import pytest
 from ansible_collections.port587.mail.plugins.module_utils._daemons import prove
 from ansible_collections.port587.mail.plugins.module_utils._daemons.milter import Message, scan
-from ansible_collections.port587.mail.plugins.module_utils._transaction.files import ProofError
+from ansible_collections.port587.mail.plugins.module_utils._transaction.errors import ProofError
 
 ALL_SILENT = 0xFF080
 SIGNED = b"\0\0\0\1DKIM-Signature\0v=1; a=rsa-sha256; d=example.com; s=rsa1;\n\tb=abc=\0"
