@@ -315,39 +315,40 @@ EXAMPLES = r"""
       - {protocol: smtp, port: 25, tls: starttls, auth: false}
       - {protocol: smtp, port: 587, tls: starttls, auth: true, recipient: postmaster@mail.example.com, answer: refused}
 
-# In a role of your own: any daemon that systemd runs. Templates are looked for in the role.
-- name: Install vsftpd
+# In a role of your own, any daemon that systemd runs. Its templates are in the role's folder templates/.
+- name: Install HAProxy
   ansible.builtin.apt:
-    name: vsftpd
+    name: haproxy
 
-- name: Configure vsftpd
+- name: Configure HAProxy
   port587.mail.transaction:
-    name: vsftpd
-    daemon: {unit: vsftpd}
+    name: haproxy
+    daemon:
+      unit: haproxy
+      check:
+        - {file: /etc/haproxy/haproxy.cfg, command: [haproxy, -q, -c, -f]}
     files:
-      - src: etc/vsftpd.conf.j2
-    units: [vsftpd.service]
-    # it has no checker, so what it can't read is seen when it does not serve, and is taken back
+      - src: etc/haproxy/haproxy.cfg.j2
+    units: [haproxy.service]
     prove:
-      - {protocol: command, command: [curl, --silent, --show-error, --output, /dev/null, "ftp://127.0.0.1/"]}
+      - {protocol: http, port: 8080, host: localhost, uri: /alive}
 
-- name: Configure chrony, which can check its configuration
+# A protocol that is not among those of prove
+- name: Configure chrony
   port587.mail.transaction:
     name: chrony
     daemon:
       unit: chrony
       program: chronyd
-      check:
-        - {file: /etc/chrony/chrony.conf, command: [chronyd, -p, -f]}
     files:
       - src: etc/chrony/chrony.conf.j2
     prove:
       - {protocol: command, command: [chronyc, tracking]}
 
 # Once no play configures it any more
-- name: Stop vsftpd, and remove its files
+- name: Stop HAProxy, and remove its files
   port587.mail.transaction:
-    name: vsftpd
+    name: haproxy
     files: []
 """
 

@@ -7,6 +7,7 @@
 """Any daemon that reads its configuration once, when it starts: all there is to know of it is in its description."""
 
 import os
+import re
 import socket
 import time
 import typing as t
@@ -22,6 +23,9 @@ from ansible_collections.port587.mail.plugins.module_utils._transaction.view imp
 
 #: Seconds that a daemon without proofs has to stay up: one that can't read its configuration ends within a moment.
 STAYS_UP = 1.0
+
+#: What systemd logs of every start and stop.
+_TALK = re.compile(r"(Start|Stopp)(ing|ed) |\S+: (Scheduled restart job|Deactivated successfully|Consumed )")
 
 
 class Service(SystemdDaemon):
@@ -83,4 +87,4 @@ class Service(SystemdDaemon):
             time.sleep(0.1)
 
     def words_since(self, moment: float) -> t.List[str]:
-        return logged(moment, "--unit=" + self.name)
+        return [line for line in logged(moment, "--unit=" + self.name) if not _TALK.match(line)]

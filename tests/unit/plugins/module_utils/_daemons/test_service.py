@@ -127,6 +127,18 @@ def test_without_a_proof_it_has_to_stay_up(monkeypatch: pytest.MonkeyPatch) -> N
         Service({"unit": "a"}).prove({})
 
 
+def test_its_own_words_come_before_those_of_systemd(monkeypatch: pytest.MonkeyPatch) -> None:
+    log = [
+        "Starting vsftpd.service - vsftpd FTP server...",
+        "500 OOPS: unrecognised variable in config file",
+        "vsftpd.service: Main process exited, code=exited, status=2/INVALIDARGUMENT",
+        "vsftpd.service: Scheduled restart job, restart counter is at 7.",
+        "Started vsftpd.service - vsftpd FTP server.",
+    ]
+    monkeypatch.setattr(systemd, "run_command", lambda _argv: (0, "\n".join(log), ""))
+    assert Service({"unit": "vsftpd"}).words_since(0.0) == log[1:3]
+
+
 @pytest.mark.parametrize(
     ("command", "words"),
     [
