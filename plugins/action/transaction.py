@@ -16,7 +16,7 @@ from ansible.plugins.action import ActionBase
 from ansible.plugins.loader import lookup_loader
 from ansible_collections.port587.mail.plugins.module_utils._daemons import arguments as desired
 from ansible_collections.port587.mail.plugins.module_utils._daemons import known as already
-from ansible_collections.port587.mail.plugins.module_utils._transaction.files import TransactionError
+from ansible_collections.port587.mail.plugins.module_utils._transaction.errors import TransactionError
 
 
 class ActionModule(ActionBase):

@@ -216,6 +216,8 @@ from ansible_collections.port587.mail.plugins.module_utils._accounts.checks impo
 from ansible_collections.port587.mail.plugins.module_utils._accounts.faults import is_login
 from ansible_collections.port587.mail.plugins.module_utils._accounts.problems import Problems, as_message
 from ansible_collections.port587.mail.plugins.module_utils._accounts.site import Site
+from ansible_collections.port587.mail.plugins.module_utils._daemons import kinds
+from ansible_collections.port587.mail.plugins.module_utils._daemons.tables import POSTMAP
 from ansible_collections.port587.mail.plugins.module_utils._transaction import change as transaction
 
 DIRECTORY = "/etc/port587/accounts"
@@ -363,11 +365,12 @@ def run(module: AnsibleModule) -> t.Dict[str, t.Any]:
     own_aliases = accounts_files.own_aliases(site).encode("utf-8")
     files.append(transaction.File(OWN_ALIASES, own_aliases, 0o640, "root", "dovecot"))
     files += [
-        transaction.File("%s/%s" % (DIRECTORY, name), table.encode("utf-8"), 0o640, "root", "postfix", map=True)
+        transaction.File("%s/%s" % (DIRECTORY, name), table.encode("utf-8"), 0o640, "root", "postfix", compiler=POSTMAP)
         for name, table in sorted(accounts_files.maps(site).items())
     ]
     # no daemon is reloaded: Dovecot and Postfix notice when these files change
-    result = transaction.run("accounts", files, [transaction.Directory(DIRECTORY)], check_mode=module.check_mode)
+    directories = [transaction.Directory(DIRECTORY)]
+    result = transaction.run("accounts", files, directories, check_mode=module.check_mode, daemon_of=kinds.of)
     removed = sorted(set(before) - set(after))
     mail = mail_of(removed, p["mail_root"])
     if not module.check_mode:

@@ -282,7 +282,7 @@ activated:
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.port587.mail.plugins.module_utils._certificate.apply import apply
 from ansible_collections.port587.mail.plugins.module_utils._certificate.certificate import CertificateError
-from ansible_collections.port587.mail.plugins.module_utils._transaction.change import TransactionError
+from ansible_collections.port587.mail.plugins.module_utils._transaction.errors import TransactionError
 
 
 def main() -> None:

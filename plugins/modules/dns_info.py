@@ -74,7 +74,8 @@ import typing as t
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.port587.mail.plugins.module_utils._dns import dkim
 from ansible_collections.port587.mail.plugins.module_utils._server.preflight_net import source_addresses
-from ansible_collections.port587.mail.plugins.module_utils._transaction.files import read_file, run_command
+from ansible_collections.port587.mail.plugins.module_utils._transaction.commands import run_command
+from ansible_collections.port587.mail.plugins.module_utils._transaction.files import read_file
 
 
 def public_addresses() -> t.List[str]:

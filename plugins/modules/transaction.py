@@ -24,6 +24,8 @@ description:
     C(/var/lib/port587/<name>/original/).
   - A run that is killed leaves a journal; the next run puts everything back from it before it does its own work.
   - Only one such run changes a host at a time; a second one waits for O(lock_timeout).
+  - What it has to know later lies below C(/var/lib/port587/). Where a file there is damaged, or was written by a newer
+    version of this collection, nothing is changed, and the message says what to do.
 options:
   name:
     description: Identity of this tree. Use the same name again for the same tree.
@@ -101,20 +103,75 @@ options:
         type: str
         default: "0755"
   daemon:
-    description: The daemon that reads the tree, and that validates and takes it over.
-    type: str
-    choices:
-      - postfix
-      - dovecot
-      - nginx
-      - rspamd
-      - unbound
-      - postfix-mta-sts-resolver
-      - port587-recipients
-      - port587-send-limits
-      - port587-login-limits
-      - port587-redis
-      - postgrey
+    description:
+      - The daemon that reads the tree, and that takes it over. Any unit of systemd can be one. What is not said here is
+        what most daemons do.
+      - Without it, files are changed and nothing is told of it.
+    type: dict
+    suboptions:
+      unit:
+        description: >-
+          Name of its unit. It is enabled and started. A later run of the same O(name) without it stops and disables it.
+        type: str
+        required: true
+      program:
+        description: >-
+          A command of its package. Where it is not there, the daemon is not installed, and nothing is changed. By
+          default the name of O(daemon.unit).
+        type: str
+      kind:
+        description:
+          - V(service) is any daemon that reads its configuration once, when it starts; it is restarted after a change.
+          - The others are checked by more than their own checkers, and reloaded where that is enough.
+        type: str
+        choices: [service, postfix, dovecot, nginx, rspamd]
+        default: service
+      check:
+        description: Commands that validate files of the tree before anything is changed. For O(daemon.kind=service).
+        type: list
+        elements: dict
+        default: []
+        suboptions:
+          file:
+            description: Absolute path of the file. The command gets a copy.
+            type: path
+            required: true
+          command:
+            description: >-
+              The command and its arguments. The path of the copy, in a directory of its own, is added at the end. An
+              exit code other than 0 refuses the change, with all that the command says.
+            type: list
+            elements: str
+            required: true
+      listens:
+        description: >-
+          Ports that it needs, TCP or UDP. Where it does not run and another program has one, the change is refused. For
+          O(daemon.kind=service).
+        type: list
+        elements: dict
+        default: []
+        suboptions:
+          port:
+            description: Number of the port.
+            type: int
+            required: true
+          address:
+            description: IP address.
+            type: str
+            default: 127.0.0.1
+      refuse_foreign:
+        description: >-
+          Whether to refuse the change where the unit runs already and no file of the tree is there, so that somebody
+          else has set it up. For O(daemon.kind=service).
+        type: bool
+        default: false
+      replaces:
+        description: >-
+          Units that are disabled when O(daemon.unit) is enabled, unless they run, such as that of the package whose
+          program it is. For O(daemon.kind=service).
+        type: list
+        elements: str
+        default: []
   units:
     description:
       - Units of O(daemon), such as V(dovecot.service). Each gets a drop-in, a further file of the tree, by which
@@ -126,6 +183,7 @@ options:
     description:
       - What O(daemon) has to do after a change, tried on the server itself until it succeeds, for at most 20 seconds.
       - On a port with TLS a handshake is completed. Nobody logs in, and no mail is sent.
+      - Without this, a daemon of O(daemon.kind=service) has to stay up for a second.
     type: list
     elements: dict
     default: []
@@ -135,9 +193,10 @@ options:
           - V(sasl), V(lmtp), V(policy), V(milter) and V(redis) are spoken on the UNIX socket O(prove[].path), and the
             others on O(prove[].port). V(policy) and V(http) are spoken on either.
           - V(dns) asks a resolver for the keys of the root, which it has to have validated.
+          - V(command) runs O(prove[].command), for daemons that speak something else.
         type: str
         required: true
-        choices: [smtp, imap, pop3, sieve, sasl, lmtp, policy, http, milter, socketmap, dns, redis]
+        choices: [smtp, imap, pop3, sieve, sasl, lmtp, policy, http, milter, socketmap, dns, redis, command]
       port:
         description: TCP port.
         type: int
@@ -186,6 +245,11 @@ options:
         description: For V(http), what to GET. The answer has to be 200.
         type: str
         default: /
+      command:
+        description: >-
+          For V(command), the command and its arguments. It has to end with exit code 0 within five seconds.
+        type: list
+        elements: str
       signatures:
         description: >-
           For V(milter), names of DKIM keys in DNS, all of one domain, such as C(rsa1._domainkey.example.com). A message
@@ -238,7 +302,7 @@ EXAMPLES = r"""
 - name: Set up Postfix
   port587.mail.transaction:
     name: postfix
-    daemon: postfix
+    daemon: {unit: postfix, kind: postfix}
     files:
       - src: etc/postfix/main.cf.j2
       - src: etc/postfix/master.cf.j2
@@ -250,6 +314,42 @@ EXAMPLES = r"""
     prove:
       - {protocol: smtp, port: 25, tls: starttls, auth: false}
       - {protocol: smtp, port: 587, tls: starttls, auth: true, recipient: postmaster@mail.example.com, answer: refused}
+
+# In a role of your own, any daemon that systemd runs. Its templates are in the role's folder templates/.
+- name: Install HAProxy
+  ansible.builtin.apt:
+    name: haproxy
+
+- name: Configure HAProxy
+  port587.mail.transaction:
+    name: haproxy
+    daemon:
+      unit: haproxy
+      check:
+        - {file: /etc/haproxy/haproxy.cfg, command: [haproxy, -q, -c, -f]}
+    files:
+      - src: etc/haproxy/haproxy.cfg.j2
+    units: [haproxy.service]
+    prove:
+      - {protocol: http, port: 8080, host: localhost, uri: /alive}
+
+# A protocol that is not among those of prove
+- name: Configure chrony
+  port587.mail.transaction:
+    name: chrony
+    daemon:
+      unit: chrony
+      program: chronyd
+    files:
+      - src: etc/chrony/chrony.conf.j2
+    prove:
+      - {protocol: command, command: [chronyc, tracking]}
+
+# Once no play configures it any more
+- name: Stop HAProxy, and remove its files
+  port587.mail.transaction:
+    name: haproxy
+    files: []
 """
 
 RETURN = r"""
@@ -300,7 +400,7 @@ daemon_log:
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.port587.mail.plugins.module_utils._daemons import arguments
+from ansible_collections.port587.mail.plugins.module_utils._daemons import arguments, kinds
 from ansible_collections.port587.mail.plugins.module_utils._dns import dkim
 from ansible_collections.port587.mail.plugins.module_utils._transaction import change as transaction
 
@@ -327,6 +427,7 @@ def main() -> None:
             check_mode=module.check_mode,
             lock_timeout=params["lock_timeout"],
             keep=params["keep"],
+            daemon_of=kinds.of,
         )
     except transaction.TransactionError as exc:
         module.fail_json(msg=exc.message, **exc.details)

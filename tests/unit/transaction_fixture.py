@@ -9,20 +9,12 @@ import pwd
 import stat
 import typing as t
 
-from ansible_collections.port587.mail.plugins.module_utils._daemons import daemons
 from ansible_collections.port587.mail.plugins.module_utils._transaction import files as tree_files
-from ansible_collections.port587.mail.plugins.module_utils._transaction.change import (
-    Activation,
-    Daemon,
-    Directory,
-    File,
-    Problem,
-    ProofError,
-    Result,
-    TransactionError,
-    View,
-    run,
-)
+from ansible_collections.port587.mail.plugins.module_utils._transaction.change import Result, run
+from ansible_collections.port587.mail.plugins.module_utils._transaction.daemon import DEADLINE, Activation, Daemon
+from ansible_collections.port587.mail.plugins.module_utils._transaction.errors import ProofError, TransactionError
+from ansible_collections.port587.mail.plugins.module_utils._transaction.tree import Directory, File, Problem
+from ansible_collections.port587.mail.plugins.module_utils._transaction.view import View
 
 ME = pwd.getpwuid(os.getuid()).pw_name
 #: The tests that let system calls fail mean those of the transaction.
@@ -39,6 +31,7 @@ class FakeDaemon(Daemon):
     """
 
     name = "fake"
+    description = {"unit": "fake"}
     root = ""
 
     def __init__(self) -> None:
@@ -113,9 +106,9 @@ class FakeDaemon(Daemon):
         self.calls.append("stop")
         self._set("loaded", None)
 
-    def prove(self, remembered: t.Dict[str, t.Any], patience: float = tree_files.DEADLINE) -> None:
+    def prove(self, proof: t.Dict[str, t.Any], patience: float = DEADLINE) -> None:
         if patience:
-            self.calls.append("prove %s" % remembered.get("asked", ""))
+            self.calls.append("prove %s" % proof.get("asked", ""))
         if not self.running() or b"bad" in (self.loaded() or b""):
             raise ProofError("port 587 (smtp): no answer")
 
@@ -132,7 +125,10 @@ class Server:
         os.mkdir(os.path.join(root, "etc"))
         os.mkdir(os.path.join(root, "daemon"))
         self.daemon = type("Fake", (FakeDaemon,), {"root": root})()
-        daemons._DAEMONS["fake"] = lambda: self.daemon  # type: ignore[assignment,return-value]
+
+    def daemon_of(self, description: t.Dict[str, t.Any]) -> Daemon:
+        assert description == self.daemon.description
+        return t.cast(Daemon, self.daemon)
 
     def path(self, name: str) -> str:
         return os.path.join(self.root, name)
@@ -158,7 +154,8 @@ class Server:
         self, files: t.Sequence[File], name: str = "fake", daemon: bool = True, asked: str = "it", **more: t.Any
     ) -> Result:
         activations = [Activation(self.daemon, {"asked": asked})] if daemon else []
-        return run(name, files, activations=activations, state_directory=self.state, lock_timeout=5.0, **more)
+        more = dict({"state_directory": self.state, "lock_timeout": 5.0, "daemon_of": self.daemon_of}, **more)
+        return run(name, files, activations=activations, **more)
 
     def snapshot(self, below: str = "etc") -> t.Dict[str, t.Tuple[t.Any, ...]]:
         """All there is to a tree, but for the times of directories."""

@@ -149,7 +149,10 @@ BAD = [
     Bad(
         "a line that is no entry",
         "",
-        {"files": [{"dest": "/etc/postfix/table", "content": "a b\nabc\n", "map": True}], "daemon": "postfix"},
+        {
+            "files": [{"dest": "/etc/postfix/table", "content": "a b\nabc\n", "map": True}],
+            "daemon": {"unit": "postfix", "kind": "postfix"},
+        },
         ("/etc/postfix/table line 2", "expected format"),
     ),
     Bad(
@@ -163,7 +166,7 @@ BAD = [
         "",
         {
             "files": [{"dest": "/etc/postfix/x", "content": "x"}],
-            "daemon": "postfix",
+            "daemon": {"unit": "postfix", "kind": "postfix"},
             "prove": [{"protocol": "smtp", "port": 25, "recipient": "somebody@elsewhere.example", "answer": "refused"}],
         },
         ("rolled back", "port 25", "answers RCPT TO:<somebody@elsewhere.example> with: 250"),

@@ -32,7 +32,7 @@ testinfra_hosts = ["ansible://mail"]
 @pytest.fixture
 def play(host: Host) -> t.Callable[..., Played]:
     """Run the play again, with other values."""
-    return functools.partial(controller.play, SCENARIO / "converge.yml", name_of(host))
+    return functools.partial(controller.play, SCENARIO / "unbound.yml", name_of(host))
 
 
 def name_of(host: Host) -> str:

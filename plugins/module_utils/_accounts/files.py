@@ -15,7 +15,7 @@ from ansible_collections.port587.mail.plugins.module_utils._accounts.site import
     routes,
     senders,
 )
-from ansible_collections.port587.mail.plugins.module_utils._transaction.change import shortened
+from ansible_collections.port587.mail.plugins.module_utils._transaction.diff import shortened
 
 MADE_BY = "# Made by the role port587.mail.accounts: what is changed here by hand is lost at its next run.\n"
 

@@ -26,12 +26,8 @@ import os
 import time
 import typing as t
 
-from ansible_collections.port587.mail.plugins.module_utils._transaction.files import (
-    File,
-    private_directory,
-    read_file,
-    write,
-)
+from ansible_collections.port587.mail.plugins.module_utils._transaction.files import private_directory, read_file, write
+from ansible_collections.port587.mail.plugins.module_utils._transaction.tree import File
 
 
 class HashError(Exception):

@@ -16,7 +16,7 @@ import typing as t
 
 from ansible_collections.port587.mail.plugins.module_utils._certificate.certificate import Pair, trouble, usable
 from ansible_collections.port587.mail.plugins.module_utils._certificate.served import RSA, read
-from ansible_collections.port587.mail.plugins.module_utils._transaction.journal import STATE_DIRECTORY
+from ansible_collections.port587.mail.plugins.module_utils._transaction.state import STATE_DIRECTORY
 
 #: Names for the directories that most people want.
 DIRECTORIES = {

@@ -44,15 +44,11 @@ from ansible_collections.port587.mail.plugins.module_utils._certificate.served i
     served_files,
     used_by_daemons,
 )
-from ansible_collections.port587.mail.plugins.module_utils._daemons import daemons
+from ansible_collections.port587.mail.plugins.module_utils._daemons import kinds
 from ansible_collections.port587.mail.plugins.module_utils._server.paths import TLS
-from ansible_collections.port587.mail.plugins.module_utils._transaction.change import (
-    Activation,
-    Directory,
-    File,
-    Result,
-    run,
-)
+from ansible_collections.port587.mail.plugins.module_utils._transaction.change import Result, run
+from ansible_collections.port587.mail.plugins.module_utils._transaction.daemon import Activation
+from ansible_collections.port587.mail.plugins.module_utils._transaction.tree import Directory, File
 
 
 class Applied(t.NamedTuple):
@@ -112,9 +108,10 @@ def _install_tools(tools: t.List[File], check_mode: bool) -> Result:
         "certificates",
         tools,
         directories=[Directory(path) for path in (acme.SETTINGS_DIRECTORY, acme.WEBROOT)],
-        activations=[Activation(daemons.RenewalTimer(), remember=False)],
+        activations=[Activation(kinds.of(renewal.TIMER), remember=False)],
         check_mode=check_mode,
         keep_others=True,
+        daemon_of=kinds.of,
     )
 
 
@@ -125,9 +122,10 @@ def _install(outcome: Outcome, files: t.List[File], check_mode: bool) -> Result:
         "certificates",
         files,
         directories=[Directory(path) for path in [TLS] + ([own_authority.DIRECTORY] if outcome.authority else [])],
-        activations=daemons.serving_activations() if made else [],
+        activations=kinds.serving_tls() if made else [],
         validate=can_be_served if made else None,
         check_mode=check_mode,
+        daemon_of=kinds.of,
     )
 
 

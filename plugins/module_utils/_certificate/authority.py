@@ -18,7 +18,7 @@ from ansible_collections.port587.mail.plugins.module_utils._certificate.certific
     openssl,
     write,
 )
-from ansible_collections.port587.mail.plugins.module_utils._transaction.change import temporary_directory
+from ansible_collections.port587.mail.plugins.module_utils._transaction.files import temporary_directory
 
 DIRECTORY = "/etc/port587/ca"
 

@@ -28,8 +28,8 @@ from ansible_collections.port587.mail.plugins.module_utils._certificate.acme imp
     pair_in,
 )
 from ansible_collections.port587.mail.plugins.module_utils._certificate.certificate import RSA_BITS
-from ansible_collections.port587.mail.plugins.module_utils._transaction.change import run_command
-from ansible_collections.port587.mail.plugins.module_utils._transaction.journal import load_json, write_json
+from ansible_collections.port587.mail.plugins.module_utils._transaction.commands import run_command
+from ansible_collections.port587.mail.plugins.module_utils._transaction.state import load_json, write_json
 
 #: Seconds that one run of certbot may take. DNS may need minutes.
 CERTBOT_LIMIT = 900

@@ -17,7 +17,8 @@ import re
 import ssl
 import typing as t
 
-from ansible_collections.port587.mail.plugins.module_utils._transaction.change import run_command, temporary_directory
+from ansible_collections.port587.mail.plugins.module_utils._transaction.commands import run_command
+from ansible_collections.port587.mail.plugins.module_utils._transaction.files import temporary_directory
 
 #: RFC 5280's limit for a common name.
 COMMON_NAME_MAX = 64

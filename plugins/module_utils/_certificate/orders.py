@@ -13,7 +13,7 @@ import typing as t
 from ansible_collections.port587.mail.plugins.module_utils._certificate import acme, certbot, challenge
 from ansible_collections.port587.mail.plugins.module_utils._certificate.acme import Report, Settings
 from ansible_collections.port587.mail.plugins.module_utils._certificate.certificate import Pair
-from ansible_collections.port587.mail.plugins.module_utils._transaction.journal import load_json, write_json
+from ansible_collections.port587.mail.plugins.module_utils._transaction.state import load_json, write_json
 
 #: Seconds after which certbot is asked again although nothing is missing: twice a day, as the distributions do.
 ASK_AGAIN = 11.5 * 3600

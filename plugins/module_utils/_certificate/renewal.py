@@ -25,10 +25,12 @@ from ansible_collections.port587.mail.plugins.module_utils._certificate import a
 from ansible_collections.port587.mail.plugins.module_utils._certificate.acme import Settings
 from ansible_collections.port587.mail.plugins.module_utils._certificate.certificate import Pair
 from ansible_collections.port587.mail.plugins.module_utils._transaction import change as transaction
-from ansible_collections.port587.mail.plugins.module_utils._transaction.journal import load_json
+from ansible_collections.port587.mail.plugins.module_utils._transaction.state import load_json
 
 PROGRAM = "/usr/local/lib/port587/certificates"
 UNIT = "/etc/systemd/system/port587-certificates"
+#: As the option daemon of port587.mail.transaction has it.
+TIMER = {"unit": "port587-certificates.timer", "program": "systemctl", "kind": "service"}
 
 
 def tools(

@@ -14,7 +14,7 @@ from ansible_collections.port587.mail.plugins.module_utils._certificate.certific
     name_trouble,
 )
 from ansible_collections.port587.mail.plugins.module_utils._certificate.served import RSA
-from ansible_collections.port587.mail.plugins.module_utils._transaction.change import File
+from ansible_collections.port587.mail.plugins.module_utils._transaction.tree import File
 
 #: The module's parameters.
 Params = t.Mapping[str, t.Any]

@@ -11,17 +11,14 @@ import os
 import typing as t
 
 from ansible_collections.port587.mail.plugins.module_utils._certificate.certificate import Pair, trouble, usable
-from ansible_collections.port587.mail.plugins.module_utils._daemons.daemons import key_pair_trouble, serving_activations
+from ansible_collections.port587.mail.plugins.module_utils._daemons import kinds
+from ansible_collections.port587.mail.plugins.module_utils._daemons.key_pairs import key_pair_trouble
 from ansible_collections.port587.mail.plugins.module_utils._server.paths import TLS
-from ansible_collections.port587.mail.plugins.module_utils._transaction.change import (
-    File,
-    Problem,
-    Result,
-    View,
-    read_file,
-    run,
-)
-from ansible_collections.port587.mail.plugins.module_utils._transaction.journal import remembered_proofs
+from ansible_collections.port587.mail.plugins.module_utils._transaction.change import Result, run
+from ansible_collections.port587.mail.plugins.module_utils._transaction.files import read_file
+from ansible_collections.port587.mail.plugins.module_utils._transaction.manifest import remembered
+from ansible_collections.port587.mail.plugins.module_utils._transaction.tree import File, Problem
+from ansible_collections.port587.mail.plugins.module_utils._transaction.view import View
 
 COMBINED = TLS + "/combined.pem"
 FULLCHAIN = TLS + "/fullchain.pem"
@@ -66,7 +63,7 @@ def served_instead(label: str, name: str, now: datetime.datetime) -> t.Optional[
 
 def used_by_daemons(wanted: t.Iterable[File]) -> t.List[File]:
     """Files that are not wanted, but named by a daemon that a play has not configured anew yet."""
-    proofs = [proof for one in remembered_proofs().values() for proof in one.get("proofs", [])]
+    proofs = [proof for one in remembered().values() for proof in one["proof"].get("proofs", [])]
     paths = {str(proof["certificate"]) for proof in proofs if proof.get("certificate")}
     paths -= {file.path for file in wanted}
     return [
@@ -78,4 +75,11 @@ def used_by_daemons(wanted: t.Iterable[File]) -> t.List[File]:
 
 def install(files: t.List[File]) -> Result:
     """Take the running daemons over to these files, or stay with what they have."""
-    return run("certificates", files, activations=serving_activations(), validate=can_be_served, keep_others=True)
+    return run(
+        "certificates",
+        files,
+        activations=kinds.serving_tls(),
+        validate=can_be_served,
+        keep_others=True,
+        daemon_of=kinds.of,
+    )

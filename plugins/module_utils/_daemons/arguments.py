@@ -8,19 +8,17 @@
 
 import typing as t
 
-from ansible_collections.port587.mail.plugins.module_utils._daemons import daemons
-from ansible_collections.port587.mail.plugins.module_utils._transaction.files import (
-    Activation,
-    Directory,
-    File,
-    TransactionError,
-)
+from ansible_collections.port587.mail.plugins.module_utils._daemons import kinds, prove, tables
+from ansible_collections.port587.mail.plugins.module_utils._dns import dkim
+from ansible_collections.port587.mail.plugins.module_utils._transaction.daemon import Activation
+from ansible_collections.port587.mail.plugins.module_utils._transaction.errors import TransactionError
+from ansible_collections.port587.mail.plugins.module_utils._transaction.tree import Directory, File
 
 _FILE: t.Dict[str, t.Dict[str, t.Any]] = {
     # rendered on the controller by the action plugin, which sends content instead, or one of the secrets
     "src": {"type": "str"},
     "content": {"type": "str"},
-    "generate": {"type": "str", "choices": ["dkim-rsa-2048", "dkim-rsa-4096", "dkim-ed25519"]},
+    "generate": {"type": "str", "choices": list(dkim.KINDS)},
     "dest": {"type": "path"},
     "owner": {"type": "str", "default": "root"},
     "group": {"type": "str", "default": "root"},
@@ -40,20 +38,7 @@ _PROOF: t.Dict[str, t.Dict[str, t.Any]] = {
     "protocol": {
         "type": "str",
         "required": True,
-        "choices": [
-            "smtp",
-            "imap",
-            "pop3",
-            "sieve",
-            "sasl",
-            "lmtp",
-            "policy",
-            "http",
-            "milter",
-            "socketmap",
-            "dns",
-            "redis",
-        ],
+        "choices": [*prove.PROTOCOLS, "command"],
     },
     "port": {"type": "int"},
     "address": {"type": "str", "default": "127.0.0.1"},
@@ -68,31 +53,48 @@ _PROOF: t.Dict[str, t.Dict[str, t.Any]] = {
     "rsa": {"type": "bool", "default": False},
     "uri": {"type": "str", "default": "/"},
     "signatures": {"type": "list", "elements": "str", "default": []},
+    "command": {"type": "list", "elements": "str"},
 }
+
+_DAEMON: t.Dict[str, t.Dict[str, t.Any]] = {
+    "unit": {"type": "str", "required": True},
+    "program": {"type": "str"},
+    "kind": {"type": "str", "choices": list(kinds.KINDS), "default": "service"},
+    "check": {
+        "type": "list",
+        "elements": "dict",
+        "default": [],
+        "options": {
+            "file": {"type": "path", "required": True},
+            "command": {"type": "list", "elements": "str", "required": True},
+        },
+    },
+    "listens": {
+        "type": "list",
+        "elements": "dict",
+        "default": [],
+        "options": {"port": {"type": "int", "required": True}, "address": {"type": "str", "default": "127.0.0.1"}},
+    },
+    "refuse_foreign": {"type": "bool", "default": False},
+    "replaces": {"type": "list", "elements": "str", "default": []},
+}
+#: Kinds with a file of their own know these of their daemon.
+_FOR_SERVICES = ("check", "listens", "refuse_foreign", "replaces")
 
 ARGUMENTS: t.Dict[str, t.Dict[str, t.Any]] = {
     "name": {"type": "str", "required": True},
     "files": {"type": "list", "elements": "dict", "options": _FILE, "required": True},
     "secrets": {"type": "dict", "default": {}, "no_log": True},
     "directories": {"type": "list", "elements": "dict", "options": _DIRECTORY, "default": []},
-    "daemon": {
-        "type": "str",
-        "choices": [
-            "postfix",
-            "dovecot",
-            "nginx",
-            "rspamd",
-            "unbound",
-            "postfix-mta-sts-resolver",
-            "port587-recipients",
-            "port587-send-limits",
-            "port587-login-limits",
-            "port587-redis",
-            "postgrey",
-        ],
-    },
+    "daemon": {"type": "dict", "options": _DAEMON},
     "units": {"type": "list", "elements": "str", "default": []},
-    "prove": {"type": "list", "elements": "dict", "options": _PROOF, "default": []},
+    "prove": {
+        "type": "list",
+        "elements": "dict",
+        "options": _PROOF,
+        "required_if": [("protocol", "command", ("command",))],
+        "default": [],
+    },
     "certificate": {"type": "path"},
     "keep": {"type": "str", "default": ""},
     "lock_timeout": {"type": "int", "default": 120},
@@ -133,7 +135,7 @@ def wanted(params: t.Dict[str, t.Any], content: t.Callable[[t.Dict[str, t.Any]],
             f["owner"],
             f["group"],
             f["secret"] or bool(f["generate"]),
-            f["map"],
+            tables.POSTMAP if f["map"] else None,
         )
         for f in params["files"]
     ]
@@ -141,10 +143,18 @@ def wanted(params: t.Dict[str, t.Any], content: t.Callable[[t.Dict[str, t.Any]],
     directories = [
         Directory(d["path"], _mode(d["mode"], d["path"]), d["owner"], d["group"]) for d in params["directories"]
     ]
-    activations = []
-    if params["daemon"]:
-        activations.append(daemons.activation(params["daemon"], params["prove"], params["certificate"]))
+    activations = [_activation(params)] if params["daemon"] else []
     return Wanted(files, directories, activations)
+
+
+def _activation(params: t.Dict[str, t.Any]) -> Activation:
+    description = params["daemon"]
+    given = [key for key in _FOR_SERVICES if description[key]]
+    if given and description["kind"] != "service":
+        raise TransactionError(
+            "daemon: %s is for kind service; kind %s has checks of its own" % (given[0], description["kind"])
+        )
+    return Activation(kinds.of(description), {"proofs": params["prove"], "certificate": params["certificate"]})
 
 
 def _mode(text: str, path: str) -> int:

@@ -16,23 +16,15 @@ import os
 import stat
 import typing as t
 
-from ansible_collections.port587.mail.plugins.module_utils._daemons import daemons
-from ansible_collections.port587.mail.plugins.module_utils._transaction.files import (
-    Activation,
-    Directory,
-    File,
-    attributes,
-    compiled_path,
-    database_type,
-    has_command,
-    read_file,
-)
-from ansible_collections.port587.mail.plugins.module_utils._transaction.journal import (
-    STATE_DIRECTORY,
-    Journal,
-    manifest,
-    manifests,
-)
+from ansible_collections.port587.mail.plugins.module_utils._daemons import kinds
+from ansible_collections.port587.mail.plugins.module_utils._daemons.tables import POSTMAP, compiled_path, database_type
+from ansible_collections.port587.mail.plugins.module_utils._transaction.daemon import Activation, Description
+from ansible_collections.port587.mail.plugins.module_utils._transaction.errors import TransactionError
+from ansible_collections.port587.mail.plugins.module_utils._transaction.files import attributes, read_file
+from ansible_collections.port587.mail.plugins.module_utils._transaction.journal import Journal
+from ansible_collections.port587.mail.plugins.module_utils._transaction.manifest import Manifest, manifest, manifests
+from ansible_collections.port587.mail.plugins.module_utils._transaction.state import STATE_DIRECTORY
+from ansible_collections.port587.mail.plugins.module_utils._transaction.tree import Directory, File
 
 Tree = t.Dict[str, t.Any]
 
@@ -44,29 +36,30 @@ def trees(state_directory: str = STATE_DIRECTORY) -> t.Dict[str, Tree]:
     """What there is of each transaction that has a daemon, by its name. On the server.
 
     Empty while a change is under way, or was interrupted: the next transaction, whichever, has to see to that. And for
-    who may not look.
+    those who may not look, or where what is kept can't be read, which the next transaction says.
     """
     if not os.access(state_directory, os.R_OK) or Journal(state_directory).present():
         return {}
-    tables = database_type() if has_command("postmap") else None
-    found = {}
-    for name, known in manifests(state_directory).items():
-        if known.get("proofs"):
-            files = {path: _file(path) for path in known.get("files", [])}
-            directories = {path: _status(path, stat.S_ISDIR) for path in known.get("directories", [])}
-            daemons = {daemon: _runs(daemon) for daemon in known["proofs"]}
-            found[name] = {
-                "manifest": known,
-                "files": files,
-                "directories": directories,
-                "daemons": daemons,
-                "tables": tables,
-            }
-    return found
+    try:
+        known = manifests(state_directory)
+    except TransactionError:
+        return {}
+    tables = database_type() if POSTMAP.installed() else None
+    return {name: _tree(one, tables) for name, one in known.items() if one["daemons"]}
 
 
-def _runs(name: str) -> bool:
-    daemon = daemons.daemon(name)
+def _tree(known: Manifest, tables: t.Optional[str]) -> Tree:
+    return {
+        "manifest": known,
+        "files": {path: _file(path) for path in known["files"]},
+        "directories": {path: _status(path, stat.S_ISDIR) for path in known["directories"]},
+        "daemons": {name: _runs(one["description"]) for name, one in known["daemons"].items()},
+        "tables": tables,
+    }
+
+
+def _runs(description: Description) -> bool:
+    daemon = kinds.of(description)
     return daemon.installed() and daemon.running() and daemon.enabled()
 
 
@@ -101,7 +94,7 @@ def nothing_to_do(
     ``generated``: files that stay as they are once they are there.
     """
     tables = tree["tables"]
-    compiled = {f.path: compiled_path(f.path, tables) for f in files if f.map and tables}
+    compiled = {f.path: compiled_path(f.path, tables) for f in files if f.compiler and tables}
     paths = [f.path for f in files] + list(compiled.values())
     wanted = manifest(paths, [d.path for d in directories], activations)
     if wanted != tree["manifest"] or not all(tree["daemons"].get(a.daemon.name) for a in activations):

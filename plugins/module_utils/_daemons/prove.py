@@ -21,7 +21,9 @@ import typing as t
 
 from ansible_collections.port587.mail.plugins.module_utils._daemons.milter import Message, scan
 from ansible_collections.port587.mail.plugins.module_utils._dns import client as dns_client
-from ansible_collections.port587.mail.plugins.module_utils._transaction.files import DEADLINE, ProofError
+from ansible_collections.port587.mail.plugins.module_utils._transaction.commands import run_command
+from ansible_collections.port587.mail.plugins.module_utils._transaction.daemon import DEADLINE
+from ansible_collections.port587.mail.plugins.module_utils._transaction.errors import ProofError
 from ansible_collections.port587.mail.plugins.module_utils._wire import http
 from ansible_collections.port587.mail.plugins.module_utils._wire.connection import Wire, connect
 from ansible_collections.port587.mail.plugins.module_utils._wire.errors import WireError
@@ -45,7 +47,7 @@ class Proof(t.NamedTuple):
     """One thing to try.
 
     ``protocol``: smtp, imap, pop3, sieve, http, socketmap, dns (on ``port``) or sasl, lmtp, policy, milter, redis (on
-    the socket ``path``, as ``user``).
+    the socket ``path``, as ``user``); or command, which runs ``command`` and asks nobody else.
     ``tls``: implicit, starttls or none. ``auth``: AUTH has to be offered (True) or must not be (False).
     ``recipient``: the address to name in RCPT; ``answer``: accepted or refused. A milter
     refuses a login that nobody has.
@@ -70,8 +72,11 @@ class Proof(t.NamedTuple):
     signatures: t.Sequence[str] = ()
     certificate: t.Optional[str] = None
     rsa: bool = False
+    command: t.Optional[t.Sequence[str]] = None
 
     def where(self) -> str:
+        if self.command:
+            return " ".join(self.command)
         return self.path or "port %s (%s)" % (self.port, self.protocol)
 
 
@@ -111,13 +116,24 @@ def _leaf(path: str) -> bytes:
 
 
 def _attempt(proof: Proof, leaf: t.Optional[bytes]) -> None:
+    if proof.protocol == "command":
+        _run(proof.command or [])
+        return
     connection = _Connection(proof)
     try:
         if proof.tls == "implicit":
             connection.start_tls(leaf)
-        _PROTOCOLS[proof.protocol](connection, proof, leaf)
+        PROTOCOLS[proof.protocol](connection, proof, leaf)
     finally:
         connection.wire.close()
+
+
+def _run(command: t.Sequence[str]) -> None:
+    code, out, err = run_command(["timeout", str(int(ANSWER_TIMEOUT)), *command])
+    if code == 124:
+        raise ProofError("does not end within %d s" % ANSWER_TIMEOUT)
+    if code:
+        raise ProofError("ends with %d: %s" % (code, (err + out).strip()))
 
 
 class _Connection:
@@ -369,7 +385,7 @@ def _redis(connection: _Connection, proof: Proof, leaf: t.Optional[bytes]) -> No
     _expect([connection.line()], ("+PONG",), "PING")
 
 
-_PROTOCOLS = {
+PROTOCOLS = {
     "smtp": _smtp,
     "imap": _imap,
     "pop3": _pop3,

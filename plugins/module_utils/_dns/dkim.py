@@ -12,15 +12,12 @@ import os
 import re
 import typing as t
 
-from ansible_collections.port587.mail.plugins.module_utils._transaction.files import (
-    TransactionError,
-    read_file,
-    run_command,
-    temporary_directory,
-)
+from ansible_collections.port587.mail.plugins.module_utils._transaction.commands import run_command
+from ansible_collections.port587.mail.plugins.module_utils._transaction.errors import TransactionError
+from ansible_collections.port587.mail.plugins.module_utils._transaction.files import read_file, temporary_directory
 
 #: By what `generate` says: options of rspamadm dkim_keygen.
-_KINDS = {
+KINDS = {
     "dkim-rsa-2048": ["-b", "2048"],
     "dkim-rsa-4096": ["-b", "4096"],
     "dkim-ed25519": ["-t", "ed25519"],
@@ -35,7 +32,7 @@ def new_key(kind: str) -> bytes:
     """A private key as rspamd reads it: PEM for RSA, base64 of seed and public key for Ed25519."""
     with temporary_directory() as directory:
         path = os.path.join(directory, "key")
-        code, out, err = run_command(["rspamadm", "dkim_keygen", "-s", "new", "-k", path, *_KINDS[kind]])
+        code, out, err = run_command(["rspamadm", "dkim_keygen", "-s", "new", "-k", path, *KINDS[kind]])
         key = read_file(path)
     if code or not key:
         raise TransactionError("rspamadm can't make a DKIM key: %s; this change was not made" % (err or out).strip())

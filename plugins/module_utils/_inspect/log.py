@@ -10,7 +10,7 @@ import json
 import re
 import typing as t
 
-from ansible_collections.port587.mail.plugins.module_utils._transaction.files import has_command, run_command
+from ansible_collections.port587.mail.plugins.module_utils._transaction.commands import has_command, run_command
 
 #: How far back the log is read for errors, in seconds.
 SECONDS = 900

@@ -12,21 +12,20 @@ import os
 import time
 import typing as t
 
-from ansible_collections.port587.mail.plugins.module_utils._certificate import acme
-from ansible_collections.port587.mail.plugins.module_utils._daemons import arguments, kernel
-from ansible_collections.port587.mail.plugins.module_utils._daemons.daemons import (
-    Dovecot,
-    Postfix,
-    RenewalTimer,
-    SystemdDaemon,
-)
+from ansible_collections.port587.mail.plugins.module_utils._certificate import acme, renewal
+from ansible_collections.port587.mail.plugins.module_utils._daemons import arguments, kinds
 from ansible_collections.port587.mail.plugins.module_utils._daemons.prove import Proof, prove
+from ansible_collections.port587.mail.plugins.module_utils._daemons.systemd import SystemdDaemon
 from ansible_collections.port587.mail.plugins.module_utils._inspect import dovecot, log, postfix
 from ansible_collections.port587.mail.plugins.module_utils._server import firewall, ports
-from ansible_collections.port587.mail.plugins.module_utils._transaction.files import ProofError, run_command
-from ansible_collections.port587.mail.plugins.module_utils._transaction.journal import load_json
+from ansible_collections.port587.mail.plugins.module_utils._transaction import kernel
+from ansible_collections.port587.mail.plugins.module_utils._transaction.commands import run_command
+from ansible_collections.port587.mail.plugins.module_utils._transaction.errors import ProofError
+from ansible_collections.port587.mail.plugins.module_utils._transaction.state import load_json
 
 Facts = t.Dict[str, t.Any]
+
+_DAEMONS = ({"unit": "postfix", "kind": "postfix"}, {"unit": "dovecot", "kind": "dovecot"})
 
 
 def look() -> Facts:
@@ -38,7 +37,7 @@ def look() -> Facts:
         "killed": log.killed(),
         "restarts": restarts(),
         "too_low": [limit._asdict() for limit in kernel.too_low()],
-        "daemons": {one.name: state(one) for one in (Postfix(), Dovecot()) if one.installed()},
+        "daemons": {one.name: state(one) for one in map(kinds.of, _DAEMONS) if one.installed()},
     }
     facts["firewall"] = [dict(one._asdict()) for one in firewall.look(reachable(facts["listeners"]))]
     disks = ["/"]
@@ -64,7 +63,7 @@ def look() -> Facts:
         if facts["daemons"]["dovecot"]["running"]:
             tls["imaps"] = dovecot.certificates(configuration)
     if os.path.exists(acme.SETTINGS):
-        facts["renewal"] = dict(load_json(acme.STATE), timer=RenewalTimer().running())
+        facts["renewal"] = dict(load_json(acme.STATE), timer=kinds.of(renewal.TIMER).running())
     facts["disks"] = {path: disk(path) for path in disks if os.path.isdir(path)}
     facts["certificates"] = {service: served(service, paths) for service, paths in tls.items() if paths}
     return facts

@@ -15,15 +15,16 @@ import socket
 import time
 import typing as t
 
-from ansible_collections.port587.mail.plugins.module_utils._daemons.daemons import Postfix
 from ansible_collections.port587.mail.plugins.module_utils._daemons.postconf import (
     Service,
     parse_parameters,
     parse_services,
 )
+from ansible_collections.port587.mail.plugins.module_utils._daemons.postfix import Postfix
 from ansible_collections.port587.mail.plugins.module_utils._daemons.prove import Proof, prove
-from ansible_collections.port587.mail.plugins.module_utils._transaction.files import ProofError, run_command
-from ansible_collections.port587.mail.plugins.module_utils._transaction.journal import load_json
+from ansible_collections.port587.mail.plugins.module_utils._transaction.commands import run_command
+from ansible_collections.port587.mail.plugins.module_utils._transaction.errors import ProofError
+from ansible_collections.port587.mail.plugins.module_utils._transaction.state import load_json
 
 #: Messages of the queue that are looked at: enough to see why, and bounded where there are many.
 QUEUE_MESSAGES = 2000
@@ -198,7 +199,7 @@ def resolver(queue_directory: str, services: t.Sequence[Service]) -> Facts:
     seen = servers(queue_directory + "/etc/resolv.conf")
     if own:
         # mounted where only Postfix sees it; in a container even root may not look there
-        seen = servers("/proc/%s/root%s/etc/resolv.conf" % (Postfix().pid(), queue_directory)) or real
+        seen = servers("/proc/%s/root%s/etc/resolv.conf" % (Postfix.pid(), queue_directory)) or real
     here = [address for address in real if own and re.match(r"127\.|::1$", address)]
     return {"chroot": chroot, "seen": seen, "real": real, "trouble": {one: _resolver_trouble(one) for one in here}}
 

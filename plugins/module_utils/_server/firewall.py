@@ -16,7 +16,7 @@ import json
 import shlex
 import typing as t
 
-from ansible_collections.port587.mail.plugins.module_utils._transaction.files import has_command, run_command
+from ansible_collections.port587.mail.plugins.module_utils._transaction.commands import has_command, run_command
 
 #: What becomes of a new connection, as far as the rules are surely known.
 OPEN, SHUT, ON = "open", "shut", "on"  # on: nothing has been decided, the next rule is asked

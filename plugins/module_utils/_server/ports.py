@@ -11,7 +11,7 @@ import typing as t
 
 from ansible_collections.port587.mail.plugins.module_utils._server import proc
 from ansible_collections.port587.mail.plugins.module_utils._server.proc import Holders, Process
-from ansible_collections.port587.mail.plugins.module_utils._transaction.files import has_command, run_command
+from ansible_collections.port587.mail.plugins.module_utils._transaction.commands import has_command, run_command
 
 PORTS = (25, 110, 143, 465, 587, 993, 995, 4190)
 #: Where mail clients look for their configuration, and where certificate authorities verify the host's names.

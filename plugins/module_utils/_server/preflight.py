@@ -23,7 +23,7 @@ from ansible_collections.port587.mail.plugins.module_utils._server import (
 from ansible_collections.port587.mail.plugins.module_utils._server.findings import Finding
 from ansible_collections.port587.mail.plugins.module_utils._server.memory import memory
 from ansible_collections.port587.mail.plugins.module_utils._server.proc import read_text
-from ansible_collections.port587.mail.plugins.module_utils._transaction.files import has_command, run_command
+from ansible_collections.port587.mail.plugins.module_utils._transaction.commands import has_command, run_command
 
 CHECKS = (
     "root",

@@ -4,223 +4,25 @@
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 # Runs on the server: Python 3.6 and the standard library only.
 
-"""What a transaction is made of: files and directories as they have to be, and what is asked of a daemon."""
+"""Reading, writing and comparing files, with owner and mode, so that what is written is on disk."""
 
 import contextlib
-import functools
 import grp
 import os
 import pwd
 import shutil
 import stat
-import subprocess
 import tempfile
 import time
 import typing as t
 
-#: Seconds until a daemon that was just started or reloaded has to be up. The old processes may still answer at first.
-DEADLINE = 20.0
+from ansible_collections.port587.mail.plugins.module_utils._transaction.errors import TransactionError
+from ansible_collections.port587.mail.plugins.module_utils._transaction.tree import Directory, File
 
 #: Where a new file waits, and where the old one is kept until the change is proved: beside the file's own place, since
 #: only within a file system is a rename atomic, and needs no space.
 STAGED_PREFIX = ".port587-staged."
 BEFORE_PREFIX = ".port587-before."
-
-SBIN = "/usr/sbin:/usr/bin:/sbin:/bin"
-
-
-class File(t.NamedTuple):
-    """A file as it has to be.
-
-    ``map`` marks a Postfix lookup table: it is compiled with postmap(1), and both are replaced together.
-    """
-
-    path: str
-    content: bytes
-    mode: int = 0o644
-    owner: str = "root"
-    group: str = "root"
-    secret: bool = False
-    map: bool = False
-
-
-class Directory(t.NamedTuple):
-    """A directory as it has to be. It is never removed."""
-
-    path: str
-    mode: int = 0o755
-    owner: str = "root"
-    group: str = "root"
-
-
-class Problem(t.NamedTuple):
-    """What a check found wrong: ``line`` counts from 1 in the file as rendered; None where no line can be named.
-
-    ``absent``: the path or the user that is not there, if it is that.
-    """
-
-    path: str
-    text: str
-    line: t.Optional[int] = None
-    absent: t.Optional[str] = None
-
-
-def made_here(absent: t.Optional[str]) -> bool:
-    """Whether a part of this collection makes it."""
-    return absent == "vmail" or bool(absent and absent.startswith("/etc/port587/"))
-
-
-class View:
-    """The file system as it will be after the swap: what checks read, so that the live files need not be touched.
-
-    ``beneath`` says where the present content of a path lies, if that is not the path itself (None: it has none): check
-    mode sees there what an interrupted run will be taken back to.
-    """
-
-    def __init__(
-        self,
-        files: t.Iterable[File] = (),
-        removed: t.Iterable[str] = (),
-        beneath: t.Optional[t.Mapping[str, t.Optional[str]]] = None,
-    ) -> None:
-        self.files = {f.path: f for f in files}
-        self.removed = set(removed)
-        self.beneath = dict(beneath or {})
-
-    def before(self, path: str) -> t.Optional[bytes]:
-        where = self.beneath.get(path, path)
-        return None if where is None else read_file(where)
-
-    def read(self, path: str) -> t.Optional[bytes]:
-        if path in self.files:
-            return self.files[path].content
-        return None if path in self.removed else self.before(path)
-
-    def exists(self, path: str) -> bool:
-        if path in self.files:
-            return True
-        where = self.beneath.get(path, path)
-        return path not in self.removed and where is not None and os.path.exists(where)
-
-    def line_of(self, path: str, matches: t.Callable[[str], bool]) -> t.Optional[int]:
-        """The number of the first line of a new file that matches, for a message that can say where."""
-        text = self.files[path].content.decode("utf-8", "replace") if path in self.files else ""
-        return next((n for n, line in enumerate(text.split("\n"), 1) if matches(line)), None)
-
-
-class Daemon:
-    """What a transaction has to know of a program: see _daemons/ for those there are."""
-
-    name = ""
-
-    def installed(self) -> bool:
-        raise NotImplementedError
-
-    def running(self) -> bool:
-        raise NotImplementedError
-
-    def enabled(self) -> bool:
-        raise NotImplementedError
-
-    def validate(self, view: View) -> t.List[Problem]:
-        raise NotImplementedError
-
-    def in_order(self, files: t.Sequence[File], view: View) -> t.Tuple[t.List[File], str]:
-        """The files in an order in which the daemon can load each state on the way; what to say if there is none."""
-        return list(files), ""
-
-    def needs_restart(self, view: View) -> bool:
-        raise NotImplementedError
-
-    def enable(self) -> None:
-        raise NotImplementedError
-
-    def disable(self) -> None:
-        raise NotImplementedError
-
-    def start(self) -> None:
-        raise NotImplementedError
-
-    def reload(self) -> None:
-        raise NotImplementedError
-
-    def restart(self) -> None:
-        raise NotImplementedError
-
-    def stop(self) -> None:
-        raise NotImplementedError
-
-    def prove(self, remembered: t.Dict[str, t.Any], patience: float = DEADLINE) -> None:
-        """Prove what an activation remembered, see there, within so many seconds. Raises ProofError."""
-        raise NotImplementedError
-
-    def complaints_since(self, moment: float) -> t.List[str]:
-        """What it logged that means that the next start would fail, although it answers."""
-        return []
-
-    def words_since(self, moment: float) -> t.List[str]:
-        """What the daemon logged of warnings and errors since ``moment`` (seconds since the epoch)."""
-        raise NotImplementedError
-
-
-class Activation(t.NamedTuple):
-    """A daemon that has to take over the change, and what proves that it did."""
-
-    daemon: Daemon
-    #: What Daemon.prove() is given.
-    proof: t.Dict[str, t.Any] = {}
-    #: Whether the proof is kept, so that another transaction (a new certificate) can ask the same of the daemon.
-    remember: bool = True
-
-
-class ProofError(Exception):
-    """The daemon does not do what it should after the change."""
-
-
-class TransactionError(Exception):
-    """The change was not made, or was taken back. ``details`` goes into the module's result."""
-
-    def __init__(self, message: str, **details: t.Any) -> None:
-        super().__init__(message)
-        self.message = message
-        self.details = details
-
-
-# -- commands -----------------------------------------------------------------------------------------------------
-
-
-def run_command(argv: t.Sequence[str], stdin: t.Optional[bytes] = None) -> t.Tuple[int, str, str]:
-    """Exit code, standard output and standard error of a command, in the C locale."""
-    env = dict(os.environ, LC_ALL="C", PATH=SBIN)
-    # what is tested without a module can't use a module's run_command
-    done = subprocess.run(  # pylint: disable=ansible-bad-function
-        list(argv),
-        # never a terminal to ask on
-        input=stdin or b"",
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        env=env,
-        check=False,
-    )
-    return done.returncode, done.stdout.decode("utf-8", "replace"), done.stderr.decode("utf-8", "replace")
-
-
-def has_command(name: str) -> bool:
-    return shutil.which(name, path=SBIN) is not None
-
-
-@functools.lru_cache(maxsize=None)
-def database_type() -> str:
-    """The table type of this machine's Postfix (hash, lmdb, ...)."""
-    return run_command(["postconf", "-dh", "default_database_type"])[1].strip() or "hash"
-
-
-def compiled_path(path: str, kind: t.Optional[str] = None) -> str:
-    kind = kind or database_type()
-    return path + {"hash": ".db", "btree": ".db"}.get(kind, "." + kind)
-
-
-# -- reading and writing ------------------------------------------------------------------------------------------
 
 
 @contextlib.contextmanager

@@ -10,21 +10,23 @@ import typing as t
 
 import pytest
 from ansible_collections.port587.mail.plugins.module_utils._daemons import known
-from ansible_collections.port587.mail.plugins.module_utils._transaction import files as tree_files
-from ansible_collections.port587.mail.plugins.module_utils._transaction.change import Activation
+from ansible_collections.port587.mail.plugins.module_utils._daemons.tables import POSTMAP
+from ansible_collections.port587.mail.plugins.module_utils._transaction.daemon import Activation
+from ansible_collections.port587.mail.plugins.module_utils._transaction.tree import File
 from transaction_fixture import Server
 
 KEY = "etc/made.key"
 
 
 @pytest.fixture
-def server(tmp_path: pathlib.Path) -> Server:
+def server(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> Server:
     one = Server(str(tmp_path))
+    monkeypatch.setattr(known.kinds, "of", one.daemon_of)
     one.run(tree(one), directories=[one.directory("etc/below", 0o750)])
     return one
 
 
-def tree(server: Server, version: int = 1, key: str = "made here\n") -> t.List[tree_files.File]:
+def tree(server: Server, version: int = 1, key: str = "made here\n") -> t.List[File]:
     return [
         server.file("etc/main.conf", "%d\n" % version),
         server.file("etc/below/table", "%d\n" % version),
@@ -34,7 +36,7 @@ def tree(server: Server, version: int = 1, key: str = "made here\n") -> t.List[t
 
 def nothing_to_do(
     server: Server,
-    files: t.Optional[t.List[tree_files.File]] = None,
+    files: t.Optional[t.List[File]] = None,
     mode: int = 0o750,
     asked: str = "it",
     generated: t.Sequence[str] = (KEY,),
@@ -128,17 +130,23 @@ def test_nothing_is_known_before_the_first_run(tmp_path: pathlib.Path) -> None:
     ],
 )
 def test_a_table_has_to_be_compiled_from_what_is_there(table: t.Optional[t.Dict[str, t.Any]], expected: bool) -> None:
-    source = tree_files.File("/etc/x", b"a b\n", map=True)
+    source = File("/etc/x", b"a b\n", compiler=POSTMAP)
     there = {
         "attributes": [0o644, "root", "root"],
         "mtime": 1.0,
         "sha256": "01186fcf04b4b447f393e552964c08c7b419c1ad7a25c342a0b631b1967d3a27",
     }
     told = {
-        "manifest": {"files": ["/etc/x", "/etc/x.db"], "directories": [], "proofs": {}},
+        "manifest": {"files": ["/etc/x", "/etc/x.db"], "directories": [], "daemons": {}, "version": 1},
         "files": {"/etc/x": there, "/etc/x.db": table},
         "directories": {},
         "daemons": {},
         "tables": "hash",
     }
     assert known.nothing_to_do(told, [source], [], [], []) == expected
+
+
+@pytest.mark.parametrize("content", ["", "{", '{"version": 2}'])
+def test_what_can_not_be_read_is_for_the_next_transaction_to_say(server: Server, content: str) -> None:
+    server.put("state/fake/manifest.json", content)
+    assert known.trees(server.state) == {}

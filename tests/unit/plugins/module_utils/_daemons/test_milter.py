@@ -13,7 +13,7 @@ import typing as t
 import pytest
 from ansible_collections.port587.mail.plugins.module_utils._daemons import prove
 from ansible_collections.port587.mail.plugins.module_utils._daemons.milter import Message, scan
-from ansible_collections.port587.mail.plugins.module_utils._transaction.files import ProofError
+from ansible_collections.port587.mail.plugins.module_utils._transaction.errors import ProofError
 from ansible_collections.port587.mail.plugins.module_utils._wire.connection import Wire
 from ansible_collections.port587.mail.plugins.module_utils._wire.errors import WireError
 

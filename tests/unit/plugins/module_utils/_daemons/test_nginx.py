@@ -1,149 +1,107 @@
 # Copyright (c) The port587.mail contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""nginx's configuration, read by its grammar."""
+"""How nginx is checked, and what it is restarted for."""
 
-import random
+import pathlib
+import socket
 import typing as t
 
 import pytest
-from ansible_collections.port587.mail.plugins.module_utils._daemons import nginx_syntax
-from ansible_collections.port587.mail.plugins.module_utils._daemons.nginx_syntax import Directive
+from ansible_collections.port587.mail.plugins.module_utils._daemons import nginx as nginx_daemon
+from ansible_collections.port587.mail.plugins.module_utils._daemons.nginx import Nginx
+from ansible_collections.port587.mail.plugins.module_utils._transaction.tree import File
+from ansible_collections.port587.mail.plugins.module_utils._transaction.view import View
+
+DESCRIPTION = {"unit": "nginx", "kind": "nginx"}
+SITE = "/etc/nginx/sites-enabled/zz-port587.conf"
 
 
-def dump(**files: str) -> str:
-    """As `nginx -T` prints them; `main` first, `sites__x` for sites/x."""
-    paths = {name: "nginx.conf" if name == "main" else name.replace("__", "/") for name in files}
-    return "".join(f"# configuration file /etc/nginx/{paths[name]}:\n{text}\n" for name, text in files.items())
+@pytest.fixture
+def nginx(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> t.Callable[..., Nginx]:
+    """A tree with another site, and an nginx that says what a test wants it to say."""
 
+    def make(code: int, says: str, listens: str = "") -> Nginx:
+        class Tried(Nginx):
+            directory = str(tmp_path / "nginx")
 
-@pytest.mark.parametrize(
-    ("text", "parsed"),
-    [
-        ("a b;c;", [Directive(["a", "b"], None), Directive(["c"], None)]),
-        ("a{b c;}d;", [Directive(["a"], [Directive(["b", "c"], None)]), Directive(["d"], None)]),
-        ("# a { ;\na b#c; # d\n", [Directive(["a", "b#c"], None)]),
-        ("""a "b;{ \\" #" 'c"\\'}';""", [Directive(["a", 'b;{ " #', "c\"'}"], None)]),
-        ("a ${b}c d}e \\;f;", [Directive(["a", "${b}c", "d}e", "\\;f"], None)]),
-        ('a "" b;', [Directive(["a", "", "b"], None)]),
-        # what nginx refuses
-        ("}a;} b", [Directive(["a"], None)]),
-        ("a { b;", [Directive(["a"], [Directive(["b"], None)])]),
-        (";{} a 'b", []),
-    ],
-)
-def test_grammar(text: str, parsed: t.List[Directive]) -> None:
-    assert nginx_syntax.parse(text) == parsed
+            def running(self) -> bool:
+                return bool(listens)
 
+        def run(argv: t.Sequence[str], stdin: t.Optional[bytes] = None) -> t.Tuple[int, str, str]:
+            if argv[1] == "-T":
+                return 0, listens, ""
+            tree = pathlib.Path(argv[3]).parent
+            assert (tree / "nginx.conf").read_text() == "include %s/sites-enabled/*;" % tree
+            assert (tree / "sites-enabled" / "new").read_text() == "server { listen 1.2.3.4:80; }"
+            return code, "", says.replace("TREE", str(tree))
 
-def any_word(chance: random.Random) -> str:
-    return "".join(chance.choice("ab1.$;{}#'\"\\ \t\n*:/~^\u00fc") for _ in range(chance.randrange(6)))
+        monkeypatch.setattr(nginx_daemon, "run_command", run)
+        (tmp_path / "nginx" / "sites-enabled").mkdir(parents=True)
+        (tmp_path / "nginx" / "nginx.conf").write_text("include %s/nginx/sites-enabled/*;" % tmp_path)
+        return Tried(DESCRIPTION)
 
-
-def any_tree(chance: random.Random, depth: int = 0) -> t.List[Directive]:
-    found = []
-    for _ in range(chance.randrange(4)):
-        words = ["d"] + [any_word(chance) for _ in range(chance.randrange(3))]
-        block = any_tree(chance, depth + 1) if depth < 3 and chance.random() < 0.4 else None
-        found.append(Directive(words, block))
-    return found
-
-
-def written(chance: random.Random, tree: t.List[Directive]) -> str:
-    """Quoted, with white space and comments wherever the grammar has room for them."""
-    text = ""
-    for words, block in tree:
-        for word in words:
-            quote = chance.choice("'\"")
-            text += quote + word.replace("\\", "\\\\").replace(quote, "\\" + quote) + quote
-            text += chance.choice([" ", "\n\t", " # it's { one; \"\n"])
-        text += chance.choice(["", "#}\n"]) + (";" if block is None else "{" + written(chance, block) + "}")
-    return text
-
-
-@pytest.mark.parametrize("seed", range(100))
-def test_what_is_written_is_read(seed: int) -> None:
-    chance = random.Random(seed)
-    tree = any_tree(chance)
-    assert nginx_syntax.parse(written(chance, tree)) == tree
-
-
-@pytest.mark.parametrize("seed", range(100))
-def test_nothing_makes_it_fail(seed: int) -> None:
-    chance = random.Random(seed)
-    parts = [
-        "http",
-        "server",
-        "listen",
-        "80",
-        "{",
-        "}",
-        ";",
-        "'",
-        '"',
-        "\\",
-        "#",
-        "\n",
-        " ",
-        "include",
-        "*",
-        "${",
-        "\u3042",
-        "\0",
-    ]
-    text = "".join(chance.choice(parts) for _ in range(200))
-    nginx_syntax.servers(text)
-    nginx_syntax.servers(dump(main=text, a=text))
-
-
-def test_a_long_file_is_quick() -> None:
-    assert len(nginx_syntax.parse("a 'b" + "\\" * 100000)) == 0
-    assert len(nginx_syntax.parse("a b;" * 20000 + "{" * 20000)) == 20000
+    return make
 
 
 @pytest.mark.parametrize(
-    ("servers", "ports"),
+    ("code", "says", "text", "line"),
     [
-        ("server { listen 80; }", {80}),
+        (0, "nginx: configuration file TREE/nginx.conf test is successful", None, None),
+        (0, "nginx: [warn] something old in TREE/nginx.conf:3", None, None),
+        (1, 'nginx: [emerg] unknown directive "lisen" in TREE/sites-enabled/new:7', 'unknown directive "lisen"', 7),
         (
-            "server { server_name x; listen 127.0.0.1:8080 default_server; listen [::1]:81; listen [::]:82 ssl; }",
-            {8080, 81, 82},
+            1,
+            '2026/11/02 10:00:00 [emerg] 12#12: unknown directive "x" in TREE/nginx.conf:1',
+            'unknown directive "x"',
+            1,
         ),
-        ("server{listen\n443\nssl;}", {443}),
-        ("server { return 204; }", {80}),
-        ("server { listen localhost; } server { listen [::1]; }", {80}),
-        ("server { listen unix:/run/x.sock; }", set()),
-        ("server { listen 443 quic; listen 53 udp; }", set()),
-        ("server { # listen 80;\n listen 81; }", {81}),
-        ('server { add_header x "; listen 80;"; listen 81; }', {81}),
-        ("server { location / { proxy_pass http://127.0.0.1:8080; } }", {80}),
-        ("server { listen 99999999; }", {80}),
+        (1, "Killed", "nginx -t ends with 1", None),
     ],
 )
-def test_ports(servers: str, ports: t.Set[int]) -> None:
-    assert nginx_syntax.ports(dump(main=f"events {{}} http {{ {servers} }}")) == ports
+def test_what_nginx_says(
+    nginx: t.Callable[..., Nginx], code: int, says: str, text: t.Optional[str], line: t.Optional[int]
+) -> None:
+    daemon = nginx(code, says, "# configuration file /etc/nginx/nginx.conf:\nhttp { server { listen 80; } }\n")
+    problems = daemon.validate(View([File(daemon.directory + "/sites-enabled/new", b"server { listen 1.2.3.4:80; }")]))
+    assert [(problem.text, problem.line) for problem in problems] == ([(text, line)] if text else [])
+    assert all(problem.path.startswith(daemon.directory) for problem in problems)
 
 
-def test_ports_of_other_protocols() -> None:
-    text = "stream { server { listen 8000-8002; proxy_pass x:1; } } mail { server { listen 143; } }"
-    assert nginx_syntax.ports(dump(main=text)) == {8000, 8001, 8002, 143}
-    assert nginx_syntax.ports("") == set()
+def test_a_certificate_that_is_absent_is_named() -> None:
+    text = 'cannot load certificate "/etc/port587/tls/combined.pem": BIO_new_file() failed (No such file or directory)'
+    assert Nginx._problem(text).pending
+    assert not Nginx._problem('cannot load certificate "/etc/hostname": PEM_read_bio() failed').pending
 
 
-def test_a_file_stands_where_it_is_included() -> None:
-    text = dump(
-        main="http { include sites/*; include /etc/nginx/lost; }",
-        sites__a="server { include snippets/ports; server_name a.example www.a.example; }",
-        sites__b="server {\n  server_name b.example;\n}\ninclude sites/b;",
-        snippets__ports="listen 8080;\nlisten 192.0.2.1:443 ssl;\n",
-        not_included="server { listen 81; }",
-    )
-    assert nginx_syntax.servers(text) == [
-        nginx_syntax.Server("/etc/nginx/sites/a", {8080}, {443}, ["a.example", "www.a.example"]),
-        nginx_syntax.Server("/etc/nginx/sites/b", {80}, set(), ["b.example"]),
-    ]
+def test_a_port_that_another_program_has(nginx: t.Callable[..., Nginx], monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen(1)
+        port = other.getsockname()[1]
+        daemon = nginx(0, "")
+        view = View([File(daemon.directory + "/sites-enabled/new", b"server {\n  listen *:%d ssl;\n}\n" % port)])
+        assert [problem.text for problem in daemon._look_up(view)] == ["another program listens on port %d" % port]
+        # that program is nginx itself, whose file has all of it on one line
+        live = "# configuration file /etc/nginx/nginx.conf:\nhttp { server { listen [::]:%d; return 204; } }\n" % port
+        monkeypatch.setattr(nginx_daemon, "run_command", lambda _argv: (0, live, ""))
+        monkeypatch.setattr(type(daemon), "running", lambda _self: True)
+        assert daemon._look_up(view) == []
 
 
-def test_listens_of_a_fragment() -> None:
-    tree = nginx_syntax.parse("map a b { listen c; }\nserver { listen *:80; location / { } listen [::]:443 ssl; }")
-    assert nginx_syntax.listens(tree) == [["c"], ["*:80"], ["[::]:443", "ssl"]]
+@pytest.mark.parametrize(
+    ("before", "after", "restarts"),
+    [
+        (b"  listen *:80;\n", b"  listen *:80;\n  root /x;\n", False),
+        (b"  listen *:80;\n", b"  listen 192.0.2.1:80;\n", True),
+        (None, b"  listen *:80;\n", False),
+    ],
+)
+def test_other_addresses_need_a_restart(
+    tmp_path: pathlib.Path, before: t.Optional[bytes], after: bytes, restarts: bool
+) -> None:
+    old = tmp_path / "old"
+    if before is not None:
+        old.write_bytes(before)
+    view = View([File(SITE, after)], (), {SITE: str(old) if before is not None else None})
+    assert Nginx(DESCRIPTION).needs_restart(view) is restarts

@@ -16,7 +16,7 @@ import typing as t
 import pytest
 from ansible_collections.port587.mail.plugins.module_utils._daemons import prove
 from ansible_collections.port587.mail.plugins.module_utils._daemons.prove import Proof
-from ansible_collections.port587.mail.plugins.module_utils._transaction.files import ProofError
+from ansible_collections.port587.mail.plugins.module_utils._transaction.errors import ProofError
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ import typing as t
 
 import pytest
 from ansible_collections.port587.mail.plugins.module_utils._dns import dkim
-from ansible_collections.port587.mail.plugins.module_utils._transaction.files import TransactionError
+from ansible_collections.port587.mail.plugins.module_utils._transaction.errors import TransactionError
 
 
 @pytest.mark.parametrize("bits", [1024, 2048, 4096])

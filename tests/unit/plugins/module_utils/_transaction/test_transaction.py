@@ -15,15 +15,13 @@ import time
 import typing as t
 
 import pytest
+from ansible_collections.port587.mail.plugins.module_utils._transaction import apply, lock, manifest, swap
 from ansible_collections.port587.mail.plugins.module_utils._transaction import change as transaction
-from ansible_collections.port587.mail.plugins.module_utils._transaction import files as tree_files
-from ansible_collections.port587.mail.plugins.module_utils._transaction import journal
-from ansible_collections.port587.mail.plugins.module_utils._transaction.change import (
-    Activation,
-    Problem,
-    TransactionError,
-    View,
-)
+from ansible_collections.port587.mail.plugins.module_utils._transaction import diff as shown_diff
+from ansible_collections.port587.mail.plugins.module_utils._transaction.daemon import Activation
+from ansible_collections.port587.mail.plugins.module_utils._transaction.errors import TransactionError
+from ansible_collections.port587.mail.plugins.module_utils._transaction.tree import Compiler, File, Problem
+from ansible_collections.port587.mail.plugins.module_utils._transaction.view import View
 from transaction_fixture import FakeDaemon, Server
 
 
@@ -35,7 +33,7 @@ def server(tmp_path: pathlib.Path) -> Server:
     return one
 
 
-def tree(server: Server, version: int, more: str = "") -> t.List[tree_files.File]:
+def tree(server: Server, version: int, more: str = "") -> t.List[File]:
     return [
         server.file("etc/main.conf", "%d %s\n" % (version, more)),
         server.file("etc/services.conf", "%d\n" % version, 0o640),
@@ -63,8 +61,8 @@ def test_first_run_writes_starts_and_proves(server: Server) -> None:
 
 def test_units_are_read_anew_when_they_changed(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     """Before the daemon is told, and again when they are taken back."""
-    monkeypatch.setattr(transaction, "UNITS", server.path("etc/units/"))
-    monkeypatch.setattr(transaction, "run_command", lambda argv: server.daemon.calls.append(argv[-1]) or (0, "", ""))
+    monkeypatch.setattr(swap, "UNITS", server.path("etc/units/"))
+    monkeypatch.setattr(swap, "run_command", lambda argv: server.daemon.calls.append(argv[-1]) or (0, "", ""))
     server.run([*tree(server, 1), server.file("etc/units/fake", "1")])
     assert server.daemon.calls == ["daemon-reload", "enable", "start", "prove it"]
     server.daemon.calls.clear()
@@ -145,7 +143,7 @@ def test_mode_alone_is_a_change_that_the_diff_shows(server: Server) -> None:
 
 
 def test_a_program_of_ours_is_shown_in_one_line(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(transaction, "PROGRAMS", server.path("lib/"))
+    monkeypatch.setattr(shown_diff, "PROGRAMS", server.path("lib/"))
     (new,) = server.run([server.file("lib/program", "#!/bin/sh\nexit 0\n")]).diff
     (changed,) = server.run([server.file("lib/program", "#!/bin/sh\nexit 1\n")]).diff
     for text in (new["after"], changed["before"], changed["after"]):
@@ -190,7 +188,7 @@ def test_dropped_daemon_runs_on_when_that_fails(server: Server, monkeypatch: pyt
         raise OSError(5, "Input/output error", "somewhere")
 
     with monkeypatch.context() as patched:
-        patched.setattr(transaction._Change, "_swap", broken)
+        patched.setattr(apply.swap, "swap", broken)
         with pytest.raises(TransactionError, match="rolled back, fake runs on as before"):
             server.run([], daemon=False)
     assert server.snapshot() == before
@@ -355,14 +353,14 @@ def test_daemon_not_installed(server: Server) -> None:
 @pytest.mark.parametrize(
     ("name", "paths", "words"),
     [
-        ("../x", ["/a"], "is no name"),
+        ("../x", ["/a"], "is not a name"),
         ("fake", ["a"], "not an absolute path"),
         ("fake", ["/a", "/a"], "/a: is given twice"),
     ],
 )
 def test_bad_arguments(tmp_path: pathlib.Path, name: str, paths: t.List[str], words: str) -> None:
     with pytest.raises(TransactionError, match=words):
-        transaction.run(name, [tree_files.File(p, b"") for p in paths], state_directory=str(tmp_path))
+        transaction.run(name, [File(p, b"") for p in paths], state_directory=str(tmp_path), daemon_of=None)
 
 
 def test_user_that_is_not_there(server: Server) -> None:
@@ -542,8 +540,7 @@ def test_files_of_a_running_daemon_are_shown(server: Server) -> None:
 
 def test_what_other_parts_write_may_be_missing_in_check_mode_only(server: Server) -> None:
     def check(_view: View) -> t.List[Problem]:
-        path = "/etc/port587/tls/not-there"
-        return [Problem(server.path("etc/main.conf"), path + " does not exist", absent=path)]
+        return [Problem(server.path("etc/main.conf"), "/etc/port587/tls/not-there does not exist", pending=True)]
 
     assert "not-there" in server.run(tree(server, 1), validate=check, check_mode=True).not_validated[0]
     with pytest.raises(TransactionError, match="not-there"):
@@ -568,19 +565,19 @@ def test_check_mode_sees_a_full_and_a_read_only_file_system(server: Server, monk
 
 def test_second_run_waits_or_gives_up(server: Server) -> None:
     server.run(tree(server, 1))
-    with journal.lock(server.state, 1.0, check_mode=False):
+    with lock.lock(server.state, 1.0, check_mode=False):
         started = time.time()
         with pytest.raises(TransactionError, match="another run is changing this server.*this change was not made"):
-            transaction.run("fake", tree(server, 2), state_directory=server.state, lock_timeout=0.3)
+            server.run(tree(server, 2), lock_timeout=0.3)
         assert time.time() - started >= 0.3
         with pytest.raises(TransactionError, match="another run"):
-            transaction.run("fake", [], state_directory=server.state, lock_timeout=0.1, check_mode=True)
+            server.run([], lock_timeout=0.1, check_mode=True)
 
 
 def test_lock_of_a_killed_run_is_free(server: Server) -> None:
     code = (
-        "import os, sys; from ansible_collections.port587.mail.plugins.module_utils._transaction import journal\n"
-        "with journal.lock(%r, 1, False): os.kill(os.getpid(), 9)" % server.state
+        "import os, sys; from ansible_collections.port587.mail.plugins.module_utils._transaction import lock\n"
+        "with lock.lock(%r, 1, False): os.kill(os.getpid(), 9)" % server.state
     )
     assert (
         subprocess.call([sys.executable, "-c", code], env=dict(os.environ, PYTHONPATH=os.pathsep.join(sys.path))) == -9
@@ -616,21 +613,48 @@ def test_a_long_table_is_shown_by_its_changed_lines(server: Server) -> None:
 # -- lookup tables ------------------------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def postmap(monkeypatch: pytest.MonkeyPatch) -> None:
-    def compile_maps(maps: t.Sequence[tree_files.File]) -> t.Tuple[t.List[tree_files.File], t.List[Problem]]:
-        return [
-            m._replace(path=m.path + ".db", content=b"compiled " + m.content, secret=True, map=False) for m in maps
-        ], []
+class Compiled(Compiler):
+    """A table with a word in front."""
 
-    monkeypatch.setattr(transaction, "compile_maps", compile_maps)
-    monkeypatch.setattr(transaction, "has_command", lambda _name: True)
-    monkeypatch.setattr(tree_files, "database_type", lambda: "hash")
+    not_installed = "tables: no compiler"
+
+    def installed(self) -> bool:
+        return True
+
+    def path(self, source: str) -> str:
+        return source + ".db"
+
+    def compile(self, sources: t.Sequence[File]) -> t.Tuple[t.List[File], t.List[Problem]]:
+        problems = [Problem(one.path, "odd", 1) for one in sources if b"odd" in one.content]
+        made = [
+            one._replace(path=self.path(one.path), content=b"compiled " + one.content, secret=True, compiler=None)
+            for one in sources
+        ]
+        return made, problems
 
 
-@pytest.mark.usefixtures("postmap")
+COMPILED = Compiled()
+
+
+class Missing(Compiled):
+    def installed(self) -> bool:
+        return False
+
+
+def test_a_compiler_that_is_not_installed(server: Server) -> None:
+    result = server.run([server.file("etc/passwords", "a b\n", compiler=Missing())])
+    assert result.not_validated == ["tables: no compiler"]
+    assert server.read("etc/passwords.db") is None
+
+
+def test_what_a_compiler_complains_of(server: Server) -> None:
+    with pytest.raises(TransactionError, match="passwords line 1: odd"):
+        server.run([server.file("etc/passwords", "odd\n", compiler=COMPILED)])
+    assert server.read("etc/passwords") is None
+
+
 def test_tables_are_compiled_beside_their_source(server: Server) -> None:
-    wanted = [server.file("etc/passwords", "a b\n", 0o600, map=True)]
+    wanted = [server.file("etc/passwords", "a b\n", 0o600, compiler=COMPILED)]
     assert len(server.run(wanted).diff) == 1
     assert server.read("etc/passwords.db") == "compiled a b\n"
     status, source = os.stat(server.path("etc/passwords.db")), os.stat(server.path("etc/passwords"))
@@ -651,10 +675,9 @@ def test_no_file_has_the_second_of_the_one_that_it_replaces(server: Server, age:
     assert after <= time.time() + 1
 
 
-@pytest.mark.usefixtures("postmap")
 @pytest.mark.parametrize("trouble", ["missing", "older", "mode"])
 def test_compiled_table_that_is_not_as_it_should_be(server: Server, trouble: str) -> None:
-    wanted = [server.file("etc/passwords", "a b\n", 0o600, map=True)]
+    wanted = [server.file("etc/passwords", "a b\n", 0o600, compiler=COMPILED)]
     server.run(wanted)
     if trouble == "missing":
         os.unlink(server.path("etc/passwords.db"))
@@ -669,18 +692,10 @@ def test_compiled_table_that_is_not_as_it_should_be(server: Server, trouble: str
     assert not server.run(wanted).changed
 
 
-@pytest.mark.usefixtures("postmap")
 def test_dropped_table_goes_with_its_compiled_form(server: Server) -> None:
-    server.run([server.file("etc/passwords", "a b\n", 0o600, map=True)])
+    server.run([server.file("etc/passwords", "a b\n", 0o600, compiler=COMPILED)])
     server.run([])
     assert sorted(os.listdir(server.path("etc"))) == ["main.conf", "services.conf"]
-
-
-def test_postmap_complaint_names_file_and_line() -> None:
-    line = "postmap: warning: /tmp/port587-x/table, line 3: expected format: key whitespace value"
-    assert transaction._complaint(line, "/tmp/port587-x/table", "/etc/postfix/map") == Problem(
-        "/etc/postfix/map", "expected format: key whitespace value", 3
-    )
 
 
 # -- an interrupted run -------------------------------------------------------------------------------------------
@@ -741,12 +756,13 @@ def test_check_mode_predicts_that_too(interrupted: Server, version: int) -> None
 
 def test_proof_of_a_running_daemon_is_remembered(server: Server) -> None:
     server.run(tree(server, 1), asked="this")
-    assert journal.remembered_proofs(server.state) == {"fake": {"asked": "this"}}
+    assert manifest.proof_of("fake", server.state) == {"asked": "this"}
     transaction.run(
         "certificates",
         [],
         (),
         [Activation(server.daemon, {"asked": "that"}, remember=False)],
         state_directory=server.state,
+        daemon_of=server.daemon_of,
     )
-    assert journal.remembered_proofs(server.state) == {"fake": {"asked": "this"}}
+    assert manifest.proof_of("fake", server.state) == {"asked": "this"}

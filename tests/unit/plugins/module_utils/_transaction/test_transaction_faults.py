@@ -14,7 +14,8 @@ import signal
 import typing as t
 
 import pytest
-from ansible_collections.port587.mail.plugins.module_utils._transaction.change import Result, TransactionError
+from ansible_collections.port587.mail.plugins.module_utils._transaction.change import Result
+from ansible_collections.port587.mail.plugins.module_utils._transaction.errors import TransactionError
 from transaction_fixture import Server
 
 CALLS = ["open", "rename", "unlink", "mkdir", "rmdir", "fsync", "chmod", "chown", "fchmod", "fchown", "utime"]

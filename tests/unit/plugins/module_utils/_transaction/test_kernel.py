@@ -6,7 +6,7 @@ import os
 import pathlib
 
 import pytest
-from ansible_collections.port587.mail.plugins.module_utils._daemons import kernel
+from ansible_collections.port587.mail.plugins.module_utils._transaction import kernel
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ import glob
 import re
 import typing as t
 
-from ansible_collections.port587.mail.plugins.module_utils._server.proc import read_text
+from ansible_collections.port587.mail.plugins.module_utils._transaction.files import read_file
 
 DIRECTORY = "/etc/sysctl.d/"
 #: Those of this collection. The names begin with a number so low that the files of others have the last word.
@@ -33,6 +33,14 @@ class Limit(t.NamedTuple):
         return self.present is not None and self.present < self.wanted
 
 
+def _read(path: str) -> str:
+    """Empty where it is not there, or must not be read."""
+    try:
+        return (read_file(path) or b"").decode("utf-8", "replace")
+    except OSError:
+        return ""
+
+
 def _path(name: str) -> str:
     return PARAMETERS + name.replace(".", "/")
 
@@ -41,8 +49,8 @@ def limits(paths: t.Iterable[str]) -> t.List[Limit]:
     """What is in these files, and what the kernel says."""
     found = []
     for path in paths:
-        for name, wanted in re.findall(r"^([a-z][a-z0-9_.]*) = (\d+)$", read_text(path), re.MULTILINE):
-            said = read_text(_path(name)).strip()
+        for name, wanted in re.findall(r"^([a-z][a-z0-9_.]*) = (\d+)$", _read(path), re.MULTILINE):
+            said = _read(_path(name)).strip()
             found.append(Limit(name, int(wanted), int(said) if said.isdigit() else None))
     return found
 

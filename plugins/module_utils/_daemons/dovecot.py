@@ -1,0 +1,120 @@
+# Copyright (c) The port587.mail contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
+# Runs on the server: Python 3.6 and the standard library only.
+
+"""Dovecot: doveconf(1) checks its files as they will be, and what it lets through is looked up besides."""
+
+import contextlib
+import os
+import re
+import time
+import typing as t
+
+from ansible_collections.port587.mail.plugins.module_utils._daemons.checks import is_pending
+from ansible_collections.port587.mail.plugins.module_utils._daemons.dovecot_values import doveconf, key_troubles, wrong
+from ansible_collections.port587.mail.plugins.module_utils._daemons.systemd import SystemdDaemon, mail_log
+from ansible_collections.port587.mail.plugins.module_utils._transaction.commands import run_command
+from ansible_collections.port587.mail.plugins.module_utils._transaction.daemon import DEADLINE
+from ansible_collections.port587.mail.plugins.module_utils._transaction.files import temporary_directory
+from ansible_collections.port587.mail.plugins.module_utils._transaction.tree import Problem
+from ansible_collections.port587.mail.plugins.module_utils._transaction.view import View
+
+#: Seconds for Dovecot 2.2 to compute DH parameters: up to a minute on a quick machine.
+PARAMETERS = 900.0
+
+
+class Dovecot(SystemdDaemon):
+    configuration = "/etc/dovecot/dovecot.conf"
+    protocols = "/usr/share/dovecot/protocols.d"
+    pid_file = "/run/dovecot/master.pid"
+    drop_in = "/etc/systemd/system/dovecot.service.d/port587.conf"
+    #: Up to 2.2 it computes DH parameters at its first start, and nobody gets a handshake before.
+    parameters_program = "/usr/lib/dovecot/ssl-params"
+    parameters = "/var/lib/dovecot/ssl-parameters.dat"
+
+    def prove(self, proof: t.Dict[str, t.Any], patience: float = DEADLINE) -> None:
+        end = time.time() + (PARAMETERS if patience else 0)
+        while (
+            os.path.exists(self.parameters_program)
+            and not os.path.exists(self.parameters)
+            and time.time() < end
+            and self.running()
+        ):
+            time.sleep(0.5)
+        super().prove(proof, patience)
+
+    def reload(self) -> None:
+        self._reload_until_logged("SIGHUP received")
+
+    def complaints_since(self, moment: float) -> t.List[str]:
+        # a reload goes on without a listener that it can't have; the next start would not
+        return [line for line in mail_log(moment) if re.match(r"master: (Error|Fatal|Panic): ", line)]
+
+    def needs_restart(self, view: View) -> bool:
+        """What is settled when the master starts: sockets, limits, environment, and which protocols there are."""
+        if view.read(self.drop_in) != view.before(self.drop_in):
+            return True
+        with contextlib.suppress(OSError):
+            if os.stat(self.protocols).st_mtime > os.stat(self.pid_file).st_mtime:
+                # a package was added to a Dovecot that runs: "Unknown protocol: pop3"
+                return True
+        pattern = re.compile(rb"^(base_dir|import_environment)\s*=\s*(.*)$", re.MULTILINE)
+        new = view.read(self.configuration) or b""
+        return pattern.findall(new) != pattern.findall(view.before(self.configuration) or b"")
+
+    def validate(self, view: View) -> t.List[Problem]:
+        if view.read(self.configuration) is None:
+            return [Problem(self.configuration, "does not exist")]
+        live = os.path.dirname(self.configuration)
+        with temporary_directory() as directory:
+            # what it includes is named from where it lies
+            for name in os.listdir(live) if os.path.isdir(live) else ():
+                if os.path.join(live, name) not in view.files:
+                    os.symlink(os.path.join(live, name), os.path.join(directory, name))
+            for path, new in view.files.items():
+                if os.path.dirname(path) == live:
+                    with open(os.path.join(directory, os.path.basename(path)), "wb") as handle:
+                        handle.write(new.content)
+            # -P: else 2.3 hides where the key is
+            code, out, err = run_command(["doveconf", "-c", os.path.join(directory, "dovecot.conf"), "-nP"])
+        problems = []  # type: t.List[Problem]
+        for line in err.replace(directory, live).splitlines():
+            if code or "Obsolete setting" in line or "Unknown" in line:
+                problem = self._locate(line)
+                if problem not in problems:
+                    problems.append(problem)
+        if code and not problems:
+            problems.append(Problem(self.configuration, "doveconf ends with %d" % code))
+        return problems or self._look_up(out, view)
+
+    def _locate(self, line: str) -> Problem:
+        # "doveconf: Fatal: Error in configuration file FILE line N: X: Unknown setting: X"
+        found = re.search(r"(?:Error in configuration file )?(/\S+) line (\d+): (.*)", line)
+        if found:
+            return Problem(found.group(1), found.group(3), int(found.group(2)))
+        return Problem(self.configuration, re.sub(r"^\S*doveconf: (Fatal|Error|Warning): ", "", line))
+
+    def _look_up(self, settings: str, view: View) -> t.List[Problem]:
+        """What doveconf(1) lets through. ``settings``: what it printed, so the same for every way to write it."""
+        values = doveconf(settings)
+        served = self._ports()
+        problems = []  # type: t.List[Problem]
+        for name, value in values:
+            for text, absent in wrong(name, value, view, served):
+                line = self._line(name, value, view)
+                text = "%s: %s" % (name, text)
+                problems.append(Problem(self.configuration, text, line, is_pending(absent)))
+        return problems + [Problem(self.configuration, "ssl: %s" % text) for text in key_troubles(values, view)]
+
+    def _line(self, name: str, value: str, view: View) -> t.Optional[int]:
+        # "ssl_key = </etc/x", "mail_plugins = $mail_plugins x"
+        pattern = re.compile(r"\s*%s\s*=.*%s" % (re.escape(name), re.escape(value.strip())))
+        return view.line_of(self.configuration, lambda row: pattern.match(row) is not None)
+
+    def _ports(self) -> t.List[str]:
+        """The ports that it has already."""
+        # without -n: those that nobody has set are ports, too
+        values = doveconf(run_command(["doveconf"])[1]) if self.running() else []
+        return [value for name, value in values if name == "port"]

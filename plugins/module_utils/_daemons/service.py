@@ -1,0 +1,90 @@
+# Copyright (c) The port587.mail contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
+# Runs on the server: Python 3.6 and the standard library only.
+
+"""Any daemon that reads its configuration once, when it starts: all there is to know of it is in its description."""
+
+import os
+import re
+import socket
+import time
+import typing as t
+
+from ansible_collections.port587.mail.plugins.module_utils._daemons.checks import is_taken
+from ansible_collections.port587.mail.plugins.module_utils._daemons.systemd import SystemdDaemon, logged
+from ansible_collections.port587.mail.plugins.module_utils._transaction.commands import run_command
+from ansible_collections.port587.mail.plugins.module_utils._transaction.daemon import DEADLINE
+from ansible_collections.port587.mail.plugins.module_utils._transaction.errors import ProofError
+from ansible_collections.port587.mail.plugins.module_utils._transaction.files import temporary_directory, write_settled
+from ansible_collections.port587.mail.plugins.module_utils._transaction.tree import Problem
+from ansible_collections.port587.mail.plugins.module_utils._transaction.view import View
+
+#: Seconds that a daemon without proofs has to stay up: one that can't read its configuration ends within a moment.
+STAYS_UP = 1.0
+
+#: What systemd logs of every start and stop.
+_TALK = re.compile(r"(Start|Stopp)(ing|ed) |\S+: (Scheduled restart job|Deactivated successfully|Consumed )")
+
+
+class Service(SystemdDaemon):
+    def validate(self, view: View) -> t.List[Problem]:
+        return self._check(view) + self._in_the_way(view)
+
+    def _check(self, view: View) -> t.List[Problem]:
+        """What the daemon's own commands say of a copy of each file."""
+        problems = []
+        for check in self.description.get("check", []):
+            path, command = check["file"], check["command"]
+            content = view.read(path)
+            if content is None:
+                problems.append(Problem(path, "does not exist"))
+                continue
+            with temporary_directory() as directory:
+                copy = os.path.join(directory, os.path.basename(path))
+                write_settled(copy, content)
+                code, out, err = run_command([*command, copy])
+            said = (err + out).replace(copy, path).strip()
+            if code:
+                problems.append(Problem(path, said or "%s ends with %d" % (command[0], code)))
+        return problems
+
+    def _in_the_way(self, view: View) -> t.List[Problem]:
+        """Somebody else's daemon of the same name, or of the same port."""
+        where = next(iter(view.files), self.name)
+        if self.running():
+            if self.description.get("refuse_foreign") and all(view.before(path) is None for path in view.files):
+                text = "%s runs here already, set up by somebody else, and would lose its configuration" % self.name
+                return [Problem(where, text)]
+            return []
+        return [
+            Problem(where, "another program answers on port %(port)d of %(address)s" % one)
+            for one in self.description.get("listens", [])
+            if any(is_taken(one["port"], one["address"], kind) for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM))
+        ]
+
+    def needs_restart(self, view: View) -> bool:
+        return True
+
+    def enable(self) -> None:
+        super().enable()
+        for unit in self.description.get("replaces", []):
+            # where somebody uses it, it runs
+            if run_command(["systemctl", "is-active", "--quiet", unit])[0]:
+                run_command(["systemctl", "disable", unit])
+
+    def prove(self, proof: t.Dict[str, t.Any], patience: float = DEADLINE) -> None:
+        if proof.get("proofs"):
+            super().prove(proof, patience)
+            return
+        end = time.time() + (STAYS_UP if patience else 0)
+        while True:
+            if not self.running():
+                raise ProofError("%s does not stay up" % self.name if patience else "%s is not active" % self.name)
+            if time.time() >= end:
+                return
+            time.sleep(0.1)
+
+    def words_since(self, moment: float) -> t.List[str]:
+        return [line for line in logged(moment, "--unit=" + self.name) if not _TALK.match(line)]

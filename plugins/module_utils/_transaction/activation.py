@@ -1,0 +1,102 @@
+# Copyright (c) The port587.mail contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
+# Runs on the server: Python 3.6 and the standard library only.
+
+"""The daemons under a change: what becomes of each, and how each is as it was again."""
+
+import typing as t
+
+from ansible_collections.port587.mail.plugins.module_utils._transaction.daemon import Daemon, State
+from ansible_collections.port587.mail.plugins.module_utils._transaction.errors import ProofError, TransactionError
+from ansible_collections.port587.mail.plugins.module_utils._transaction.manifest import Manifest, proof_of
+from ansible_collections.port587.mail.plugins.module_utils._transaction.request import Request
+from ansible_collections.port587.mail.plugins.module_utils._transaction.view import View
+
+
+class Affected(t.NamedTuple):
+    """The daemons that a change concerns."""
+
+    #: those that read its files
+    readers: t.List[Daemon]
+    #: those that an earlier run has set up, and that no transaction wants any more
+    leaving: t.List[Daemon]
+    #: what each did before, by name
+    was: t.Dict[str, State]
+
+    def all(self) -> t.List[t.Tuple[Daemon, State]]:
+        return [(daemon, self.was[daemon.name]) for daemon in self.readers + self.leaving]
+
+
+def affected(
+    request: Request, recorded: Manifest, others: t.Iterable[Manifest], before: t.Mapping[str, State]
+) -> Affected:
+    """``before``: what daemons did before a run that was interrupted, which they will do again."""
+    readers = [activation.daemon for activation in request.activations]
+    needed = {daemon.name for daemon in readers} | {name for one in others for name in one["daemons"]}
+    entries = {} if request.keep_others else recorded["daemons"]
+    leaving = [request.daemon_of(entries[name]["description"]) for name in sorted(entries) if name not in needed]
+    was = {}
+    for daemon in readers:
+        installed = daemon.installed()
+        was[daemon.name] = State(installed and daemon.running(), installed and daemon.enabled())
+    for daemon in leaving:
+        was[daemon.name] = State(daemon.running(), daemon.enabled())
+    was.update((name, state) for name, state in before.items() if name in was)
+    return Affected(readers, leaving, was)
+
+
+def plan(daemons: Affected, changed: bool, view: View, state_directory: str) -> t.Dict[str, str]:
+    """What becomes of each daemon: started, reloaded or restarted. Daemons with nothing to do are not in it.
+
+    ``changed``: whether there are files to change or to remove.
+    """
+    planned = {}
+    for daemon in daemons.readers:
+        was = daemons.was[daemon.name]
+        if not was.running:
+            planned[daemon.name] = "started"
+        elif changed:
+            # a reload would not revive a process that died of what somebody has changed by hand
+            restart = daemon.needs_restart(view) or not daemon.serves(proof_of(daemon.name, state_directory))
+            planned[daemon.name] = "restarted" if restart else "reloaded"
+        elif not was.enabled:
+            planned[daemon.name] = "enabled"
+    for daemon in daemons.leaving:
+        if any(daemons.was[daemon.name]):
+            planned[daemon.name] = "stopped"
+    return planned
+
+
+def activate(daemon: Daemon, was: State, how: t.Optional[str]) -> None:
+    """``how``: as plan() has it; None where there is nothing to do."""
+    if how and not was.enabled:
+        daemon.enable()
+    if how == "started":
+        daemon.start()
+    elif how == "restarted":
+        daemon.restart()
+    elif how == "reloaded":
+        daemon.reload()
+
+
+def put_back(daemon: Daemon, was: State, state_directory: str) -> str:
+    """Let a daemon be as it was, on the previous files; in words."""
+    try:
+        if was.running:
+            # a reload would not revive a process that the bad files have ended
+            daemon.restart()
+            # what was proved then: the new proofs may ask for what only the new files have
+            daemon.prove(proof_of(daemon.name, state_directory))
+            state = "%s runs on as before" % daemon.name
+        else:
+            daemon.stop()
+            state = "%s is stopped, as it was before" % daemon.name
+        if was.enabled and not daemon.enabled():
+            daemon.enable()
+        if not was.enabled and daemon.enabled():
+            daemon.disable()
+        return state
+    except (ProofError, TransactionError) as exc:
+        return "%s does not answer as it should on the previous files either (%s)" % (daemon.name, exc)

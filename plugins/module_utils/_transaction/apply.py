@@ -1,0 +1,165 @@
+# Copyright (c) The port587.mail contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
+# Runs on the server: Python 3.6 and the standard library only.
+
+"""A change that was found right is carried out and proved, or taken back; and so is one that was interrupted."""
+
+import contextlib
+import signal
+import time
+import typing as t
+
+from ansible_collections.port587.mail.plugins.module_utils._transaction import swap
+from ansible_collections.port587.mail.plugins.module_utils._transaction.activation import Affected, activate, put_back
+from ansible_collections.port587.mail.plugins.module_utils._transaction.compare import Difference
+from ansible_collections.port587.mail.plugins.module_utils._transaction.errors import ProofError, TransactionError
+from ansible_collections.port587.mail.plugins.module_utils._transaction.journal import Journal, daemons_of
+from ansible_collections.port587.mail.plugins.module_utils._transaction.request import Request
+from ansible_collections.port587.mail.plugins.module_utils._transaction.tree import File
+from ansible_collections.port587.mail.plugins.module_utils._transaction.view import View
+
+
+class Prepared(t.NamedTuple):
+    """A change that was found right, and is not made yet."""
+
+    difference: Difference
+    #: the files to write, compiled ones too
+    files: t.List[File]
+    view: View
+    daemons: Affected
+    #: what becomes of the daemons, by name
+    plan: t.Dict[str, str]
+    #: files of somebody else that the wanted ones take the place of
+    replaced: t.List[str]
+    diff: t.List[t.Dict[str, str]]
+    not_validated: t.List[str]
+    #: nothing was there but what the daemon's package has brought
+    first: bool
+
+    def changes(self) -> bool:
+        return bool(self.files or self.difference.removed or self.difference.directories or self.plan)
+
+
+class Applied(t.NamedTuple):
+    #: what this server can't do of what the files want
+    warnings: t.List[str]
+    #: what could not be done safely, and why
+    notes: t.List[str]
+
+
+def recover(request: Request, journal: Journal) -> bool:
+    """Take back what an interrupted run, of whatever name, left half done. Whether there was one."""
+    interrupted = journal.interrupted()
+    if interrupted is None:
+        return False
+    try:
+        swap.take_back(journal)
+    except OSError as exc:
+        raise TransactionError(
+            "an earlier run was interrupted, and what it began can't be taken back: %s: %s"
+            % (exc.filename, exc.strerror)
+        ) from exc
+    for _name, (description, was) in sorted(daemons_of(interrupted).items()):
+        # one that does not come back may be cured by this very run
+        put_back(request.daemon_of(description), was, request.state_directory)
+    journal.forget()
+    return True
+
+
+def apply(request: Request, journal: Journal, prepared: Prepared) -> Applied:
+    """Make the change, or raise TransactionError and leave all as it was."""
+    began = time.time()
+    files, notes = prepared.files, []
+    for daemon in prepared.daemons.readers:
+        files, note = daemon.in_order(files, prepared.view)
+        notes += [note] if note else []
+    files = files + ([prepared.difference.manifest] if prepared.difference.manifest else [])
+    with _deferred_signals() as told_to_stop:
+        try:
+            swap.stage(request, journal, files, prepared.difference, prepared.replaced, prepared.daemons.all())
+            told_to_stop()
+            journal.swap()
+        except BaseException:
+            journal.clean_up()
+            raise
+        try:
+            warnings = _take_over(request, prepared, files, began, told_to_stop)
+            told_to_stop()
+            journal.finish()
+        except BaseException as exc:
+            raise _roll_back(request, journal, prepared.daemons, exc, began) from exc
+        with contextlib.suppress(OSError):
+            # the change is made; what is left behind is removed by the next run
+            journal.clean_up()
+    return Applied(warnings, notes)
+
+
+def _take_over(
+    request: Request,
+    prepared: Prepared,
+    files: t.Sequence[File],
+    began: float,
+    told_to_stop: t.Callable[[], None],
+) -> t.List[str]:
+    """Swap the files in, and let the daemons prove that they serve with them. Returns swap()'s warnings."""
+    daemons, plan = prepared.daemons, prepared.plan
+    for daemon in daemons.leaving:
+        if daemon.name in plan:
+            daemon.stop()
+            daemon.disable()
+    warnings = swap.swap(files, prepared.difference)
+    for daemon in daemons.readers:
+        told_to_stop()
+        activate(daemon, daemons.was[daemon.name], plan.get(daemon.name))
+    for activation in request.activations:
+        told_to_stop()
+        if activation.daemon.name in plan:
+            activation.daemon.prove(activation.proof)
+            for complaint in activation.daemon.complaints_since(began):
+                raise ProofError(complaint)
+    return warnings
+
+
+def _roll_back(
+    request: Request, journal: Journal, daemons: Affected, cause: BaseException, began: float
+) -> TransactionError:
+    words = []  # type: t.List[str]
+    with contextlib.suppress(OSError):
+        words = list(dict.fromkeys(line for daemon in daemons.readers for line in daemon.words_since(began)))
+    said = "%s%s" % (cause, "".join("\n  " + w for w in words[-10:]))
+    try:
+        swap.take_back(journal)
+        states = [put_back(daemon, was, request.state_directory) for daemon, was in daemons.all()]
+        journal.forget()
+    except OSError as exc:
+        return TransactionError(
+            "failed, and NOT all could be put back (%s: %s), which the next run tries again: %s"
+            % (exc.filename, exc.strerror, said),
+            rolled_back=False,
+            daemon_log=words,
+        )
+    return TransactionError(
+        "rolled back, %s: %s" % (", ".join(states) or "the previous files are in place", said),
+        rolled_back=True,
+        daemon_log=words,
+    )
+
+
+@contextlib.contextmanager
+def _deferred_signals() -> t.Iterator[t.Callable[[], None]]:
+    """A run that is told to stop (Ctrl-C, a shutdown) ends the step it is at, rolls back, and then obeys."""
+    received = []  # type: t.List[int]
+
+    def told_to_stop() -> None:
+        if received:
+            raise TransactionError("interrupted by signal %d" % received[0])
+
+    numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+    previous = [signal.signal(number, lambda got, _frame: received.append(got)) for number in numbers]
+    try:
+        yield told_to_stop
+    finally:
+        for number, old in zip(numbers, previous):
+            signal.signal(number, old)

@@ -1,0 +1,76 @@
+# Copyright (c) The port587.mail contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
+# Runs on the server: Python 3.6 and the standard library only.
+
+"""Who wrote which files: each transaction keeps a manifest below /var/lib/port587, which is swapped in with its files.
+
+A manifest has the paths of the files and directories, and of each daemon its description and what proves it.
+"""
+
+import os
+import typing as t
+
+from ansible_collections.port587.mail.plugins.module_utils._transaction.daemon import Activation
+from ansible_collections.port587.mail.plugins.module_utils._transaction.state import (
+    FORMAT,
+    STATE_DIRECTORY,
+    load_record,
+)
+
+Manifest = t.Dict[str, t.Any]
+
+_SHAPE = {"files": list, "directories": list, "daemons": dict, "proofs": dict}  # type: t.Dict[str, type]
+_REMEDY = "Put it back from a backup, or move it away: then no file of earlier runs is removed any more"
+
+
+def manifest(files: t.Iterable[str], directories: t.Iterable[str], activations: t.Iterable[Activation]) -> Manifest:
+    """What is kept of a transaction."""
+    return {
+        "version": FORMAT,
+        "files": sorted(files),
+        "directories": sorted(directories),
+        "daemons": {
+            a.daemon.name: {"description": a.daemon.description, "proof": a.proof} for a in activations if a.remember
+        },
+    }
+
+
+def load(path: t.Optional[str]) -> Manifest:
+    """The manifest that lies there, in today's format; that of a transaction that has nothing where there is none."""
+    if path is None or not os.path.lexists(path):
+        return manifest((), (), ())
+    record = load_record(path, _SHAPE, _REMEDY)
+    proofs = record.pop("proofs")
+    if record["version"] == 0:
+        record["version"] = FORMAT
+        record["daemons"] = {name: {"description": {"unit": name}, "proof": proof} for name, proof in proofs.items()}
+    return record
+
+
+def path_of(state_directory: str, name: str) -> str:
+    return os.path.join(state_directory, name, "manifest.json")
+
+
+def manifests(state_directory: str = STATE_DIRECTORY) -> t.Dict[str, Manifest]:
+    """What each transaction of this host has written, and its daemon, by the transaction's name."""
+    try:
+        names = sorted(os.listdir(state_directory))
+    except (FileNotFoundError, NotADirectoryError):
+        return {}
+    paths = {name: path_of(state_directory, name) for name in names}
+    return {name: load(path) for name, path in paths.items() if os.path.lexists(path)}
+
+
+def remembered(state_directory: str = STATE_DIRECTORY) -> t.Dict[str, t.Dict[str, t.Any]]:
+    """The description and the proof of each daemon that transactions of this host look after, by the daemon's name."""
+    found = {}  # type: t.Dict[str, t.Dict[str, t.Any]]
+    for one in manifests(state_directory).values():
+        found.update(one["daemons"])
+    return found
+
+
+def proof_of(name: str, state_directory: str) -> t.Dict[str, t.Any]:
+    """What a daemon was proved by last; nothing where no transaction has looked after it."""
+    return dict(remembered(state_directory).get(name, {}).get("proof", {}))

@@ -1,0 +1,84 @@
+# Copyright (c) The port587.mail contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
+# Runs on the server: Python 3.6 and the standard library only.
+
+"""Where transactions keep what they have to know later, and how: JSON, written so that it is whole or not there.
+
+Manifests and journals carry the number of their format. A newer collection understands the older ones; an older
+collection refuses the newer ones, and touches nothing.
+"""
+
+import json
+import os
+import typing as t
+
+from ansible_collections.port587.mail.plugins.module_utils._transaction.errors import TransactionError
+from ansible_collections.port587.mail.plugins.module_utils._transaction.files import (
+    naming,
+    read_file,
+    remove,
+    sync_directories,
+)
+
+STATE_DIRECTORY = "/var/lib/port587"
+
+#: The format of manifests and journals. 0, which is not written in them, named daemons without describing them.
+FORMAT = 1
+
+#: By key, what kind of thing has to be there. A key that is not there stands for an empty one.
+Shape = t.Mapping[str, type]
+
+
+def load_record(path: str, shape: Shape, remedy: str) -> t.Dict[str, t.Any]:
+    """A manifest or a journal as it was written. Raises TransactionError where it can't be used, and leaves it there.
+
+    ``remedy``: what a person can do about one that is damaged.
+    """
+    try:
+        record = json.loads((read_file(path) or b"").decode("utf-8"))
+    except ValueError as exc:
+        raise _damaged(path, str(exc), remedy) from exc
+    if not isinstance(record, dict):
+        raise _damaged(path, "it is not a dictionary", remedy)
+    number = record.setdefault("version", 0)
+    if not isinstance(number, int) or number > FORMAT:
+        raise TransactionError(
+            "%s was written by a newer version of port587.mail (format %s; this one knows up to %d). "
+            "Install that version on the controller; this change was not made" % (path, number, FORMAT)
+        )
+    for key, kind in shape.items():
+        if not isinstance(record.setdefault(key, kind()), kind):
+            raise _damaged(path, "%s is not a %s" % (key, kind.__name__), remedy)
+    return record
+
+
+def _damaged(path: str, why: str, remedy: str) -> TransactionError:
+    return TransactionError("%s is damaged (%s). %s; this change was not made" % (path, why, remedy))
+
+
+def dump_json(value: t.Dict[str, t.Any]) -> bytes:
+    return json.dumps(value, indent=1, sort_keys=True).encode("ascii") + b"\n"
+
+
+def load_json(path: str) -> t.Dict[str, t.Any]:
+    content = read_file(path)
+    if not content:
+        return {}
+    loaded = json.loads(content.decode("utf-8"))
+    return loaded if isinstance(loaded, dict) else {}
+
+
+def write_json(path: str, value: t.Dict[str, t.Any]) -> None:
+    temporary = path + ".new"
+    try:
+        with naming(path), open(temporary, "wb") as handle:
+            handle.write(dump_json(value))
+            handle.flush()
+            os.fsync(handle.fileno())
+        os.rename(temporary, path)
+    except OSError:
+        remove(temporary)
+        raise
+    sync_directories([path])

@@ -1,0 +1,115 @@
+# Copyright (c) The port587.mail contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
+# Runs on the server: Python 3.6 and the standard library only.
+
+"""The files of a change: written beside the live ones, renamed into their places, and back."""
+
+import os
+import typing as t
+
+from ansible_collections.port587.mail.plugins.module_utils._transaction import kernel
+from ansible_collections.port587.mail.plugins.module_utils._transaction.commands import run_command
+from ansible_collections.port587.mail.plugins.module_utils._transaction.compare import Difference
+from ansible_collections.port587.mail.plugins.module_utils._transaction.daemon import Daemon, State
+from ansible_collections.port587.mail.plugins.module_utils._transaction.files import (
+    before_name,
+    copy,
+    ids,
+    missing_directories,
+    private_directory,
+    set_attributes,
+    settled,
+    staged_name,
+    sync_directories,
+    write,
+)
+from ansible_collections.port587.mail.plugins.module_utils._transaction.journal import Journal
+from ansible_collections.port587.mail.plugins.module_utils._transaction.request import Request
+from ansible_collections.port587.mail.plugins.module_utils._transaction.tree import File
+
+#: Whether systemd has to read its units anew is a matter of these.
+UNITS = "/etc/systemd/system/"
+
+
+def stage(
+    request: Request,
+    journal: Journal,
+    files: t.Sequence[File],
+    difference: Difference,
+    replaced: t.Sequence[str],
+    daemons: t.Iterable[t.Tuple[Daemon, State]],
+) -> None:
+    """Write everything that has to be written, beside the live files. From here on there are only renames.
+
+    ``replaced``: files of somebody else, of which copies are kept for good.
+    """
+    created = missing_directories([d.path for d in request.directories] + [os.path.dirname(f.path) for f in files])
+    changed = []
+    for directory in difference.directories:
+        if directory.path not in created:
+            status = os.stat(directory.path)
+            changed.append([directory.path, status.st_mode & 0o7777, status.st_uid, status.st_gid])
+    paths = {f.path: os.path.lexists(f.path) for f in files}
+    paths.update((path, True) for path in difference.removed)
+    journal.begin(paths, created, changed, daemons)
+
+    # a file and its compiled form get one time stamp: Postfix warns of a table older than its source
+    moment = settled(os.lstat(path).st_mtime for path, there in paths.items() if there)
+    described = {d.path: d for d in request.directories}
+    for path in created:
+        os.mkdir(path, 0o700)
+        if path in described:
+            set_attributes(path, described[path].mode, *ids(described[path]))
+        else:
+            os.chmod(path, 0o755)
+    for new in files:
+        write(staged_name(new.path), new, moment)
+        if paths[new.path]:
+            copy(new.path, before_name(new.path))
+    for path in replaced:
+        _keep_original(path, original(request, path))
+    sync_directories(list(paths) + created)
+
+
+def original(request: Request, path: str) -> str:
+    """Where a copy of what was there before this collection took a file over is kept: a person's own main.cf, say."""
+    return os.path.join(request.state_directory, request.name, "original", path.lstrip("/"))
+
+
+def _keep_original(path: str, keep: str) -> None:
+    private_directory(os.path.dirname(keep))
+    copy(path, keep + ".new")
+    os.rename(keep + ".new", keep)
+    sync_directories([keep])
+
+
+def swap(files: t.Sequence[File], difference: Difference) -> t.List[str]:
+    """Let the new files be the live ones. Returns what this server can't do of what they want, in words."""
+    for new in files:
+        os.rename(staged_name(new.path), new.path)
+    # last: nothing points to these any more
+    for path in difference.removed:
+        os.rename(path, before_name(path))
+    for directory in difference.directories:
+        set_attributes(directory.path, directory.mode, *ids(directory))
+    swapped = [f.path for f in files] + difference.removed
+    sync_directories(swapped)
+    _read_units_of(swapped)
+    return kernel.raise_limits(swapped)
+
+
+def take_back(journal: Journal) -> None:
+    """Put back what the journal says. What runs on it is another step."""
+    journal.restore()
+    _read_units_of((journal.interrupted() or {"files": {}})["files"])
+
+
+def _read_units_of(paths: t.Iterable[str]) -> None:
+    """Let systemd read its units anew if some of them are among these: it is slow, and runs all generators again.
+
+    systemd's own NeedDaemonReload does not tell: 247 overlooks a new drop-in.
+    """
+    if any(path.startswith(UNITS) for path in paths):
+        run_command(["systemctl", "daemon-reload"])
