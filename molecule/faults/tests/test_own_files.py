@@ -12,7 +12,7 @@ RELAYS = [
 def test_files_of_the_role_come_and_go_and_a_person_s_stay(vps: Vps) -> None:
     vps.run("sh", "-c", "echo 'by hand' > /etc/postfix/local-thing; chmod 0604 /etc/postfix/local-thing")
     by_hand = [line for line in vps.snapshot() if "local-thing" in line]
-    with_relay = vps.apply("postfix", postfix_relays=RELAYS, postfix_no_log=False)
+    with_relay = vps.apply("postfix", postfix_relays=RELAYS)
     assert "s3cret" not in with_relay.output
     passwords = vps.run("stat", "-c", "%a %U", "/etc/postfix/relay_passwords", "/etc/postfix/relay_passwords.db").split(
         "\n"

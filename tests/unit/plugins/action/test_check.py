@@ -73,7 +73,7 @@ def check(directory: pathlib.Path, roles: t.Sequence[str] = (), on_server: bool 
     variables: dict[str, t.Any] = {}
     for role in ["mail", *roles]:
         variables.update(load(ROOT / "roles" / role / "defaults" / "main.yml") or {})
-    variables.update(SITE, inventory_hostname="mail", port587_server=SERVER)
+    variables.update(SITE, inventory_hostname="mail", __common_server=SERVER)
     variables.update({name: template(value) for name, value in values.items()})
     for role in roles:
         path = ROOT / "roles" / role / "vars" / "main.yml"
@@ -265,7 +265,7 @@ def test_nothing_is_wrong_with_a_good_server(tmp_path: pathlib.Path) -> None:
     packages = {"postfix": {"installed": None, "candidate": None}, "postgrey": {"installed": None, "candidate": None}}
     unknown = {**SERVER, "packages": packages}
     for server in (SERVER, unknown):
-        values = {"port587_server": server, "postfix_greylisting": True}
+        values = {"__common_server": server, "postfix_greylisting": True}
         assert check(tmp_path, ["autoconfig", "dovecot", "postfix"], on_server=True, **values) == []
 
 
@@ -298,5 +298,5 @@ def test_nothing_is_wrong_with_a_good_server(tmp_path: pathlib.Path) -> None:
 def test_what_a_server_lacks(
     tmp_path: pathlib.Path, server: dict[str, t.Any], values: dict[str, t.Any], sentence: str
 ) -> None:
-    (said,) = check(tmp_path, ["postfix"], on_server=True, port587_server={**SERVER, **server}, **values)
+    (said,) = check(tmp_path, ["postfix"], on_server=True, __common_server={**SERVER, **server}, **values)
     assert said.startswith(sentence)
