@@ -12,7 +12,7 @@ import pytest
 from ansible_collections.port587.mail.plugins.module_utils._daemons import milter, nginx_syntax, postconf
 from ansible_collections.port587.mail.plugins.module_utils._inspect import dovecot, log
 from ansible_collections.port587.mail.plugins.module_utils._server import apt, facts, ports, proc
-from ansible_collections.port587.mail.plugins.module_utils._transaction import journal
+from ansible_collections.port587.mail.plugins.module_utils._transaction import state
 from ansible_collections.port587.mail.plugins.module_utils._wire.errors import WireError
 from fuzzing import bytes_of, text_of, wire
 from hypothesis import given
@@ -144,7 +144,7 @@ SIMPLE = st.recursive(
 
 @given(st.dictionaries(st.text(max_size=9), SIMPLE, max_size=5))
 def test_journals_and_manifests(value: t.Dict[str, t.Any]) -> None:
-    assert json.loads(journal.dump_json(value).decode("utf-8")) == value
+    assert json.loads(state.dump_json(value).decode("utf-8")) == value
 
 
 def test_files_of_json_with_anything_in_them(tmp_path: pathlib.Path) -> None:
@@ -154,7 +154,7 @@ def test_files_of_json_with_anything_in_them(tmp_path: pathlib.Path) -> None:
     def check(content: bytes) -> None:
         path.write_bytes(content)
         with contextlib.suppress(ValueError, RecursionError):
-            assert isinstance(journal.load_json(str(path)), dict)
+            assert isinstance(state.load_json(str(path)), dict)
 
     check()
 
