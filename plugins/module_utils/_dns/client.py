@@ -7,7 +7,7 @@
 """Questions to name servers."""
 
 import os
-import select
+import selectors
 import socket
 import struct
 import time
@@ -69,20 +69,24 @@ def _first_answer(
     sockets: t.Sequence[socket.socket], name: str, kind: str, number: int, patience: float
 ) -> t.Optional[Answer]:
     deadline = time.monotonic() + patience
-    waiting = list(sockets)
-    while waiting:
-        ready = select.select(waiting, [], [], max(0.0, deadline - time.monotonic()))[0]
-        if not ready:
-            return None
-        for asked in ready:
-            waiting.remove(asked)
-            try:
-                message = asked.recv(4096)
-                found = packets.parse(message, name, kind) if packets.is_answer(message, number) else None
-            except (OSError, *packets.MALFORMED):
-                continue
-            if found is not None:
-                return found
+    # not select(2), which knows no file descriptor above 1023
+    with selectors.DefaultSelector() as selector:
+        for asked in sockets:
+            selector.register(asked, selectors.EVENT_READ)
+        while selector.get_map():
+            ready = selector.select(max(0.0, deadline - time.monotonic()))
+            if not ready:
+                return None
+            for key, _events in ready:
+                asked = t.cast(socket.socket, key.fileobj)
+                selector.unregister(asked)
+                try:
+                    message = asked.recv(4096)
+                    found = packets.parse(message, name, kind) if packets.is_answer(message, number) else None
+                except (OSError, *packets.MALFORMED):
+                    continue
+                if found is not None:
+                    return found
     return None
 
 

@@ -46,9 +46,10 @@ def nameservers(resolv_conf: str, behind_stub: str) -> t.List[str]:
 def lookup(name: str, kind: str, servers: t.List[str], port: int = 53) -> t.Optional[t.List[str]]:
     """What is in DNS, asked of all these servers at once. None where none of them answers in time."""
     try:
-        found = client.ask_any(servers, name.rstrip(".").encode("idna").decode("ascii"), kind, PATIENCE, port)
-    except ValueError:
+        ascii_name = name.rstrip(".").encode("idna").decode("ascii")
+    except UnicodeError:
         return []  # no such name can exist
+    found = client.ask_any(servers, ascii_name, kind, PATIENCE, port)
     return None if found is None else [value.rstrip(".") for value in found.values]
 
 
