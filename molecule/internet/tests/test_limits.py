@@ -26,6 +26,8 @@ LIMITED = {
     "postfix_greylisting_delay": 2,
 }
 STRANGER = "eve@none.test"
+#: Seconds within which a client gets its turn, on a machine where other scenarios run as well. It waits for a minute.
+PATIENCE = 15.0
 
 
 def apply(**values: t.Any) -> str:
@@ -190,7 +192,7 @@ def test_brute_force(
     counts = {code: tried.count(code) for code in set(tried)}
     print(here.name, port, counts, took)
     assert counts.get(535, 0) + counts.get(1, 0) in range(1, most + 1)
-    assert took < 3
+    assert took < PATIENCE
 
 
 @contextlib.contextmanager
@@ -222,7 +224,7 @@ def test_a_flood_of_imap(here: Site, attacked: Site, port: int) -> None:
         with Imap(here.server, port).log_in(here.account("bob")):
             took = time.monotonic() - began
     print(here.name, port, took)
-    assert took < 3
+    assert took < PATIENCE
 
 
 # -- and back ---------------------------------------------------------------------------------------------------------
