@@ -233,7 +233,7 @@ def test_a_milter_that_is_down_lets_nothing_through(host: Host) -> None:
         ({"rspamd_own_domains": "reject"}, ["rspamd_own_domains", "refuse, junk, accept"]),
         ({"rspamd_senders": "hash:/etc/senders"}, ["rspamd_senders", "'hash:/etc/senders'", "absolute path"]),
         ({"rspamd_senders_group": "no group"}, ["'no group'", "rspamd_senders_group"]),
-        ({"postfix_main": {"mynetworks": "127.0.0.1 hash:/n"}}, ["rspamd_local_networks", "'hash:/n'", "10.0.0.0/24"]),
+        ({"postfix_main": {"mynetworks": "127.0.0.1 hash:/n"}}, ["rspamd_local_networks", "hash:/n'", "10.0.0.0/24"]),
         ({"rspamd_extra": "spf { spf_cache_size = "}, ["not valid, this change was not made"]),
         # what rspamd's own checker does not see: a key that was there before, and is none
         (
