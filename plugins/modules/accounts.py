@@ -233,7 +233,7 @@ ARGUMENTS = {
         "default": [],
         "options": {
             "address": {"type": "str", "required": True},
-            # raw: as a str, Ansible would make text of a number without a word
+            # raw: with str, Ansible would silently convert a number to text
             "password": {"type": "raw", "no_log": True},
             "password_hash": {"type": "str", "no_log": True},
             "name": {"type": "str"},
@@ -279,11 +279,11 @@ ARGUMENTS = {
 
 
 class Refused(Exception):
-    """The server or the data don't allow what is wanted; the message gives the reason."""
+    """The server or the data don't allow the change; the message gives the reason."""
 
 
 def known_schemes(module: AnsibleModule) -> t.Set[str]:
-    """The schemes with which one can log in to this server's Dovecot; none if there is no Dovecot."""
+    """The hash schemes that this server's Dovecot accepts; none without Dovecot."""
     doveadm, doveconf = module.get_bin_path("doveadm"), module.get_bin_path("doveconf")
     if not doveadm or not doveconf:
         return set()
@@ -294,10 +294,10 @@ def known_schemes(module: AnsibleModule) -> t.Set[str]:
 
 
 def sent(path: t.Optional[str]) -> t.Iterator[t.Tuple[str, t.Any]]:
-    """The accounts that the controller has sent as a file, each with the place where a person wrote it."""
+    """The accounts that the controller has sent as a file, each with its place in the user's data."""
     if path:
         with open(path, encoding="ascii") as handle:
-            # passwords in clear stay on the disk no longer than they have to
+            # clear text passwords stay on the disk only as long as necessary
             os.unlink(path)
             for line in handle:
                 where, entry = json.loads(line)
@@ -312,7 +312,7 @@ def hash_all(
     recognised: account_passwords.Recognised,
     problems: Problems,
 ) -> t.Dict[str, str]:
-    """The hash of each account: given, kept or made."""
+    """The hash of each account: given, kept or new."""
     check_schemes(site, known, problems)
     if problems.all():
         raise Refused(as_message(problems.all()))
@@ -330,8 +330,8 @@ def hash_all(
 
 
 def mail_of(removed: t.Iterable[str], root: str) -> t.List[str]:
-    """Where the mail of removed accounts lies."""
-    # the names come out of a file that a person may have written to
+    """The mail directories of removed accounts."""
+    # the names come from a file that a person may have edited
     paths = [os.path.join(root, *address.split("@")[::-1]) for address in removed if is_login(address)]
     return [path for path in paths if os.path.isdir(path)]
 

@@ -56,7 +56,7 @@ from ansible_collections.port587.mail.plugins.module_utils._server import apt, p
 
 
 def main() -> None:
-    """The half that runs on the server: wait until the locks are free. The other half installs (plugins/action)."""
+    """Server half: wait until the locks are free. The controller half (plugins/action) installs."""
     module = AnsibleModule(
         argument_spec={
             "name": {"type": "list", "elements": "str", "required": True},
