@@ -52,7 +52,7 @@ class ActionModule(ActionBase):
             if not os.path.isabs(str(file.get("dest"))):
                 raise AnsibleActionFail(f"{where}.dest: {file.get('dest')!r} is not an absolute path on the server")
             if boolean(file.get("secret", False)):
-                # apart from the rest: what is logged of a list has the secrets in it, escaped and so not recognized;
+                # separate from the list: a logged list would show the secrets, escaped and so not recognized;
                 # an option of its own is left out whole
                 secrets[file["dest"]] = file.pop("content")
             files.append(file)

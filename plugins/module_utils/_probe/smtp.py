@@ -99,7 +99,7 @@ class Msa(SmtpWalk):
         return usable
 
     def nothing_without_login(self, smtp: Smtp) -> None:
-        """The step of that name, for a recipient who exists here: the hardest case to refuse."""
+        """The step of that name, for a recipient that exists here: the hardest case to refuse."""
         self.begin("nothing without login", smtp.wire)
         if not self.settings.mailbox:
             self.skip("no account given")
@@ -248,7 +248,7 @@ class Submissions(Msa):
 
 
 class Mta(SmtpWalk):
-    """25: where other servers deliver. Nothing is sent, each recipient is only asked for."""
+    """25: where other servers deliver. No mail is sent; each recipient is only tested with RCPT."""
 
     SERVICE = "smtp"
     COMPONENT = "MTA"

@@ -19,7 +19,7 @@ import typing as t
 from ansible_collections.port587.mail.plugins.module_utils._transaction.commands import has_command, run_command
 
 #: The fate of a new connection, as far as the rules are certain.
-OPEN, SHUT, ON = "open", "shut", "on"  # on: nothing has been decided, the next rule is asked
+OPEN, SHUT, ON = "open", "shut", "on"  # on: undecided, the next rule decides
 #: Whether a rule is about it.
 YES, MAYBE, NO = 2, 1, 0
 
@@ -102,7 +102,7 @@ def _start(table: Chains, chain: str, port: int) -> str:
 
 
 def _walk(table: Chains, chain: str, port: int, depth: int) -> str:
-    """What the chain decides. What only might be let in counts as let in; what only might be dropped goes on."""
+    """The chain's decision. A rule that may accept counts as accepting; a rule that may drop is skipped."""
     if depth > 64:
         return OPEN
     left = False
@@ -276,7 +276,7 @@ def _nft_match(match: Json, port: int) -> int:
     elif conntrack.get("key") == "state":
         mine = "new"
     elif conntrack.get("key") == "status" and match["right"] == "dnat":
-        # what is sent on to somewhere else is not for the port
+        # a redirected packet does not reach the port
         return _upside_down(NO, match)
     elif meta.get("key") in ("iif", "iifname", "iiftype"):
         # not these, but which one is not known

@@ -174,7 +174,7 @@ def _result(request: Request, prepared: Prepared, recovered: bool, applied: Appl
         not_validated=prepared.not_validated + applied.notes,
         recovered=recovered,
         warnings=applied.warnings,
-        # what came with the daemon's package was nobody's
+        # files of the daemon's package are not the user's
         originals=[] if prepared.first else [original(request, path) for path in prepared.replaced],
         kept=prepared.difference.kept,
     )

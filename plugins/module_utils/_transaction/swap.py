@@ -89,7 +89,7 @@ def swap(files: t.Sequence[File], difference: Difference) -> t.List[str]:
     """Swap the new files in. Returns warnings about requirements that this server can't meet."""
     for new in files:
         os.rename(staged_name(new.path), new.path)
-    # last: nothing points to these any more
+    # last, when no file refers to them
     for path in difference.removed:
         os.rename(path, before_name(path))
     for directory in difference.directories:
