@@ -1,10 +1,10 @@
 # shellcheck shell=bash
 # SPDX-License-Identifier: GPL-3.0-or-later
-# What the scripts that take long have in common.
+# Helpers of the scripts that take long.
 
 say() { printf '%s\n' "$*" >&2; }
 
-# Run a command whose output goes to a log, and say every few seconds that it lives. If it fails, show the end of the log.
+# Run a command with its output in a log, and print a sign of life every few seconds. If it fails, show the end of the log.
 # with_progress TITLE LOG COMMAND...
 with_progress() {
   local title=$1 log=$2 started=$SECONDS next=5 pid

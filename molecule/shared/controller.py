@@ -1,6 +1,6 @@
 # Copyright (c) The port587.mail contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Ansible as a person types it, for the scenarios' tests: on one host, without colours, all output in one."""
+"""Run Ansible's commands as a user does, for the scenarios' tests: on one host, without colours, all output joined."""
 
 import functools
 import json

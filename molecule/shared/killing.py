@@ -1,6 +1,6 @@
 # Copyright (c) The port587.mail contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Kill the main process of daemons ten times in a row, and see how long each is away."""
+"""Kill the main process of daemons ten times in a row, and measure how long each is down."""
 
 import json
 import subprocess

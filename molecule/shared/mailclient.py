@@ -1,6 +1,6 @@
 # Copyright (c) The port587.mail contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A mail client for the scenarios' tests: SMTP, IMAP, POP3 and ManageSieve as the standard library speaks them.
+"""A mail client for the scenarios' tests: SMTP, IMAP, POP3 and ManageSieve with the standard library.
 
 Certificates are verified, always. A server is reached at its container's address and has to have the certificate of its
 name: those names are in no DNS that the controller asks.

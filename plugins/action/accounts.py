@@ -20,7 +20,7 @@ from ansible_collections.port587.mail.plugins.module_utils._accounts import prob
 from ansible_collections.port587.mail.plugins.plugin_utils import _accounts_source
 from ansible_collections.port587.mail.plugins.plugin_utils._become import AsRoot
 
-#: More accounts than these go in a file: Ansible looks at each value of a module's arguments several times.
+#: More accounts than this are sent as a file: Ansible processes each value of a module's arguments several times.
 MANY = 200
 
 FINGERPRINT_KEY = pathlib.Path("port587", "fingerprint.key")
@@ -50,7 +50,7 @@ class ActionModule(AsRoot):
         return result
 
     def _look_for_weak(self, accounts: t.Iterable[t.Any]) -> None:
-        """The module reports an entry that is not an account with a password."""
+        """Look for weak passwords. The module itself reports invalid entries."""
         for account in accounts:
             if isinstance(account, dict) and all(isinstance(account.get(key), str) for key in ("address", "password")):
                 address = account["address"].lower()
@@ -59,7 +59,7 @@ class ActionModule(AsRoot):
                     self._weak[address] = reason
 
     def _warn(self, new: t.Iterable[str]) -> None:
-        """Once, when a password is set. Here: in what a module says, Ansible hides a short one's letters everywhere."""
+        """Warn once, when a password is set. Not in the module: Ansible would mask a short one in all text."""
         found = [f"{address} {self._weak[address]}" for address in sorted(new)]
         if found:
             self._display.warning(
@@ -71,11 +71,11 @@ class ActionModule(AsRoot):
         return _accounts_source.entries(*self._file, say) if self._file else iter(())
 
     def _send(self, accounts: t.Any, place: str) -> str:
-        """Put the accounts on the server, as lines of JSON: the place where each stands, and what stands there."""
+        """Copy the accounts to the server, as lines of JSON: the place of each, and its data."""
         broken: list[str] = []
         listed = ((f"{place}[{number}]", entry) for number, entry in enumerate(accounts or []))
         entries = self._entries(lambda where, what: broken.append(f"{where}: {what}"))
-        # for the owner alone to read, and gone when the run ends
+        # readable for the owner only, and removed when the run ends
         with tempfile.NamedTemporaryFile("w", encoding="ascii", dir=constants.DEFAULT_LOCAL_TMP) as file:
             for entry in itertools.chain(listed, entries):
                 self._look_for_weak([entry[1]])
@@ -92,11 +92,11 @@ class ActionModule(AsRoot):
 
 
 def fingerprint_key() -> str | None:
-    """A secret of this controller's, which no server keeps; the first who asks makes it."""
+    """A secret of this controller, which no server stores; generated at the first call."""
     path = pathlib.Path(constants.ANSIBLE_HOME) / FINGERPRINT_KEY
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        # complete before it has its name: several hosts' tasks run at once
+        # complete before it gets its name, since tasks of several hosts run at once
         with tempfile.NamedTemporaryFile("w", encoding="ascii", dir=path.parent) as file:
             file.write(secrets.token_hex(32))
             file.flush()
@@ -104,5 +104,5 @@ def fingerprint_key() -> str | None:
                 os.link(file.name, path)
         return path.read_text(encoding="ascii")
     except OSError:
-        # a controller that can't keep anything: passwords are asked of their hashes
+        # a controller that can't store files: passwords are verified against their hashes
         return None

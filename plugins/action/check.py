@@ -25,13 +25,13 @@ except ImportError:
         return value
 
 
-#: A longer list is not rendered for this: the role that uses it looks at each entry.
+#: A longer list is not rendered here: the role that uses it checks each entry.
 MANY = 200
 
-#: ssh passes over a key that is not there, and says that it was not let in.
+#: ssh ignores a missing key file, and only reports that access was denied.
 _SSH_KEY = "ansible_ssh_private_key_file"
 
-#: What rules can't say as data, by the name in meta/checks.yml. Each gets this action, and what evaluates a variable.
+#: Checks in Python, by their names in meta/checks.yml. Each gets this action, and a function that evaluates a variable.
 FUNCTIONS: dict[str, t.Callable[[ActionBase, t.Callable[[str], t.Any]], t.Iterator[str]]] = {
     "accounts": _accounts_source.problems,
     "certificate_files": _certificate_files.problems,
@@ -39,7 +39,7 @@ FUNCTIONS: dict[str, t.Callable[[ActionBase, t.Callable[[str], t.Any]], t.Iterat
 
 
 class Looked(t.NamedTuple):
-    """A variable's value, whether it has the type that the spec names, and what there is to say of that."""
+    """A variable's value, whether it has the spec's type, and the mistakes found."""
 
     value: t.Any
     sound: bool
@@ -47,7 +47,7 @@ class Looked(t.NamedTuple):
 
 
 class ActionModule(ActionBase):
-    """Looks at the variables of one host. Nothing runs on it."""
+    """Checks the variables of one host. Nothing runs on the host."""
 
     _requires_connection = False
 
@@ -93,7 +93,7 @@ class ActionModule(ActionBase):
         yield from _variables.unknown_names(names, prefixes, own if isinstance(own, list) else [])
 
     def _facts(self) -> set[str]:
-        """What tasks have registered or set. Only Ansible's manager of variables can tell them from others."""
+        """Registered variables and facts. Only Ansible's variable manager can distinguish them from others."""
         manager = getattr(self._vars.get("hostvars"), "_variable_manager", None)
         facts = getattr(manager, "_nonpersistent_fact_cache", {})
         return set(facts.get(self._vars.get("inventory_hostname"), ()))
@@ -125,7 +125,7 @@ class ActionModule(ActionBase):
             elif option.get("required") and name not in defaults:
                 yield _variables.missing(name, option)
                 sound = False
-        # the rest compares values, which has a meaning only where each of them is of its type
+        # the rest compares values, which makes sense only if each has the right type
         if sound:
             for rule in rules.contradictions:
                 yield from self._contradicted(rule, self._label(role, rule.name))
@@ -133,7 +133,7 @@ class ActionModule(ActionBase):
                 yield from FUNCTIONS[rules.function](self, self._value)
 
     def _look(self, name: str, option: _variables.Option, rules: _checks.Rules, derived: bool = False) -> Looked:
-        """Evaluate a variable, and compare it with its type. A default is as right as what it derives from."""
+        """Evaluate a variable, and compare it with its type. A default is valid if its source is."""
         value = self._vars[name]
         if isinstance(value, list) and len(value) > MANY and name not in rules.names():
             return Looked(value, True, [])
@@ -155,7 +155,7 @@ class ActionModule(ActionBase):
                 yield f"{label}{place}: {templar.template(trust_as_template(rule.say))}"
 
     def _label(self, role: str, name: str) -> str:
-        """What people have written: the site's variable, where a role's is the same by default."""
+        """The name that the user has set: the site's variable, if the role's default derives from it."""
         default = _variables.role_defaults(role).get(name)
         match = re.fullmatch(r"\{\{ (mail_\w+) \}\}", str(default))
         return match[1] if match and self._vars.get(name) == default else name
@@ -171,7 +171,7 @@ class ActionModule(ActionBase):
 
     @staticmethod
     def _undefined(name: str, error: Exception) -> t.Iterator[str]:
-        """Which variable it is that a value uses, and nobody has set."""
+        """The undefined variable that a value uses."""
         match = re.search(r"'(\w+)' is undefined", str(error))
         if match is None:
             return
@@ -183,7 +183,7 @@ class ActionModule(ActionBase):
     def _missing_files(self, names: list[str]) -> t.Iterator[str]:
         paths = {name: str(self._render(self._vars.get(name))[0] or "") for name in (_SSH_KEY, *names)}
         for name, path in paths.items():
-            # ssh looks in the current folder, Ansible where it looks for all files
+            # ssh searches the current folder, Ansible its usual places for files
             found = os.path.isfile(os.path.expanduser(path)) if name == _SSH_KEY else self._finds(path)
             if path and not found:
                 yield f"{name}: {path!r} is not a file on this machine; write the path of one"

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Controller half of port587.mail.packages: install, and come back as long as somebody else has apt."""
+"""Controller half of port587.mail.packages: install, and retry as long as another program uses apt."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ import typing as t
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 
-#: Seconds that the server waits at a time, before the person is told who it is waiting for.
+#: Seconds that the server waits at a time, between two messages about the program that uses apt.
 AT_A_TIME = 30
-#: So often apt may say that it can't have its lock while nobody is seen to hold it.
+#: Number of times that apt may fail to get its lock although no program seems to hold it.
 UNEXPLAINED = 3
 
 _LOCKED = re.compile(
@@ -24,7 +24,7 @@ _LOCKED = re.compile(
 
 
 class ActionModule(ActionBase):
-    """Where apt is free, this costs what ansible.builtin.apt costs."""
+    """As fast as ansible.builtin.apt if no other program uses apt."""
 
     TRANSFERS_FILES = False
     _requires_connection = True
@@ -39,7 +39,7 @@ class ActionModule(ActionBase):
             }
         )
         began = time.monotonic()
-        # the first look is for the person, who is told at once
+        # the first look does not wait, so that the user is informed at once
         pause = unexplained = 0
         result = self._install(arguments["name"], task_vars)
         while is_locked(result):
@@ -71,13 +71,13 @@ class ActionModule(ActionBase):
             module_args={
                 "name": names,
                 "install_recommends": False,
-                # what is on the machine already stays there, such as another MTA
+                # installed packages, such as another MTA, are not removed
                 "fail_on_autoremove": True,
                 # nothing is started before it is configured
                 "policy_rc_d": 101,
                 "update_cache": True,
                 "cache_valid_time": 3600,
-                # up to 2.18 ansible-core heeds this for the lists alone
+                # ansible-core up to 2.18 applies this only to updating apt's lists
                 "lock_timeout": 5,
             },
             task_vars=task_vars,
@@ -85,7 +85,7 @@ class ActionModule(ActionBase):
 
 
 def is_locked(result: dict[str, t.Any]) -> bool:
-    """Whether apt failed because somebody else has it. Each version of it and of ansible-core has its own words."""
+    """Whether apt failed because another program uses it. Its message differs between versions."""
     said = f"{result.get('msg', '')} {result.get('stderr', '')}"
     return bool(result.get("failed")) and _LOCKED.search(said) is not None
 

@@ -50,7 +50,7 @@ def recall(host: str) -> list[str]:
 
 
 def remember(host: str, warnings: list[str]) -> None:
-    """For the next run. A controller that can't keep anything warns each time."""
+    """Store the warnings for the next run. A controller that can't store files warns each time."""
     with contextlib.suppress(OSError):
         _memory_of(host).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         _memory_of(host).write_text(json.dumps(warnings), encoding="utf-8")

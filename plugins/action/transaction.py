@@ -1,7 +1,7 @@
 # Copyright (c) The port587.mail contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Controller half of port587.mail.transaction: read the files, and name the template line of what is wrong."""
+"""Controller half of port587.mail.transaction: read the files, and add template lines to error messages."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class ActionModule(ActionBase):
             if not os.path.isabs(str(file.get("dest"))):
                 raise AnsibleActionFail(f"{where}.dest: {file.get('dest')!r} is not an absolute path on the server")
             if boolean(file.get("secret", False)):
-                # apart from the rest: what is logged of a list has the secrets in it, escaped and so not recognized;
+                # separate from the list: a logged list would show the secrets, escaped and so not recognized;
                 # an option of its own is left out whole
                 secrets[file["dest"]] = file.pop("content")
             files.append(file)
@@ -77,13 +77,13 @@ class ActionModule(ActionBase):
         return str(lookup.run([source], variables=task_vars)[0])
 
     def _read(self, source: str) -> str:
-        # decrypts what is in a vault, as the module copy does
+        # decrypts files in a vault, as the module copy does
         with open(self._loader.get_real_file(source), encoding="utf-8") as handle:
             return handle.read()
 
     @staticmethod
     def _as_wanted(known: dict[str, t.Any], arguments: dict[str, t.Any]) -> bool:
-        """Whether the server is known to have all of it. What is wrong with the arguments is the module's to say."""
+        """Whether the server is known to have everything already. The module reports mistakes in the arguments."""
         given = ArgumentSpecValidator(desired.ARGUMENTS).validate(arguments)
         params = given.validated_parameters
         if given.error_messages or any(file["secret"] for file in params["files"]):
@@ -97,9 +97,9 @@ class ActionModule(ActionBase):
 
     @staticmethod
     def _name_template(problem: dict[str, t.Any], sources: dict[str, str], files: list[dict[str, t.Any]]) -> None:
-        """Add the template's line to a problem, if one line of the template can have become the line named.
+        """Add the template's line to a problem, if exactly one line of the template can have become the reported one.
 
-        A line that came out of an expression has no counterpart in the template, and then nothing is claimed.
+        A line from an expression has no counterpart in the template; then nothing is added.
         """
         source, line = sources.get(problem["path"]), problem.get("line")
         content = next((f.get("content") for f in files if f["dest"] == problem["path"]), None)

@@ -20,7 +20,7 @@ SKIPPED = "Not verified: in check mode nothing is sent."
 
 
 class ActionModule(ActionBase):
-    """Prints through Ansible's display: a task's result is shown as JSON or YAML, and nobody reads that."""
+    """Prints through Ansible's display, since a task's result is shown as JSON or YAML, which is hard to read."""
 
     _requires_connection = False
 
@@ -65,7 +65,7 @@ class ActionModule(ActionBase):
                 text = handle.read(LARGEST_PEM)
         except (OSError, UnicodeDecodeError) as exc:
             raise AnsibleActionFail(f"ca_file {name} can't be read: {exc}") from exc
-        # what is before the certificate, in words, is no part of it
+        # skips the text before the certificate
         pem = re.search(r"-----BEGIN CERTIFICATE-----[^-]*-----END CERTIFICATE-----\s", text)
         if not pem:
             raise AnsibleActionFail(f"ca_file {name} has no certificate in it")
@@ -74,7 +74,7 @@ class ActionModule(ActionBase):
     def _write(
         self, result: dict[str, t.Any], server: str, authority: report.Authority | None, directory: str
     ) -> list[str]:
-        """The same for programs, for CI and for a browser. Gives the paths."""
+        """Write the reports for programs, CI and browsers. Returns the paths."""
         when = time.strftime("%Y-%m-%dT%H:%M:%S%z")
         contents = {
             "html": files.to_html(result, when, server, authority),
@@ -85,7 +85,7 @@ class ActionModule(ActionBase):
         try:
             for one in [*reversed(folder.parents), folder]:
                 one.mkdir(mode=0o700, exist_ok=True)
-            # it changes with every run and belongs into no repository
+            # it changes with every run and does not belong into a repository
             (folder / ".gitignore").write_text("*\n", encoding="utf-8")
             paths = [folder / f"{result['host']}.{kind}" for kind in contents]
             for path, content in zip(paths, contents.values()):

@@ -17,21 +17,21 @@ from ansible.release import __version__
 
 DOCUMENTATION = r"""
 name: check_run
-short_description: Refuse a run that would do nothing, or half of what it should
+short_description: Refuse a run that would do nothing or skip the checks
 version_added: 1.0.0
 author: The port587.mail contributors (@port587)
 description:
-  - For C(hosts) of a play, which Ansible evaluates before anything else, whatever C(--tags), C(--limit) and
-    C(--start-at-task) say. Ansible itself ends such runs with exit status 0.
-  - Refuses an ansible-core that is too old, a group that no host is in, a C(--limit) that leaves none of its hosts,
-    tags that a playbook of this collection doesn't have, and options that would leave out the checks.
+  - For C(hosts) of a play, which Ansible evaluates first, regardless of C(--tags), C(--limit) and C(--start-at-task).
+    Ansible itself ends such runs with exit status 0.
+  - Refuses an ansible-core that is too old, a group without hosts, a C(--limit) that excludes all hosts of the group,
+    tags that do not exist in a playbook of this collection, and options that would skip the checks.
 options:
   _input:
-    description: The pattern of hosts.
+    description: The host pattern.
     type: str
     required: true
   groups:
-    description: Ansible's variable of that name.
+    description: Ansible's variable C(groups).
     type: dict
     required: true
 """
@@ -43,22 +43,22 @@ EXAMPLES = r"""
 
 RETURN = r"""
 _value:
-  description: The pattern, as it was given.
+  description: The host pattern, unchanged.
   type: str
 """
 
-#: As in meta/runtime.yml, of which Ansible only warns.
+#: As in meta/runtime.yml, where Ansible only warns about an older version.
 OLDEST = (2, 16)
 
 _ROOT = pathlib.Path(__file__).resolve().parents[2]
 _PLAYBOOKS = _ROOT / "playbooks"
 _COLLECTION = "port587.mail."
-#: What Ansible itself gives a meaning to, and what still runs the checks.
+#: Tags with a meaning of Ansible's own that do not skip the checks.
 _SPECIAL = ("all", "always", "tagged")
 
 
 def check_run(pattern: str, groups: dict[str, list[str]]) -> str:
-    """The pattern of hosts, if a run on them can be a whole one."""
+    """Return the host pattern; raise an error if the run would do nothing or skip the checks."""
     line = context.CLIARGS
     if not any(line.get(name) for name in ("syntax", "listhosts", "listtasks", "listtags")):
         problem = (
@@ -115,7 +115,7 @@ def _of_options(line: t.Mapping[str, t.Any]) -> str:
 
 
 def _of_tags(wanted: t.Sequence[str], playbooks: t.Sequence[str]) -> str:
-    """A playbook of somebody's own that imports ours has tags of its own."""
+    """A user's playbook that imports one of this collection may have other tags, so it is not checked."""
     paths = [_path_of_ours(playbook) for playbook in playbooks]
     if not all(paths):
         return ""
@@ -129,7 +129,7 @@ def _of_tags(wanted: t.Sequence[str], playbooks: t.Sequence[str]) -> str:
 
 
 def _path_of_ours(playbook: str) -> pathlib.Path | None:
-    """Where a playbook is that belongs to this collection; None if it does not."""
+    """The path of a playbook of this collection; None for any other playbook."""
     if playbook.startswith(_COLLECTION):
         return _PLAYBOOKS / f"{playbook[len(_COLLECTION) :]}.yml"
     path = pathlib.Path(playbook).resolve()
@@ -137,7 +137,7 @@ def _path_of_ours(playbook: str) -> pathlib.Path | None:
 
 
 def _tags_in(path: pathlib.Path) -> t.Iterator[str]:
-    """The tags of a playbook, and of those that it imports."""
+    """The tags of a playbook and of the playbooks that it imports."""
     for play in yaml_load(path.read_text(encoding="utf-8")):
         yield from play.get("tags", ())
         for task in play.get("tasks", ()):

@@ -10,13 +10,12 @@ from ansible_collections.port587.mail.plugins.module_utils._dns import records a
 
 DOCUMENTATION = r"""
 name: dns_problems
-short_description: What is wrong with the variables of a site's DNS records
+short_description: Find mistakes in the variables of a site's DNS records
 version_added: 1.0.0
 author: The port587.mail contributors (@port587)
 description:
-  - Says in words what others would make nothing of, before anything is published. Domains and selectors that can't be,
-    an SPF record that does not end or causes too many look-ups, a DMARC record without a policy, DKIM keys that are too
-    short.
+  - Describes mistakes that would make published records useless. Invalid domains and selectors, an SPF record without
+    C(all) or with too many look-ups, a DMARC record without a policy, DKIM keys that are too short.
 options:
   _input:
     description: The site, as for P(port587.mail.dns_records#filter).
@@ -35,7 +34,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 _value:
-  description: One sentence for each problem. Each begins with the name of the variable that has to change.
+  description: One sentence for each mistake. It begins with the name of the variable to change.
   type: list
   elements: str
 """

@@ -11,11 +11,11 @@ from ansible_collections.port587.mail.plugins.module_utils._dns import records a
 
 DOCUMENTATION = r"""
 name: dns_records
-short_description: What DNS has to say of a mail server
+short_description: Compute the DNS records of a mail server
 version_added: 1.0.0
 author: The port587.mail contributors (@port587)
 description:
-  - Turns what is known of a site into the records to publish, as data. Asks nobody.
+  - Computes the records to publish from a description of the site. Sends no DNS queries.
   - "A and AAAA of the host; for each domain MX, SPF (RFC 7208), DMARC (RFC 7489), SRV for mail clients (RFC 6186, RFC
     8314), names of autoconfig pages, MTA-STS (RFC 8461) and TLS reports (RFC 8460); DKIM keys (RFC 6376, RFC 8463),
     TLSA (RFC 7672), CAA (RFC 8659), and PTR for the provider to set."
@@ -41,7 +41,7 @@ options:
         required: true
       spf:
         description: >-
-          The SPF record of all domains, or a dictionary by domain of those that differ from C(v=spf1 mx -all).
+          The SPF record of all domains, or a dictionary of records by domain; other domains get C(v=spf1 mx -all).
         type: raw
         required: true
       dmarc:
@@ -49,37 +49,38 @@ options:
         type: str
         required: true
       dkim:
-        description: TXT records of DKIM keys, by their names, as M(port587.mail.dns_info) returns them.
+        description: TXT records of the DKIM keys, by record name, as M(port587.mail.dns_info) returns them.
         type: dict
       sni:
         description: >-
-          Names of the host with a certificate of their own. Mail clients of a domain are told the one that is in it.
+          Names of the host with certificates of their own. The records for mail clients of a domain point to the name
+          in that domain.
         type: list
         elements: str
       spki:
-        description: SHA-256 of each of the public keys in hexadecimal digits. Without one, there is no TLSA record.
+        description: SHA-256 of each public key in hexadecimal digits. Without a key, there is no TLSA record.
         type: list
         elements: str
       caa:
         description: The certificate authority, such as C(letsencrypt.org). Without it, there is no CAA record.
         type: str
       pop3:
-        description: Whether POP3 is offered.
+        description: Whether the server offers POP3.
         type: bool
       autoconfig:
-        description: Whether the server has a page for mail clients, as role autoconfig makes it.
+        description: Whether the server publishes settings for mail clients (role autoconfig).
         type: bool
       mta_sts:
         description: The mode of the MTA-STS policy, V(enforce), V(testing) or V(none).
         type: str
       ttl:
-        description: Seconds for which others may remember a record.
+        description: Seconds for which resolvers may cache a record.
         type: int
         default: 3600
 """
 
 EXAMPLES = r"""
-- name: Say what to publish
+- name: Show the records to publish
   ansible.builtin.debug:
     msg: "{{ site | port587.mail.dns_records | port587.mail.dns_text }}"
   vars:
@@ -95,7 +96,7 @@ RETURN = r"""
 _value:
   description: >-
     The records. Each has C(zone) (empty for PTR, which the provider of the server sets), C(name) without the dot at the
-    end, C(type), C(value) as in a zone file (TXT in one piece and without quotes), C(ttl), and C(purpose) in words.
+    end, C(type), C(value) as in a zone file (TXT in one piece and without quotes), C(ttl), and C(purpose) as a text.
   type: list
   elements: dict
 """

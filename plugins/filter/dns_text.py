@@ -10,12 +10,12 @@ from ansible_collections.port587.mail.plugins.module_utils._dns import records a
 
 DOCUMENTATION = r"""
 name: dns_text
-short_description: DNS records to copy and paste, or as a zone file
+short_description: Format DNS records as a table or as a zone file
 version_added: 1.0.0
 author: The port587.mail contributors (@port587)
 description:
-  - Writes records as text. For people, a table for each zone, with names as the forms of DNS providers want them. For
-    name servers, the records of one zone (RFC 1035), with long texts in pieces of at most 255 bytes.
+  - Formats records as text. Either as a table for each zone, to copy into a DNS provider's form, or as the records of
+    one zone in the format of zone files (RFC 1035), with long texts in pieces of at most 255 bytes.
 options:
   _input:
     description: Records, as P(port587.mail.dns_records#filter) or M(port587.mail.dns_seen_info) returns them.
@@ -23,12 +23,12 @@ options:
     elements: dict
     required: true
   zone:
-    description: The zone to write as a zone file. By default a table of all is written.
+    description: The zone to format as a zone file. By default all records are formatted as tables.
     type: str
 """
 
 EXAMPLES = r"""
-- name: Write the zone to be included by the one with SOA and NS records
+- name: Write a file to include in the zone file with the SOA and NS records
   ansible.builtin.copy:
     content: "{{ records | port587.mail.dns_text(zone='example.com') }}"
     dest: example.com.zone

@@ -5,24 +5,24 @@
 
 DOCUMENTATION = r"""
 module: accounts
-short_description: Set the mailboxes of a mail server, its aliases, and permissions to send
+short_description: Manage the mailboxes, aliases and send permissions of a mail server
 version_added: 1.0.0
 author: The port587.mail contributors (@port587)
 description:
   - Writes Dovecot's passwd-file and the lookup tables of Postfix under C(/etc/port587/accounts), all of them in one
-    transaction. What is not in the data is not on the server afterwards.
+    transaction. Accounts and aliases that are not in the data are removed from the server.
   - Passwords are hashed on the server. A password that has not changed keeps its hash, so the second run changes
     nothing. Dovecot and Postfix see the new files without a reload.
   - All mistakes in the data are reported at once, before anything is written.
-  - The mail of an account that is removed stays where it is, unless O(purge) says otherwise.
+  - The mail of a removed account is kept, unless O(purge) is set.
 options:
   domains:
-    description: The domains whose mail this server takes.
+    description: The domains for which this server accepts mail.
     type: list
     elements: str
     required: true
   accounts:
-    description: Those who can log in.
+    description: The accounts that can log in.
     type: list
     elements: dict
     default: []
@@ -32,32 +32,32 @@ options:
         type: str
         required: true
       password:
-        description: The password. Any text of up to 511 bytes without control characters; hashed just as it is given,
-          without Unicode normalisation. Text only, so put numbers in quotes.
+        description: The password. Any text of up to 511 bytes without control characters, so put numbers in quotes. It
+          is hashed as given, without Unicode normalisation.
         type: raw
       password_hash:
-        description: Instead of O(accounts[].password), its hash as C({SCHEME}data), in any scheme that this server's
-          Dovecot knows.
+        description: The hash of the password as C({SCHEME}data), instead of O(accounts[].password). Any scheme that
+          this server's Dovecot supports.
         type: str
       name:
         description: The person's name.
         type: str
       aliases:
-        description: Further addresses that deliver here, and as which it may send.
+        description: Further addresses that deliver to this account, and that it may send from.
         type: list
         elements: str
       senders:
-        description: Further addresses as which it may send. V(@example.com) means all in that domain that are nobody
-          else's.
+        description: Further addresses that the account may send from. V(@example.com) stands for all addresses in that
+          domain that do not belong to another entry.
         type: list
         elements: str
       quota:
-        description: The size limit of the mailbox with K, M, G or T, such as V(1G). V(0) means no limit. Without it,
-          that of the server.
+        description: The size limit of the mailbox with K, M, G or T, such as V(1G). V(0) means no limit. By default the
+          server's limit.
         type: raw
       enabled:
-        description: Whether it can log in. An account that is not enabled gets the answer to a wrong password, and
-          still receives mail.
+        description: Whether the account can log in. A disabled account gets the same answer as for a wrong password,
+          and still receives mail.
         type: bool
         default: true
       update_password:
@@ -65,35 +65,35 @@ options:
         type: str
         choices: [always, on_create]
       send_only:
-        description: Whether it only sends. Such an account can't read mail and has no mailbox; mail to it is refused.
+        description: Whether the account only sends. It then has no mailbox, can't read mail, and mail to it is refused.
         type: bool
         default: false
   accounts_file:
     description:
-      - A file on the controller with more accounts, which is read entry by entry, and may be encrypted with
-        C(ansible-vault) as a whole. Its ending says what it is.
-      - A CSV file (C(.csv)) has commas between its cells. The first line names the columns, which are the keys of
-        O(accounts), in any order; C(address) is one of them. A cell of C(aliases) or C(senders) holds addresses with
-        blanks between them. An empty cell is as good as none.
+      - A file on the controller with more accounts. It is read entry by entry, and may be encrypted with
+        C(ansible-vault) as a whole. The file extension determines the format.
+      - A CSV file (C(.csv)) has comma-separated cells. The first line names the columns, which are the keys of
+        O(accounts), in any order; C(address) is required. A cell of C(aliases) or C(senders) holds addresses separated
+        by blanks. An empty cell means that the key is not set.
       - A YAML file (C(.yml), C(.yaml)) is a list of mappings as in O(accounts).
     type: path
   aliases:
-    description: Addresses that forward, to accounts here or to elsewhere.
+    description: Addresses that forward, to accounts here or to other servers.
     type: list
     elements: dict
     default: []
     suboptions:
       address:
-        description: The address. V(@example.com) takes the mail of all in that domain who are nobody else.
+        description: The address. V(@example.com) gets the mail to all addresses in that domain that no other entry has.
         type: str
         required: true
       to:
-        description: Where its mail goes.
+        description: The addresses that its mail is forwarded to.
         type: list
         elements: str
         required: true
       senders:
-        description: The accounts that may send as it.
+        description: The accounts that may send from this address.
         type: list
         elements: str
   hostname:
@@ -101,43 +101,43 @@ options:
     type: str
     default: ""
   postmaster:
-    description: Where mail to C(postmaster@) and C(abuse@) of each domain goes, unless there is an account or alias of
-      that name. Without it, to the first account that receives mail.
+    description: The address that gets mail to C(postmaster@) and C(abuse@) of each domain, unless there is an account
+      or alias of that name. By default the first account that receives mail.
     type: str
     default: ""
   password_scheme:
     description:
-      - How passwords are hashed. V(auto) takes the best that this server's Dovecot has.
-      - V(ARGON2ID) works in 19 MB with 2 passes, V(SHA512-CRYPT) with 50000 rounds. Neither cuts a long password off.
+      - How passwords are hashed. V(auto) uses the best scheme that this server's Dovecot supports.
+      - V(ARGON2ID) uses 19 MB and 2 passes, V(SHA512-CRYPT) 50000 rounds. Neither truncates long passwords.
     type: str
     choices: [auto, ARGON2ID, SHA512-CRYPT]
     default: auto
   update_password:
-    description: V(always) sets the password that is given. V(on_create) does so for new accounts only, so that those
-      that were changed on the server stay; what is given for the others is not even looked at.
+    description: V(always) sets the given password. V(on_create) sets it for new accounts only, so that passwords that
+      were changed on the server are kept; the given password of an existing account is ignored.
     type: str
     choices: [always, on_create]
     default: always
   purge:
-    description: Whether the mail of accounts that this run removes is deleted.
+    description: Whether to delete the mail of accounts that this run removes.
     type: bool
     default: false
   mail_root:
-    description: Where the mail of all lies, as DOMAIN/USER below it.
+    description: The directory of all mailboxes, each as DOMAIN/USER below it.
     type: path
     default: /var/vmail
   variables:
     description:
-      - The names of the variables from which O(domains), O(accounts), O(aliases), O(hostname) and O(postmaster) are
-        set, for messages that tell a person where a mistake is. Without them the names of the options stand there.
+      - The names of the variables behind O(domains), O(accounts), O(aliases), O(hostname) and O(postmaster), for error
+        messages. By default messages name the options.
     type: dict
     default: {}
   fingerprint_key:
-    description: A secret of the controller's, with which it recognises passwords that have not changed. It makes and
-      remembers one by itself, and no server keeps it.
+    description: A secret by which the controller recognises unchanged passwords. By default the controller generates
+      and keeps one. No server stores it.
     type: str
   watched:
-    description: Set by the action plugin. Addresses of which it wants to know whether their password is new.
+    description: Set by the action plugin. Addresses for which the module reports whether the password is new.
     type: list
     elements: str
     default: []
@@ -158,13 +158,13 @@ notes:
 """
 
 EXAMPLES = r"""
-- name: Give a school its mailboxes, and let everybody change their password afterwards
+- name: Create a school's mailboxes, and keep passwords that their owners change later
   port587.mail.accounts:
     domains: [example.org]
     accounts_file: ~/port587/pupils.csv
     update_password: on_create
 
-- name: Give Eve a mailbox
+- name: Create a mailbox for Eve
   port587.mail.accounts:
     domains: [example.com]
     accounts:
@@ -175,29 +175,29 @@ EXAMPLES = r"""
 
 RETURN = r"""
 added:
-  description: The accounts that are new.
+  description: New accounts.
   returned: success
   type: list
   elements: str
   sample: [eve@example.com]
 changed_accounts:
-  description: The accounts of which something other than their address changed, such as the password or the quota.
+  description: Existing accounts that changed, such as in their password or quota.
   returned: success
   type: list
   elements: str
 removed:
-  description: The accounts that are no longer there.
+  description: Removed accounts.
   returned: success
   type: list
   elements: str
 mail:
-  description: Where the mail of removed accounts lies, or lay, if O(purge) was set. Only what is there.
+  description: Mail directories of removed accounts, as far as they exist, or existed before O(purge) deleted them.
   returned: success
   type: list
   elements: str
   sample: [/var/vmail/example.com/eve]
 not_validated:
-  description: What could not be checked, in check mode on a server where the programs are not installed yet.
+  description: Values that check mode could not check because the programs are not installed yet.
   returned: success
   type: list
   elements: str
@@ -233,7 +233,7 @@ ARGUMENTS = {
         "default": [],
         "options": {
             "address": {"type": "str", "required": True},
-            # raw: as a str, Ansible would make text of a number without a word
+            # raw: with str, Ansible would silently convert a number to text
             "password": {"type": "raw", "no_log": True},
             "password_hash": {"type": "str", "no_log": True},
             "name": {"type": "str"},
@@ -279,11 +279,11 @@ ARGUMENTS = {
 
 
 class Refused(Exception):
-    """The server or the data don't allow what is wanted; the message gives the reason."""
+    """The server or the data don't allow the change; the message gives the reason."""
 
 
 def known_schemes(module: AnsibleModule) -> t.Set[str]:
-    """The schemes with which one can log in to this server's Dovecot; none if there is no Dovecot."""
+    """The hash schemes that this server's Dovecot accepts; none without Dovecot."""
     doveadm, doveconf = module.get_bin_path("doveadm"), module.get_bin_path("doveconf")
     if not doveadm or not doveconf:
         return set()
@@ -294,10 +294,10 @@ def known_schemes(module: AnsibleModule) -> t.Set[str]:
 
 
 def sent(path: t.Optional[str]) -> t.Iterator[t.Tuple[str, t.Any]]:
-    """The accounts that the controller has sent as a file, each with the place where a person wrote it."""
+    """The accounts that the controller has sent as a file, each with its place in the user's data."""
     if path:
         with open(path, encoding="ascii") as handle:
-            # passwords in clear stay on the disk no longer than they have to
+            # clear text passwords stay on the disk only as long as necessary
             os.unlink(path)
             for line in handle:
                 where, entry = json.loads(line)
@@ -312,7 +312,7 @@ def hash_all(
     recognised: account_passwords.Recognised,
     problems: Problems,
 ) -> t.Dict[str, str]:
-    """The hash of each account: given, kept or made."""
+    """The hash of each account: given, kept or new."""
     check_schemes(site, known, problems)
     if problems.all():
         raise Refused(as_message(problems.all()))
@@ -330,8 +330,8 @@ def hash_all(
 
 
 def mail_of(removed: t.Iterable[str], root: str) -> t.List[str]:
-    """Where the mail of removed accounts lies."""
-    # the names come out of a file that a person may have written to
+    """The mail directories of removed accounts."""
+    # the names come from a file that a person may have edited
     paths = [os.path.join(root, *address.split("@")[::-1]) for address in removed if is_login(address)]
     return [path for path in paths if os.path.isdir(path)]
 

@@ -5,33 +5,33 @@
 
 DOCUMENTATION = r"""
 module: certificate
-short_description: Install the mail host's certificate and take the running daemons over to it
+short_description: Install the mail host's certificate and activate it in the running daemons
 version_added: 1.0.0
 author: The port587.mail contributors (@port587)
 description:
   - Makes C(/etc/port587/tls/combined.pem), the private key followed by the certificate chain in one file so that a
     daemon can never read a key and a certificate that don't belong together, and C(/etc/port587/tls/fullchain.pem), the
-    chain alone. For each of O(sni) another such file, C(/etc/port587/tls/NAME.pem).
-  - The certificate either comes from a small certificate authority (CA) of the server's own, or is handed in, or comes
-    from an authority that speaks ACME (RFC 8555), such as Let's Encrypt.
-  - The CA lies in C(/etc/port587/ca). It signs server certificates for the domains around the certificate's names, and
-    nothing else. Its key never leaves the server. It stays where it is when O(source) changes, so that a way back keeps
-    its clients.
+    chain alone. Each name in O(sni) gets another such file, C(/etc/port587/tls/NAME.pem).
+  - The certificate is signed by a small certificate authority (CA) on the server itself, provided by the caller, or
+    ordered from an authority that speaks ACME (RFC 8555), such as Let's Encrypt.
+  - The server's own CA is in C(/etc/port587/ca). It signs server certificates for the domains around the certificate's
+    names, and nothing else. Its key never leaves the server. When O(source) changes, the CA is kept, so clients that
+    trust it still do after a change back.
   - A certificate of that CA is replaced when O(hostname), O(names), O(key_type) or O(days) change, when less than
-    30 days are left, and when it isn't valid any more. The CA is replaced only when it can't vouch for O(hostname) or
-    would end before the certificate. Other names for which it can't vouch are left out.
+    30 days are left, and when it is not valid. The CA is replaced only when it may not sign for O(hostname) or would
+    expire before the certificate. Other names that it may not sign for are left out.
   - Postfix and Dovecot are reloaded where they run with this collection's configuration. Unless they then serve the new
-    certificate, everything is put back as it was.
-  - With O(source=acme) a program and a timer, C(port587-certificates.timer), are installed to renew the certificate.
-    The authority is asked in this run too, if there is no certificate of it for O(hostname), if it is for other names,
-    or if less than a third of its time is left. Where it gives none, what is served already goes on, or else a
-    certificate of the server's own CA stands in, the module warns, and the timer tries again every hour.
-  - With any other O(source) that program and timer are removed.
+    certificate, everything is restored.
+  - O(source=acme) installs a program and a timer, C(port587-certificates.timer), which renew the certificate. This run
+    orders a certificate, too, if there is none from the authority for O(hostname), if the names have changed, or if
+    less than a third of its lifetime is left. If the order fails, the daemons keep the present certificate, or get one
+    of the server's own CA if there is none; the module warns, and the timer tries again every hour.
+  - Any other O(source) removes that program and timer.
 options:
   source:
     description:
-      - V(selfsigned) for a certificate of the server's own CA, V(files) for the one in O(chain) and O(key), V(acme) for
-        one of the authority in O(acme).
+      - V(selfsigned) for a certificate signed by the server's own CA, V(files) for the one in O(chain) and O(key),
+        V(acme) for one from the authority in O(acme).
     type: str
     choices: [selfsigned, files, acme]
     default: selfsigned
@@ -41,30 +41,30 @@ options:
     required: true
   names:
     description:
-      - Further names that the certificate has to be good for. With O(source=acme) one that is not in DNS, or that the
-        authority refuses, is left out, and tried again.
+      - Further names in the certificate. With O(source=acme), a name that is not in DNS or that the authority refuses
+        is left out, and tried again later.
     type: list
     elements: str
     default: []
   sni:
     description:
-      - Names with a certificate of their own, which clients get that ask for them in the TLS handshake (SNI).
-      - Where there is none for such a name, that of O(hostname) stands in.
+      - Names with certificates of their own, for clients that name them in the TLS handshake (SNI).
+      - A name whose certificate could not be obtained is served with the certificate of O(hostname).
     type: list
     elements: str
     default: []
   sni_chains:
-    description: For each of O(sni), in small letters, what O(chain) is for O(hostname). Required for O(source=files).
+    description: As O(chain), for each name in O(sni). The keys are in lower case. Required for O(source=files).
     type: dict
     default: {}
   sni_keys:
-    description: For each of O(sni), in small letters, what O(key) is for O(hostname). Required for O(source=files).
+    description: As O(key), for each name in O(sni). The keys are in lower case. Required for O(source=files).
     type: dict
     default: {}
   keep_used:
     description:
-      - Whether the file of a name that is no longer in O(sni) stays as long as a daemon has to serve it, by what it was
-        proved with last.
+      - Whether to keep the file of a name that was removed from O(sni) as long as a daemon's configuration still uses
+        it.
     type: bool
     default: true
   key_type:
@@ -74,13 +74,13 @@ options:
     default: ecdsa
   rsa_too:
     description:
-      - Whether to have a second certificate for O(hostname) and O(names), with an RSA key, for clients that know no
-        other.
-      - A CA that is made for it has an RSA key, too. One that is there stays. Not for O(source=files).
+      - Whether to add a second certificate for O(hostname) and O(names), with an RSA key, for clients that support
+        RSA only.
+      - A new CA has an RSA key, too; an existing CA is kept. Not for O(source=files).
     type: bool
     default: false
   days:
-    description: How long a new certificate is valid, at least 60. Only for O(source=selfsigned).
+    description: Validity of a new certificate in days, at least 60. Only for O(source=selfsigned).
     type: int
     default: 825
   chain:
@@ -90,11 +90,11 @@ options:
     description: The private key, PEM, not encrypted. Required for O(source=files).
     type: str
   acme:
-    description: The authority, and how it is shown that the names are this server's. Required for O(source=acme).
+    description: The authority, and how it verifies that this server owns the names. Required for O(source=acme).
     type: dict
     suboptions:
       email:
-        description: Whom the authority may write to. Its terms of service are agreed to.
+        description: Contact address for the authority. Setting it accepts the authority's terms of service.
         type: str
         required: true
       directory:
@@ -102,13 +102,13 @@ options:
         type: str
         default: letsencrypt
       ca:
-        description: What vouches for that URL, PEM, where the server does not know it.
+        description: CA certificate (PEM) that verifies that URL, if the server does not trust it already.
         type: str
       challenge:
         description:
-          - V(http) to answer on port 80. If a program listens there that gives out what is below
-            C(/var/lib/port587/acme-challenge), it answers; if none listens, certbot does.
-          - V(nsupdate) to set a record in DNS by an update (RFC 2136), V(hook) to have O(acme_hook) set it.
+          - V(http) answers on port 80. A web server that listens there must serve the files below
+            C(/var/lib/port587/acme-challenge); without a web server, certbot answers itself.
+          - V(nsupdate) sets a DNS record by dynamic update (RFC 2136), V(hook) has O(acme_hook) set it.
         type: str
         choices: [http, nsupdate, hook]
         default: http
@@ -129,11 +129,11 @@ options:
             type: str
             required: true
           key_algorithm:
-            description: Its algorithm, in the words of the plugin certbot-dns-rfc2136.
+            description: The key's algorithm, as the plugin certbot-dns-rfc2136 names it.
             type: str
             default: HMAC-SHA256
           wait:
-            description: Seconds until all name servers of the domain know a new record.
+            description: Seconds until all name servers of the domain have a new record.
             type: int
             default: 60
   acme_units:
@@ -156,8 +156,8 @@ options:
     type: str
   acme_hook:
     description:
-      - A program, its text. It is run as root with the argument V(auth) or V(cleanup) for each name, with the name in
-        C(CERTBOT_DOMAIN) and the text of the TXT record of C(_acme-challenge.NAME) in C(CERTBOT_VALIDATION).
+      - The text of a program. It runs as root, with the argument V(auth) or V(cleanup), once for each name.
+        C(CERTBOT_DOMAIN) holds the name, C(CERTBOT_VALIDATION) the text of the TXT record C(_acme-challenge.NAME).
     type: str
 extends_documentation_fragment:
   - port587.mail.attributes
@@ -165,10 +165,10 @@ extends_documentation_fragment:
 attributes:
   check_mode:
     support: full
-    details: No key is made in check mode, so what only a new certificate has, such as its fingerprint, is not returned.
+    details: Check mode makes no key, so values that only a new certificate has, such as its fingerprint, are missing.
   diff_mode:
     support: full
-    details: Certificates are shown in words. Private keys are never shown.
+    details: Certificates are shown as summaries. Private keys are never shown.
   idempotent:
     support: full
 requirements:
@@ -177,7 +177,7 @@ requirements:
 """
 
 EXAMPLES = r"""
-- name: Have a certificate of the server's own CA
+- name: Make a certificate signed by the server's own CA
   port587.mail.certificate:
     hostname: mail.example.com
     names: [imap.example.com]
@@ -191,7 +191,7 @@ EXAMPLES = r"""
   delegate_to: localhost
   become: false
 
-- name: Get one from Let's Encrypt, and renew it
+- name: Get a certificate from Let's Encrypt, and renew it
   port587.mail.certificate:
     source: acme
     hostname: mail.example.com
@@ -212,68 +212,68 @@ EXAMPLES = r"""
 
 RETURN = r"""
 reason:
-  description: Why there is a new certificate or CA; empty where none is.
+  description: Why there is a new certificate or CA; empty if nothing is new.
   returned: always
   type: str
   sample: for mx.example.com instead of mail.example.com
 subject:
-  description: Whose certificate it is.
+  description: The subject of the certificate.
   returned: always, unless check mode finds no openssl on the server
   type: str
   sample: CN=mail.example.com
 names:
-  description: The names that the certificate is good for.
+  description: The names in the certificate.
   returned: as RV(subject)
   type: list
   elements: str
   sample: [mail.example.com]
 issuer:
-  description: Who signed it.
+  description: The issuer of the certificate.
   returned: as RV(subject)
   type: str
   sample: CN=mail.example.com CA 2026
 not_after:
-  description: When it ends, UTC.
+  description: When the certificate expires, UTC.
   returned: as RV(subject)
   type: str
   sample: "2027-12-26T21:55:00Z"
 serial:
   description: Its serial number in hexadecimal digits.
-  returned: when it exists
+  returned: when the certificate exists
   type: str
   sample: 3F9B00A6058F91C176FA5E40133453
 fingerprint:
   description: The SHA-256 fingerprint of the certificate.
-  returned: when it exists
+  returned: when the certificate exists
   type: str
   sample: 54:F8:32:73:4D:CE:24:87:8B:77:CB:80:15:C6:F1:E6:C6:58:A4:26:99:03:A8:43:6F:4F:1B:B8:5F:17:82:D7
 ca_pem:
   description: >-
-    The certificate of the CA, to be trusted by clients. Only words where check mode predicts a new one.
-  returned: when the certificate is of that CA
+    The certificate of the CA, for import into clients. Where check mode predicts a new CA, a placeholder text.
+  returned: when the server's own CA signed the certificate
   type: str
 stand_in:
-  description: Whether the certificate is another one than the authority's, because that has not given any.
+  description: Whether another certificate is served because the authority has issued none.
   returned: O(source=acme)
   type: bool
 error:
-  description: Why the authority gave no new certificate when it was asked last; empty where it did.
+  description: Why the last order failed; empty if it succeeded.
   returned: O(source=acme)
   type: str
   sample: "mail.example.com: DNS problem: NXDOMAIN looking up A for mail.example.com (dns)"
 missing:
-  description: The names that had to be done without, or without a new certificate, and why.
+  description: Names without a certificate, or without a new one, each with the reason.
   returned: always
   type: dict
   sample: {"autoconfig.example.com": "it is not in DNS"}
 kept:
-  description: The files that stay for a daemon, see O(keep_used).
+  description: Files that are kept for a daemon, see O(keep_used).
   returned: always
   type: list
   elements: str
   sample: [/etc/port587/tls/mail.example.org.pem]
 activated:
-  description: What became of the daemons.
+  description: What was done to each daemon, such as C(reloaded) or C(restarted).
   returned: always
   type: dict
   sample: {"postfix": "reloaded", "dovecot": "reloaded"}

@@ -8,46 +8,46 @@ short_description: Check the variables of this collection before anything change
 version_added: 1.0.0
 author: The port587.mail contributors (@port587)
 description:
-  - Refuses names that begin as those of this collection do (C(mail_), C(postfix_), ...), but are unknown, and names the
-    nearest known one.
-  - Refuses values of another type than the roles' argument specs name, such as text where a list belongs; variables
-    that use others which are not set; and files on the controller that are not there.
-  - Refuses values that can't be, such as a host name without a dot, and values that can't go together. The rules of
-    each role are in its C(meta/checks.yml).
-  - Says all mistakes at once, each with the variable, its value (never a secret) and what would be right.
+  - Refuses unknown variables with a prefix of this collection (C(mail_), C(postfix_), ...), and suggests the nearest
+    known name.
+  - Refuses values of the wrong type according to the roles' argument specs, such as text instead of a list; variables
+    that refer to undefined ones; and missing files on the controller.
+  - Refuses invalid values, such as a host name without a dot, and values that contradict each other. The rules of each
+    role are in its C(meta/checks.yml).
+  - Reports all mistakes at once, each with the variable, its value (never a secret) and what would be right.
   - Runs on the controller only.
 options:
   roles:
     description: >-
-      Roles whose variables are checked, besides those that belong to no single role (C(mail_), C(dns_), C(verify_)).
+      Roles whose variables are checked. The variables of the whole site (C(mail_), C(dns_), C(verify_)) always are.
     type: list
     elements: str
     default: []
   site:
     description: >-
-      Whether every prefix of the collection is looked at for unknown names. Otherwise only C(mail_) and those of
-      O(roles), since a role may be used beside others' that have variables of their own.
+      Whether to look for unknown names with any prefix of the collection. Otherwise only with C(mail_) and the prefixes
+      of O(roles), since other roles in the play may use the remaining prefixes.
     type: bool
     default: true
   needs:
-    description: Variables that have to be set, besides those from which the defaults of O(roles) derive.
+    description: Variables that must be set, besides those that the defaults of O(roles) use.
     type: list
     elements: str
     default: []
   files:
-    description: Variables that name a file on the controller, where they are set. The file has to be there.
+    description: Variables that hold the path of a file on the controller. If one is set, its file must exist.
     type: list
     elements: str
     default: []
   on_server:
     description: >-
-      Whether only what the O(roles) need of the server is checked. They have to know it already, from
+      Whether to check only the rules of O(roles) that compare values with the server. Needs the facts from
       M(port587.mail.server_info).
     type: bool
     default: false
 notes:
-  - C(mail_own_variables) lists variables of your own that begin with such a prefix; a C(*) stands for anything.
-  - What tasks have registered or set as a fact is not looked at.
+  - C(mail_own_variables) lists your own variables that begin with such a prefix; C(*) matches any text.
+  - Registered variables and facts set by tasks are not checked.
 extends_documentation_fragment:
   - port587.mail.attributes
   - port587.mail.attributes.controller
@@ -63,7 +63,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 msg:
-  description: What is wrong, one line for each mistake. Empty if all is well.
+  description: The mistakes, one per line. Empty if there are none.
   returned: always
   type: str
   sample: "mail_domains: 'example.com' is text; write a list, such as [example.com]"

@@ -85,7 +85,7 @@ def public_addresses() -> t.List[str]:
 def dkim_records(module: AnsibleModule, directory: str, domains: t.Sequence[str]) -> t.Dict[str, str]:
     records = {}
     for file in sorted(os.listdir(directory)) if os.path.isdir(directory) else ():
-        # a domain can end as another one does
+        # one domain's name can be the end of another's
         for domain in sorted((one.lower() for one in domains), key=len, reverse=True):
             found = re.match(r"%s\.([a-z0-9.-]+)\.key\Z" % re.escape(domain), file)
             if not found:
@@ -122,7 +122,7 @@ def main() -> None:
     module.exit_json(
         addresses=public_addresses(),
         dkim=dkim_records(module, module.params["dkim_directory"], module.params["domains"]),
-        # of two files with the same key one
+        # only one of two files with the same key
         spki=list(dict.fromkeys(filter(None, map(spki, module.params["certificates"])))),
     )
 

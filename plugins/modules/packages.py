@@ -9,10 +9,10 @@ short_description: Install Debian packages, and wait while another program uses 
 version_added: 1.0.0
 author: The port587.mail contributors (@port587)
 description:
-  - Installs with M(ansible.builtin.apt), without recommended packages, and without starting anything before it is
-    configured.
-  - A new server updates itself in its first minutes. While that or another program has apt's or dpkg's lock, this
-    module waits, with every version of ansible-core and of apt, and reports the program every half minute.
+  - Installs with M(ansible.builtin.apt), without recommended packages. New services are not started, since they are
+    not configured yet.
+  - A new server updates itself in its first minutes. While that or another program holds apt's or dpkg's lock, this
+    module waits, with every version of ansible-core and of apt, and names the program every half minute.
 options:
   name:
     description: Debian packages.
@@ -20,7 +20,7 @@ options:
     elements: str
     required: true
   wait:
-    description: Seconds to wait at most. Then the module fails, and names the program that has the lock.
+    description: Seconds to wait at most. Then the module fails, and names the program that holds the lock.
     type: int
     default: 600
 extends_documentation_fragment:
@@ -31,7 +31,7 @@ attributes:
     support: full
   diff_mode:
     support: full
-    details: Shows what apt shows.
+    details: Shows apt's own diff.
   idempotent:
     support: full
 """
@@ -44,7 +44,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 msg:
-  description: The reason why nothing was installed.
+  description: Why nothing was installed.
   returned: failure
   type: str
 """
@@ -56,7 +56,7 @@ from ansible_collections.port587.mail.plugins.module_utils._server import apt, p
 
 
 def main() -> None:
-    """The half that runs on the server: wait until the locks are free. The other half installs (plugins/action)."""
+    """Server half: wait until the locks are free. The controller half (plugins/action) installs."""
     module = AnsibleModule(
         argument_spec={
             "name": {"type": "list", "elements": "str", "required": True},

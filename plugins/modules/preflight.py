@@ -176,7 +176,7 @@ import sys
 
 from ansible.module_utils.basic import AnsibleModule
 
-# This one file must be readable to Python 2 as well, to be able to say so. The rest of the collection needs 3.6.
+# This file must also load under Python 2, to report the version. The rest of the collection needs 3.6.
 if sys.hexversion >= 0x03060000:
     from ansible_collections.port587.mail.plugins.module_utils._server import facts, preflight
     from ansible_collections.port587.mail.plugins.module_utils._server import findings as reports

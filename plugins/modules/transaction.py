@@ -7,25 +7,24 @@
 
 DOCUMENTATION = r"""
 module: transaction
-short_description: Change a daemon's configuration so that it works afterwards, or is as it was
+short_description: Change a daemon's configuration, or roll back if the daemon fails
 version_added: 1.0.0
 author:
   - The port587.mail contributors (@port587)
 description:
-  - Takes a tree of files, and in one run on the server validates it with the daemon's own checker (and looks up what
-    that lets through), stages each file beside its place with owner and mode set, swaps them in by rename, reloads
-    the daemon (restarts it only where a reload is not enough, starts it when it is stopped), and proves that it
-    serves.
-  - If anything fails before the swap, the live files were never touched. If it fails later, everything is put back
-    (content, mode, owner, files that did not exist, whether the daemon ran) and the daemon's own words are in the
-    message.
-  - Files that an earlier run with the same O(name) wrote and that are not among O(files) any more are removed. Files
-    of others in the same directories are left alone. A file that was there before the first run is kept once, below
+  - Installs a tree of files in one run on the server. Validates it with the daemon's own checker, and checks further
+    values that this checker accepts; stages each file next to its destination with owner and mode set; swaps the files
+    in by rename; reloads the daemon (restarts it only where a reload is not enough, starts it if it is stopped); and
+    tests that it serves.
+  - If a step before the swap fails, the live files were never touched. If a later step fails, everything is restored
+    (content, mode, owner, files that did not exist, whether the daemon ran), and the message quotes the daemon.
+  - Files that an earlier run with the same O(name) wrote and that are no longer among O(files) are removed. Other files
+    in the same directories are left alone. A file that existed before the first run is saved once, below
     C(/var/lib/port587/<name>/original/).
-  - A run that is killed leaves a journal; the next run puts everything back from it before it does its own work.
-  - Only one such run changes a host at a time; a second one waits for O(lock_timeout).
-  - What it has to know later lies below C(/var/lib/port587/). Where a file there is damaged, or was written by a newer
-    version of this collection, nothing is changed, and the message says what to do.
+  - A killed run leaves a journal. The next run first restores everything from it.
+  - Only one run at a time changes a host; a second one waits for up to O(lock_timeout).
+  - State is kept below C(/var/lib/port587/). If a file there is damaged, or was written by a newer version of this
+    collection, nothing is changed, and the message says what to do.
 options:
   name:
     description: Identity of this tree. Use the same name again for the same tree.
@@ -40,20 +39,20 @@ options:
     suboptions:
       src:
         description: >-
-          File on the controller. One that ends in C(.j2) is a template, looked for as M(ansible.builtin.template) does;
-          any other is copied as it is, and looked for as M(ansible.builtin.copy) does.
+          File on the controller. A name that ends in C(.j2) is a template, found as M(ansible.builtin.template) finds
+          its templates; any other file is copied unchanged, and found as M(ansible.builtin.copy) finds its files.
         type: str
       content:
-        description: The text itself.
+        description: The content of the file.
         type: str
       generate:
         description:
-          - A private key for DKIM signatures, made on the server by rspamadm(1) where there is no such file yet, and
-            kept as it is otherwise. It never leaves the server, and is never shown.
+          - A private key for DKIM signatures. rspamadm(1) generates it on the server if the file does not exist; an
+            existing key is kept. The key never leaves the server, and is never shown.
         type: str
         choices: [dkim-rsa-2048, dkim-rsa-4096, dkim-ed25519]
       dest:
-        description: Absolute path on the server. By default O(files[].src) without C(.j2) and with a C(/) in front.
+        description: Absolute path on the server. By default C(/) followed by O(files[].src) without C(.j2).
         type: path
       owner:
         description: Name of the owner.
@@ -68,20 +67,21 @@ options:
         type: str
         default: "0644"
       secret:
-        description: The file holds secrets. It is never shown.
+        description: Whether the file holds secrets. Its content is never shown.
         type: bool
         default: false
       map:
-        description: The file is a Postfix lookup table. It is compiled with postmap(1), and both are replaced together.
+        description: Whether the file is a Postfix lookup table. postmap(1) compiles it, and both files are replaced
+          together.
         type: bool
         default: false
   secrets:
     description: >-
-      Contents of the files with O(files[].secret), by path. Filled in on the controller, so that they are in no log.
+      Contents of the files with O(files[].secret), by path. The controller fills this in, so that no log has them.
     type: dict
     default: {}
   directories:
-    description: Directories that have to exist.
+    description: Directories to create if they do not exist.
     type: list
     elements: dict
     default: []
@@ -104,49 +104,51 @@ options:
         default: "0755"
   daemon:
     description:
-      - The daemon that reads the tree, and that takes it over. Any unit of systemd can be one. What is not said here is
-        what most daemons do.
-      - Without it, files are changed and nothing is told of it.
+      - The daemon that reads the files, and that is reloaded or restarted after a change. It can be any systemd
+        service. The defaults suit most daemons.
+      - Without this option files are changed, and no daemon is notified.
     type: dict
     suboptions:
       unit:
         description: >-
-          Name of its unit. It is enabled and started. A later run of the same O(name) without it stops and disables it.
+          Name of its systemd unit. The unit is enabled and started. A later run with the same O(name) but without this
+          daemon stops and disables it.
         type: str
         required: true
       program:
         description: >-
-          A command of its package. Where it is not there, the daemon is not installed, and nothing is changed. By
-          default the name of O(daemon.unit).
+          A command from the daemon's package. If it does not exist, the daemon is not installed, and nothing is
+          changed. By default the name of O(daemon.unit).
         type: str
       kind:
         description:
-          - V(service) is any daemon that reads its configuration once, when it starts; it is restarted after a change.
-          - The others are checked by more than their own checkers, and reloaded where that is enough.
+          - V(service) is any daemon that reads its configuration only when it starts; it is restarted after a change.
+          - The other kinds get further checks besides those of their own checkers, and are reloaded where that is
+            enough.
         type: str
         choices: [service, postfix, dovecot, nginx, rspamd]
         default: service
       check:
-        description: Commands that validate files of the tree before anything is changed. For O(daemon.kind=service).
+        description: Commands that validate files before anything is changed. For O(daemon.kind=service).
         type: list
         elements: dict
         default: []
         suboptions:
           file:
-            description: Absolute path of the file. The command gets a copy.
+            description: Absolute path of the file. The command checks a copy.
             type: path
             required: true
           command:
             description: >-
-              The command and its arguments. The path of the copy, in a directory of its own, is added at the end. An
-              exit code other than 0 refuses the change, with all that the command says.
+              The command and its arguments. The path of the copy, in a temporary directory, is appended. An exit code
+              other than 0 refuses the change, and the message quotes the command's output.
             type: list
             elements: str
             required: true
       listens:
         description: >-
-          Ports that it needs, TCP or UDP. Where it does not run and another program has one, the change is refused. For
-          O(daemon.kind=service).
+          Ports that the daemon needs, TCP or UDP. If the daemon is not running and another program uses one of them,
+          the change is refused. For O(daemon.kind=service).
         type: list
         elements: dict
         default: []
@@ -161,39 +163,40 @@ options:
             default: 127.0.0.1
       refuse_foreign:
         description: >-
-          Whether to refuse the change where the unit runs already and no file of the tree is there, so that somebody
-          else has set it up. For O(daemon.kind=service).
+          Whether to refuse the change if the unit runs already and none of O(files) exists, which means that it was set
+          up by other means. For O(daemon.kind=service).
         type: bool
         default: false
       replaces:
         description: >-
-          Units that are disabled when O(daemon.unit) is enabled, unless they run, such as that of the package whose
-          program it is. For O(daemon.kind=service).
+          Units to disable when O(daemon.unit) is enabled, unless they are running, such as the unit that the program's
+          package brings. For O(daemon.kind=service).
         type: list
         elements: str
         default: []
   units:
     description:
-      - Units of O(daemon), such as V(dovecot.service). Each gets a drop-in, a further file of the tree, by which
-        systemd starts it again whatever ended it, and however often.
+      - Units of O(daemon), such as V(dovecot.service). Each gets a drop-in file, which makes systemd restart the unit
+        whenever it ends, without a limit on restarts.
     type: list
     elements: str
     default: []
   prove:
     description:
-      - What O(daemon) has to do after a change, tried on the server itself until it succeeds, for at most 20 seconds.
-      - On a port with TLS a handshake is completed. Nobody logs in, and no mail is sent.
-      - Without this, a daemon of O(daemon.kind=service) has to stay up for a second.
+      - Tests that O(daemon) must pass after a change. Each is repeated on the server until it succeeds, for at most 20
+        seconds.
+      - A test of a port with TLS completes a handshake. No test logs in or sends mail.
+      - Without tests, a daemon of O(daemon.kind=service) must stay up for a second.
     type: list
     elements: dict
     default: []
     suboptions:
       protocol:
         description:
-          - V(sasl), V(lmtp), V(policy), V(milter) and V(redis) are spoken on the UNIX socket O(prove[].path), and the
-            others on O(prove[].port). V(policy) and V(http) are spoken on either.
-          - V(dns) asks a resolver for the keys of the root, which it has to have validated.
-          - V(command) runs O(prove[].command), for daemons that speak something else.
+          - V(sasl), V(lmtp), V(policy), V(milter) and V(redis) use the UNIX socket O(prove[].path), the others
+            O(prove[].port). V(policy) and V(http) can use either.
+          - V(dns) asks a resolver for the root's keys; the answer must be validated with DNSSEC.
+          - V(command) runs O(prove[].command), for daemons with another protocol.
         type: str
         required: true
         choices: [smtp, imap, pop3, sieve, sasl, lmtp, policy, http, milter, socketmap, dns, redis, command]
@@ -210,60 +213,60 @@ options:
         choices: [implicit, starttls, none]
         default: none
       auth:
-        description: Whether AUTH has to be offered (inside TLS) or must not be. By default it isn't looked at.
+        description: Whether AUTH must be offered (inside TLS) or must not be. By default this is not checked.
         type: bool
       recipient:
         description: Address to name in RCPT.
         type: str
       answer:
         description: >-
-          What the server has to say to O(prove[].recipient). A temporary refusal is neither. For V(milter), V(refused)
-          is about a message of a login that nobody has.
+          The answer that O(prove[].recipient) must get. A temporary refusal counts as neither. For V(milter),
+          V(refused) tests a message sent with a login that does not exist.
         type: str
         choices: [accepted, refused]
       path:
         description: UNIX socket.
         type: path
       user:
-        description: User who has to be able to connect to O(prove[].path).
+        description: User that must be able to connect to O(prove[].path).
         type: str
       host:
         description: >-
-          The host to name in the TLS handshake (SNI), and for V(http) in the request. For V(socketmap) what to look up
-          in the map C(postfix). Whether it is there makes no difference.
+          The host to name in the TLS handshake (SNI), and for V(http) in the request. For V(socketmap), the key to look
+          up in the map C(postfix); an answer that it does not exist passes the test, too.
         type: str
       certificate:
-        description: As O(certificate), for this one alone, such as that of the name in O(prove[].host).
+        description: As O(certificate), for this test only, such as the certificate of O(prove[].host).
         type: path
       rsa:
         description: >-
-          To ask as a client does that knows RSA only, where O(prove[].certificate) has such a key: TLS 1.2, where the
-          cipher says what kind of key.
+          Whether to connect like a client that supports RSA only, if O(prove[].certificate) has an RSA key. Uses TLS
+          1.2, where the cipher determines the kind of key.
         type: bool
         default: false
       uri:
-        description: For V(http), what to GET. The answer has to be 200.
+        description: For V(http), the path to GET. The status must be 200.
         type: str
         default: /
       command:
         description: >-
-          For V(command), the command and its arguments. It has to end with exit code 0 within five seconds.
+          For V(command), the command and its arguments. It must end with exit code 0 within five seconds.
         type: list
         elements: str
       signatures:
         description: >-
-          For V(milter), names of DKIM keys in DNS, all of one domain, such as C(rsa1._domainkey.example.com). A message
-          from there, as a program of this machine sends it, has to be signed with each.
+          For V(milter), names of DKIM keys in DNS, all of one domain, such as C(rsa1._domainkey.example.com). A local
+          message from that domain must be signed with each of them.
         type: list
         elements: str
         default: []
   certificate:
-    description: PEM file whose first certificate has to be the one that is served on every port of O(prove) with TLS.
+    description: PEM file. Every port of O(prove) with TLS must serve its first certificate.
     type: path
   keep:
     description: >-
-      A regular expression for whole paths. Files that an earlier run wrote and that are no longer wanted stay where it
-      matches, and are taken again when they are wanted again. The run that leaves them says so.
+      A regular expression that matches whole paths. Matching files of an earlier run are kept when they are no longer
+      among O(files), and reused if they are added again. RV(kept) lists them.
     type: str
     default: ""
   lock_timeout:
@@ -272,8 +275,8 @@ options:
     default: 120
   known:
     description: >-
-      What M(port587.mail.server_info) said of this tree in the same play, as RV(port587.mail.server_info#module:trees)
-      with O(name). Where that shows that everything is as it is wanted already, nothing is run on the server.
+      The entry for O(name) in RV(port587.mail.server_info#module:trees), which M(port587.mail.server_info) returned in
+      the same play. If it shows that nothing has to change, nothing is run on the server.
     type: dict
 extends_documentation_fragment:
   - port587.mail.attributes
@@ -282,13 +285,13 @@ attributes:
   check_mode:
     support: full
     details:
-      - The files are validated, too. Where the daemon is not installed yet, RV(not_validated) says so.
+      - The files are validated, too. If the daemon is not installed yet, RV(not_validated) says so.
   diff_mode:
     support: full
     details:
       - One diff for each file, with secrets masked.
-      - What lies there before the first run of this O(name), while O(daemon) is not running, came with its package.
-        It is not shown, so that check mode on a bare host shows the same.
+      - Files that exist before the first run of this O(name), while O(daemon) is not running, came with its package.
+        They are not shown, so that check mode on a bare host shows the same diff.
   idempotent:
     support: full
 notes:
@@ -345,7 +348,7 @@ EXAMPLES = r"""
     prove:
       - {protocol: command, command: [chronyc, tracking]}
 
-# Once no play configures it any more
+# After the play above was removed
 - name: Stop HAProxy, and remove its files
   port587.mail.transaction:
     name: haproxy
@@ -354,39 +357,39 @@ EXAMPLES = r"""
 
 RETURN = r"""
 activated:
-  description: What became of the daemon. Empty when there was nothing to do.
+  description: What was done to each daemon, such as C(started) or C(reloaded). Empty if there was nothing to do.
   type: dict
   returned: success
   sample: {postfix: reloaded}
 not_validated:
-  description: What could not be validated, and why.
+  description: Parts that could not be validated, each with the reason.
   type: list
   elements: str
   returned: success
 recovered:
-  description: Whether an earlier run was interrupted and was taken back first.
+  description: Whether this run first rolled back an earlier, interrupted run.
   type: bool
   returned: success
 originals:
   description: >-
-    Copies of the files that somebody else had there, which this run has replaced. A warning says so, too.
+    Copies of files from another source that this run has replaced. A warning names them, too.
   type: list
   elements: str
   returned: success
   sample: [/var/lib/port587/postfix/original/etc/postfix/main.cf]
 kept:
-  description: Files that stay although they are no longer wanted; see O(keep).
+  description: Files that are kept although they are no longer among O(files); see O(keep).
   type: list
   elements: str
   returned: success
 problems:
-  description: What the validation found.
+  description: The errors that the validation found.
   type: list
   elements: dict
-  returned: when the tree is not valid
+  returned: when the files are not valid
   sample: [{path: /etc/postfix/main.cf, line: 12, text: "unused parameter: mynetwork=x", template: "main.cf.j2 line 9"}]
 rolled_back:
-  description: Whether the change was made and taken back.
+  description: Whether the change was made and rolled back.
   type: bool
   returned: when the daemon failed after the change
 daemon_log:

@@ -3,12 +3,12 @@
 
 # Note that this plugin util is **PRIVATE** to the collection. It can have breaking changes at any time.
 
-"""Accounts as the controller has them: variables, and a file that is read entry by entry.
+"""Read accounts on the controller: from variables, and from a file, entry by entry.
 
 The file is CSV or YAML. A hundred thousand entries are never all in memory at once.
 
-Each entry comes with its place, the file's name and a line number. What can't be read is said with its place, and
-reading goes on where that makes sense. What may be a password is never repeated.
+Each entry comes with its place, the file's name and a line number. Unreadable parts are reported with their place, and
+reading continues where that makes sense. No message repeats a value that may be a password.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from ansible_collections.port587.mail.plugins.module_utils._accounts.problems im
 from ansible_collections.port587.mail.plugins.module_utils._accounts.read import ACCOUNT_KEYS
 from ansible_collections.port587.mail.plugins.module_utils._wire.limits import DEEPEST_ACCOUNT, LONGEST_ACCOUNT
 
-#: A cell of these columns holds several addresses, with blanks between them.
+#: A cell of these columns holds several addresses, separated by blanks.
 LISTS = ("aliases", "senders")
 SCALARS = tuple(f"tag:yaml.org,2002:{kind}" for kind in ("str", "null", "bool", "int", "float"))
 ENDINGS = {".csv": "_csv", ".yml": "_yaml", ".yaml": "_yaml"}
@@ -36,7 +36,7 @@ Entry = t.Tuple[str, t.Any]
 
 
 def plain(value: t.Any) -> t.Any:
-    """The same as YAML has it: a value that is encrypted by itself (`!vault`) is text to everybody but Python."""
+    """Convert to plain YAML types: a single encrypted value (`!vault`) has a type of Ansible's."""
     if isinstance(value, dict):
         return {plain(key): plain(entry) for key, entry in value.items()}
     if isinstance(value, (list, tuple)):
@@ -45,7 +45,7 @@ def plain(value: t.Any) -> t.Any:
 
 
 def problems(action: ActionBase, value: t.Callable[[str], t.Any]) -> t.Iterator[str]:
-    """What is wrong with the variables of role accounts, and with the file that they name."""
+    """Mistakes in the variables of role accounts, and in the file that they name."""
     try:
         file = find(action, value("accounts_file"), value("ansible_inventory_sources"))
     except AnsibleActionFail as error:
@@ -57,13 +57,13 @@ def problems(action: ActionBase, value: t.Callable[[str], t.Any]) -> t.Iterator[
         name: plain(value(f"accounts_{name}")) for name in ("domains", "accounts", "aliases", "hostname", "postmaster")
     }
     found = read.read(**data, more=more, variables=value("__accounts_variables"))[1]
-    # what is missing because its line can't be read is no mistake of its own
+    # an account that is missing because its line can't be read is not another mistake
     if broken or found:
         yield as_message(broken or found)
 
 
 def find(action: ActionBase, name: t.Any, inventories: t.Any) -> tuple[str, str] | None:
-    """The file to read, and what to call it. Decrypted, if it comes out of a vault."""
+    """The file to read, decrypted if it is in a vault, and its name for messages."""
     if not name:
         return None
     problem = problem_of_name(str(name))
@@ -90,7 +90,7 @@ def problem_of_name(path: str) -> str | None:
 
 
 def problem_of_place(path: str, inventories: t.Iterable[str]) -> str | None:
-    """Ansible reads each file of a directory that is its inventory, before any play begins."""
+    """Refuse a file in an inventory directory: Ansible would read it as an inventory before any play begins."""
     for inventory in map(os.path.realpath, inventories):
         inside = os.path.relpath(os.path.realpath(path), inventory)
         parts = [] if inside == "." else inside.split(os.sep)
@@ -104,16 +104,16 @@ def problem_of_place(path: str, inventories: t.Iterable[str]) -> str | None:
 
 
 def entries(path: str, name: str, say: Say) -> t.Iterator[Entry]:
-    """The accounts in a file, with their places; ``name`` is what the person calls the file."""
+    """The accounts in a file, with their places; ``name``: the file's name in messages."""
     try:
         yield from _read(path, name, say)
     except _Unreadable as error:
-        # the next lines would be just as wrong, and one left out would move the others
+        # the next lines would be wrong, too, and a skipped one would shift the others
         say(*error.args)
 
 
 class _Unreadable(Exception):
-    """There is no sense in reading on: the place, and what is wrong there."""
+    """An error after which reading can't continue: the place, and the mistake there."""
 
 
 def _read(path: str, name: str, say: Say) -> t.Iterator[Entry]:
@@ -128,7 +128,7 @@ def _lines(handle: t.BinaryIO, name: str) -> t.Iterator[str]:
             raise _Unreadable(
                 f"{name} line {number}", f"has more than {LONGEST_ACCOUNT} bytes; no account is that long"
             )
-        # Excel writes the mark when it is asked for UTF-8
+        # Excel writes a byte order mark into UTF-8 files
         line = raw[len(codecs.BOM_UTF8) :] if number == 1 and raw.startswith(codecs.BOM_UTF8) else raw
         try:
             yield line.decode("utf-8")
@@ -183,7 +183,7 @@ def _wrong_columns(columns: list[str]) -> str | None:
     unknown = [column for column in columns if column not in ACCOUNT_KEYS]
     if "address" not in columns and (len(unknown) == len(columns) or ";" in columns[0]):
         hint = "; there has to be a comma between them" if len(columns) == 1 and ";" in columns[0] else ""
-        # not shown: without a header these are somebody's data
+        # not shown: without a header, this line holds personal data
         return f"does not name the columns{hint}; write a first line such as address,password,name"
     if unknown:
         return f"names an unknown column {unknown[0][:40]!r}; there are: {', '.join(ACCOUNT_KEYS)}"
@@ -196,7 +196,7 @@ def _wrong_columns(columns: list[str]) -> str | None:
 
 
 class _Text:
-    """Lines as a file, since that is what the parser reads."""
+    """Lines as a file object, which the parser needs."""
 
     def __init__(self, lines: t.Iterator[str], name: str) -> None:
         self._lines = lines
@@ -209,7 +209,7 @@ class _Text:
         line = next(self._lines, "").encode("utf-8")
         self._number += 1
         self.size += len(line)
-        # the parser reads a little further than it has understood
+        # the parser reads ahead
         if self.size > 2 * LONGEST_ACCOUNT:
             wrong = f"belongs to an account that has more than {LONGEST_ACCOUNT} bytes already"
             raise _Unreadable(f"{self._name} line {self._number}", wrong)
@@ -217,7 +217,7 @@ class _Text:
 
 
 class _Broken(Exception):
-    """What can't be read as YAML for a reason that is ours."""
+    """YAML that this reader refuses."""
 
     def __init__(self, mark: t.Any, what: str) -> None:
         super().__init__(what)
@@ -225,7 +225,7 @@ class _Broken(Exception):
 
 
 def _yaml(lines: t.Iterator[str], name: str, say: Say) -> t.Iterator[Entry]:
-    """A list of mappings. From the parser's events, as its loader would keep them all."""
+    """A list of mappings, from the parser's events, since its loader would keep all of them in memory."""
     kind_of_loader: t.Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     text = _Text(lines, name)
     loader = kind_of_loader(text)
@@ -264,7 +264,7 @@ def _node(loader: t.Any, depth: int = 0) -> yaml.Node:
         raise _Broken(event.start_mark, f"has the tag {event.tag}; a file can only be encrypted as a whole")
     if isinstance(event, yaml.ScalarEvent):
         tag = loader.resolve(yaml.ScalarNode, event.value, event.implicit)
-        # a date, say: nothing in an account is one, and a password may look like it
+        # such as a date: no value of an account is a date, but a password may look like one
         tag = tag if tag in SCALARS else "tag:yaml.org,2002:str"
         return yaml.ScalarNode(tag, event.value, *marks)
     if isinstance(event, yaml.SequenceStartEvent):

@@ -3,7 +3,7 @@
 
 # Note that this plugin util is **PRIVATE** to the collection. It can have breaking changes at any time.
 
-"""Why a module could not be run as root, and the cure. Ansible shows what sudo said as a module's broken answer."""
+"""Explain why a module could not run as root, and the cure. Ansible shows sudo's message as invalid output."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import typing as t
 from ansible.errors import AnsibleActionFail, AnsibleError
 from ansible.plugins.action import ActionBase
 
-#: What sudo, the shell, or Ansible says, and what that means.
+#: Messages of sudo, the shell, or Ansible, and their meaning.
 REASONS = [
     (
         r"sudo: sorry, you must have a tty",
@@ -40,15 +40,15 @@ REASONS = [
     ),
 ]
 
-#: What the shell says where there is no Python.
+#: The shell's messages if there is no Python.
 NO_PYTHON = re.compile(r"(/\S*python[0-9.]*): (?:not found|No such file or directory)")
 
-#: What a module leaves out that could answer.
+#: Missing in the result of a module that did run.
 NOTHING = {"module_stderr": "", "module_stdout": ""}
 
 
 def reason(said: str, user: str) -> str | None:
-    """The sentence for what was said, if it is known."""
+    """The explanation of a message, if it is known."""
     missing = NO_PYTHON.search(said)
     if missing:
         return (
@@ -62,7 +62,7 @@ def reason(said: str, user: str) -> str | None:
 
 
 class AsRoot(ActionBase):
-    """For actions that may be the first to do something as root on a server."""
+    """Base class of actions that may be the first to run as root on a server."""
 
     TRANSFERS_FILES = False
     _requires_connection = True
@@ -81,7 +81,7 @@ class AsRoot(ActionBase):
 
 
 class RunAsRoot(AsRoot):
-    """Runs the module of the same name, and nothing else."""
+    """Only runs the module of the same name."""
 
     def run(self, tmp: t.Any = None, task_vars: dict[str, t.Any] | None = None) -> dict[str, t.Any]:
         super().run(tmp, task_vars)

@@ -4,9 +4,9 @@
 
 # Note that this plugin util is **PRIVATE** to the collection. It can have breaking changes at any time.
 
-"""What mail clients, daemons or the authority would refuse in the files that the variables of role certificates name.
+"""Check the files in the variables of role certificates as clients, daemons and the authority would.
 
-The files are on the controller. A key appears in no message.
+The files are on the controller. No message contains a key.
 """
 
 from __future__ import annotations
@@ -65,13 +65,13 @@ Read = t.Callable[[str, str], File]
 
 
 def problems(action: ActionBase, value: t.Callable[[str], t.Any]) -> t.Iterator[str]:
-    """What is wrong with the files that the variables name, as far as certificates_source needs them."""
+    """Mistakes in the files that the variables name, as far as certificates_source needs them."""
     if NO_CRYPTOGRAPHY:
         raise AnsibleActionFail("the check of certificates needs the Python package cryptography") from NO_CRYPTOGRAPHY
 
     def read(variable: str, path: str) -> File:
         try:
-            # decrypted, where it is in a vault
+            # decrypted, if it is in a vault
             found = action._loader.get_real_file(action._find_needle("files", path)) if path else ""
             text = pathlib.Path(found).read_text(encoding="utf-8", errors="surrogateescape") if found else ""
         except (AnsibleError, OSError):
@@ -89,7 +89,7 @@ def problems(action: ActionBase, value: t.Callable[[str], t.Any]) -> t.Iterator[
 
 
 def of_other_names(names: list[str], given: dict[str, t.Any], read: Read) -> t.Iterator[str]:
-    """What is wrong with the files of names that have a certificate of their own."""
+    """Mistakes in the files of names with their own certificates."""
     by_name = {name.lower(): paths for name, paths in given.items()}
     for name in map(str.lower, names):
         paths = by_name.get(name)
@@ -101,7 +101,7 @@ def of_other_names(names: list[str], given: dict[str, t.Any], read: Read) -> t.I
 
 
 def of_acme(authority: File, hook: File) -> t.Iterator[str]:
-    """What is wrong with the authority's own certificate, and with the program that sets DNS records."""
+    """Mistakes in the authority's own certificate, and in the program that sets DNS records."""
     for file, good, what in (
         (authority, bool(certificates(authority.text)), "certificate in PEM"),
         (hook, hook.text.startswith("#!"), "program, which begins with #!"),
@@ -113,7 +113,7 @@ def of_acme(authority: File, hook: File) -> t.Iterator[str]:
 
 
 def of_pair(chain_file: File, key_file: File, names: list[str]) -> t.Iterator[str]:
-    """What is wrong with a certificate with its chain, and its key, for these names."""
+    """Mistakes in a certificate, its chain, and its key, for these names."""
     unreadable = [
         file.unreadable() if file.path else f"{file.variable}: is empty; write the path of {what} on the controller"
         for file, what in ((chain_file, "the certificate with its chain"), (key_file, "the private key"))
@@ -140,7 +140,7 @@ def of_pair(chain_file: File, key_file: File, names: list[str]) -> t.Iterator[st
     for number, pem in enumerate(pems, 1):
         try:
             certificate = x509.load_pem_x509_certificate(pem.encode())
-            # read here, where an error can still be told
+            # read here, where an error can still be reported
             certificate.extensions  # noqa: B018
         except ValueError as error:
             yield f"{chain_file}: certificate {number} can't be read: {error}."

@@ -22,15 +22,15 @@ _STEP = re.compile(r"\[\]|\{\}|\.\*|\.\w+")
 
 
 class Contradiction(t.NamedTuple):
-    """Values that are good, each by itself, and can't go together; or can't with what the server has."""
+    """Values that are valid alone, but contradict each other, or the server's facts."""
 
     #: The variable that the message begins with.
     name: str
     #: A Jinja expression, as in `when`. Its value is true where something is wrong.
     condition: str
-    #: What is wrong, and what to write; a Jinja template.
+    #: The mistake, and what to write instead; a Jinja template.
     say: str
-    #: Whether both are for each entry of the list that the variable is. The entry is called `item` there.
+    #: Whether both apply to each entry of the variable, a list. They refer to the entry as `item`.
     each: bool
 
 
@@ -41,7 +41,7 @@ class Rules(t.NamedTuple):
     #: `name.*` (each value).
     values: dict[str, list[str]]
     contradictions: list[Contradiction]
-    #: The same for what has to be compared with the server.
+    #: The contradictions with the server's facts.
     on_server: list[Contradiction]
     #: A function in Python for the rest: its name in plugins/action/check.py. Empty: none.
     function: str
@@ -75,14 +75,14 @@ def _contradiction(entry: dict[str, t.Any]) -> Contradiction:
 
 
 def problems(label: str, name: str, option: Option, value: t.Any, rules: Rules) -> t.Iterator[str]:
-    """What is wrong with a variable's value; the label is what messages call the variable."""
+    """Mistakes in a variable's value; the label is the variable's name in messages."""
     for place, kinds in rules.values.items():
         if _name(place) == name:
             yield from _at(label, option, value, _STEP.findall(place[len(name) :]), kinds)
 
 
 def _at(label: str, option: Option, value: t.Any, steps: list[str], kinds: list[str]) -> t.Iterator[str]:
-    """Follow the steps to the values that are meant. What is not there has no kind."""
+    """Follow the steps to the values. A missing value is not checked."""
     if not steps:
         said = _kinds.problem(kinds, value, option.get("default"), bool(option.get("no_log")))
         if said:

@@ -28,7 +28,7 @@ class Kind(t.NamedTuple):
     #: With {} for the example: the variable's default, or else the one that follows.
     right: str
     example: t.Any = ""
-    #: Whether a message repeats the value. Not what holds passwords, or is many lines long.
+    #: Whether a message repeats the value. False for passwords and long texts.
     shown: bool = True
 
 
@@ -132,7 +132,7 @@ KINDS: dict[str, Kind] = {
     # numbers
     "limit": Kind(_is_number_from(0), "is less than 0", "a number, or 0 for no limit"),
     "positive": Kind(_is_number_from(1), "is less than 1", "one such as {}", 1),
-    # it is renewed when 30 days are left, and Apple's clients take none that is valid for more than 825
+    # renewed when 30 days are left, and Apple's clients refuse certificates that are valid for more than 825
     "certificate_days": Kind(
         lambda value: _is_number_from(60)(value) and int(value) <= 825, "is not from 60 to 825", "one such as {}", 825
     ),
@@ -156,7 +156,7 @@ KINDS: dict[str, Kind] = {
         "/var/spool/postfix/rspamd/milter.sock",
     ),
     "user": Kind(_matches(r"[a-z_][a-z0-9_-]*"), "is not the name of a user or group", "one such as {}", "postfix"),
-    # what programs and protocols have words for
+    # keywords of programs and protocols
     "folder": Kind(
         _matches(r"[A-Za-z0-9._/-]+( [A-Za-z0-9._/-]+)*"),
         "can't be a folder's name here",
@@ -195,7 +195,7 @@ KINDS: dict[str, Kind] = {
 
 
 def problem(kinds: t.Sequence[str], value: t.Any, default: t.Any = None, secret: bool = False) -> str:
-    """What is wrong with a value that should be of one of the kinds; empty if nothing is. The default is an example."""
+    """The mistake in a value that should be of one of the kinds; empty if it is. The default serves as an example."""
     if any(KINDS[name].fits(value) for name in kinds):
         return ""
     kind = KINDS[kinds[-1]]

@@ -3,9 +3,9 @@
 
 # Note that this plugin util is **PRIVATE** to the collection. It can have breaking changes at any time.
 
-"""Check variables against argument specs: is each name known, and is each value of the type that the spec names.
+"""Check variables against argument specs: unknown names, and values of the wrong type.
 
-Ansible's own validation turns text into a list of one, knows no misspelt names, and stops at the first mistake.
+Ansible's own validation turns text into a list with one entry, misses misspelt names, and stops at the first mistake.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ Option = t.Dict[str, t.Any]
 #: The role that has the site's variables, and no tasks.
 SITE = "mail"
 
-#: The variable that lists people's own names with a prefix of this collection.
+#: The variable that lists the user's own names with a prefix of this collection.
 OWN = "mail_own_variables"
 
 _ROOT = pathlib.Path(__file__).parents[2]
@@ -41,26 +41,26 @@ _WANTED = {
 
 @functools.lru_cache(maxsize=None)
 def role_options(role: str) -> dict[str, Option]:
-    """What a role takes, by name."""
+    """The options of a role, by name."""
     return _specs(_ROOT / "roles" / role)["main"]["options"]
 
 
 @functools.lru_cache(maxsize=None)
 def role_defaults(role: str) -> dict[str, t.Any]:
-    """A role's defaults, as they are written."""
+    """A role's defaults, without templating."""
     return yaml_load((_ROOT / "roles" / role / "defaults" / "main.yml").read_text(encoding="utf-8")) or {}
 
 
 @functools.lru_cache(maxsize=None)
 def site_options() -> dict[str, Option]:
-    """What belongs to no single role: mail_*, and the variables of the playbooks."""
+    """The options that belong to no single role: mail_*, and the variables of the playbooks."""
     specs = [*_specs(_ROOT / "roles" / SITE).values(), *_specs(_ROOT / "playbooks").values()]
     return {name: option for spec in specs for name, option in spec["options"].items()}
 
 
 @functools.lru_cache(maxsize=None)
 def roles() -> list[str]:
-    """The roles that set something up."""
+    """The roles with tasks."""
     return sorted(path.parents[1].name for path in (_ROOT / "roles").glob("*/tasks/main.yml"))
 
 
@@ -75,7 +75,7 @@ def _specs(folder: pathlib.Path) -> t.Any:
 
 
 def unknown_names(names: t.Iterable[str], prefixes: t.Iterable[str], own: t.Sequence[str]) -> t.Iterator[str]:
-    """Names that begin as those of this collection do, but are none of its own: typing errors, most likely."""
+    """Unknown names with a prefix of this collection: most likely typing errors."""
     known = known_names()
     for name in sorted(names):
         if not name.startswith(tuple(prefixes)) or name in known or any(fnmatch.fnmatch(name, one) for one in own):
@@ -86,19 +86,19 @@ def unknown_names(names: t.Iterable[str], prefixes: t.Iterable[str], own: t.Sequ
 
 
 def nearest(name: str, known: t.Iterable[str]) -> str:
-    """The known name that was meant, if there is one that looks like it."""
+    """The most similar known name, if there is one."""
     return next(iter(difflib.get_close_matches(name, sorted(known), n=1, cutoff=0.7)), "")
 
 
 def missing(name: str, option: Option) -> str:
-    """What to say of a variable that has to be set and is not."""
+    """The message about a required variable that is not set."""
     first_sentence = re.split(r"\.(?:\s|\Z)", str(option["description"]))[0]
     description = re.sub(r"\b[CVOM]\(([^()]*)\)", r"\1", first_sentence)
     return f"{name}: is not set; write {description[0].lower()}{description[1:]}"
 
 
 def problems(name: str, option: Option, value: t.Any) -> t.Iterator[str]:
-    """What is wrong with a value; each sentence names the variable, the value, and what would be right."""
+    """Mistakes in a value; each sentence names the variable, the value, and what would be right."""
     kind = option.get("type", "str")
     secret = _holds_secrets(option)
     if kind == "raw":
@@ -157,7 +157,7 @@ def _is_boolean(value: t.Any) -> bool:
 
 
 def _shown(value: t.Any, secret: bool, complaint: str = "") -> str:
-    """The value and what it is. Of a collection, and of what may be a secret, only what it is."""
+    """The value and its type. For a collection, and for a possible secret, only the type."""
     if isinstance(value, bool):
         return f"{str(value).lower()} is {complaint or 'a truth value'}"
     if isinstance(value, (int, float)):
@@ -181,7 +181,7 @@ def _instead(name: str, option: Option, value: t.Any, secret: bool) -> str:
 
 
 def _example(option: Option) -> str:
-    """What to write, with the default as an example where it is one."""
+    """What to write, with the default as an example if it is suitable."""
     default = option.get("default")
     wanted = _WANTED[option.get("type", "str")]
     if isinstance(default, list) and default:

@@ -1,6 +1,6 @@
 # Copyright (c) The port587.mail contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the fuzz tests have in common: input made of a format's own pieces, and a connection that says it."""
+"""Helpers of the fuzz tests: input from a format's own tokens, and a connection that delivers it."""
 
 import time
 import typing as t

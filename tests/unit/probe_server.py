@@ -1,6 +1,6 @@
 # Copyright (c) The port587.mail contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A mail server on sockets of this machine, that answers as a healthy one does, or as a test wants it to.
+"""A mail server on sockets of this machine, with the answers of a healthy one, or of the test's choice.
 
 The four protocols are as real as the probe needs: a message that is sent over SMTP lies in the mailbox afterwards. What
 real servers say in trouble is put over the healthy answers, one answer at a time.

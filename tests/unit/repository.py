@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright: (c) The port587.mail contributors
-"""Where this checkout is: for tests that read its files."""
+"""The path of this checkout, for tests that read its files."""
 
 import pathlib
 import types

@@ -1,6 +1,6 @@
 # Copyright (c) The port587.mail contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The files, seen through the daemons that read them: a Postfix and a Dovecot with no more settings than those take."""
+"""The files, tested through a Postfix and a Dovecot with only the settings that reading them needs."""
 
 import base64
 import imaplib

@@ -1,6 +1,6 @@
 # Copyright (c) The port587.mail contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A mail host, the rest of the world, and what a client sees on each port."""
+"""Fixtures: a mail host, the rest of the network, and a client for each port."""
 
 import contextlib
 import json

@@ -1,6 +1,6 @@
 # Copyright (c) The port587.mail contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A certificate that a real authority (Pebble) issues and renews, as the clients of every port see it."""
+"""A certificate that a real authority (Pebble) issues and renews, as clients see it on every port."""
 
 import ssl
 import time

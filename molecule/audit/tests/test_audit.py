@@ -1,6 +1,6 @@
 # Copyright (c) The port587.mail contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A server that somebody else built, given its name and one login: verify says what is right and what is wrong."""
+"""verify inspects a server that was built by hand, given only its name and one login."""
 
 import json
 import pathlib

@@ -1,6 +1,6 @@
 # Copyright (c) The port587.mail contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What mail clients, people's browsers and other mail servers ask for, and what nobody should ask for."""
+"""Requests of mail clients, browsers and other mail servers, and requests that must be refused."""
 
 import contextlib
 import json

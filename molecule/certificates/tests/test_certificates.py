@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The certificate as a client sees it: it trusts the one file that the play saved, and nothing else."""
+"""The certificate as seen by a client that trusts only the CA file that the play saved."""
 
 import datetime
 import pathlib

@@ -1,6 +1,6 @@
 # Copyright (c) The port587.mail contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The mail server, the people on it, and somebody's computer in the same network."""
+"""Fixtures: the mail server, its users, and a desktop in the same network."""
 
 import base64
 import pathlib

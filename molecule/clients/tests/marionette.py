@@ -1,6 +1,6 @@
 # Copyright (c) The port587.mail contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Thunderbird with a person at it: what Marionette, Mozilla's way to drive its programs, is asked for here."""
+"""Control Thunderbird like a user, through Marionette, Mozilla's remote control."""
 
 import contextlib
 import json

@@ -1,6 +1,6 @@
 # Copyright (c) The port587.mail contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Claws Mail, which has TLS from GnuTLS and IMAP from libEtPan: no code of Thunderbird's."""
+"""Claws Mail, which has TLS from GnuTLS and IMAP from libEtPan: no code in common with Thunderbird."""
 
 import shlex
 import typing as t

@@ -1,6 +1,6 @@
 # Copyright (c) The port587.mail contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What programs say that can't run here, line by line. dialogues/*.txt:
+"""Recorded dialogues of mail clients that can't run here, replayed line by line. dialogues/*.txt:
 
 587       the port
 TLS       the handshake

@@ -1,6 +1,6 @@
 # Copyright (c) The port587.mail contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Everything in docs/clients.md, done as it says: its files are written, and its commands typed by a user."""
+"""Follow docs/clients.md: write its files, and run its commands as a user."""
 
 import pathlib
 import re

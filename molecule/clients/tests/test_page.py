@@ -1,6 +1,6 @@
 # Copyright (c) The port587.mail contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The page for people, in a browser. The pictures are kept in .cache/clients, to be looked at."""
+"""The web page with instructions, in a browser. Screenshots are kept in .cache/clients."""
 
 import pytest
 from conftest import PICTURES, Desktop, Site

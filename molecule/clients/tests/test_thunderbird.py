@@ -1,6 +1,6 @@
 # Copyright (c) The port587.mail contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Thunderbird as people meet it: started for the first time, on a screen, with nothing in it."""
+"""The first start of Thunderbird, on a screen, with an empty profile."""
 
 import json
 import socket

@@ -1,6 +1,6 @@
 # Copyright (c) The port587.mail contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""verify.yml from the desktop, whose name server knows the names that mail clients ask for."""
+"""verify.yml from the desktop, whose name server has the records that mail clients look up."""
 
 import pathlib
 import re

@@ -1,6 +1,6 @@
 # Copyright (c) The port587.mail contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What all tests start from: a mail host as its clients know it, and the people that converge.yml put on it."""
+"""Fixtures: a mail host as its clients know it, and the accounts from converge.yml."""
 
 import pathlib
 import typing as t

@@ -1,6 +1,6 @@
 # Copyright (c) The port587.mail contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A provider's mail server that others send through: after STARTTLS and a login, it takes what it gets and keeps it.
+"""A provider's relay: after STARTTLS and a login, it accepts and keeps all mail.
 
 Usage: relay.py PORT CERTIFICATE KEY USER PASSWORD FOLDER
 """

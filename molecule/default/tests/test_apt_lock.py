@@ -1,6 +1,6 @@
 # Copyright (c) The port587.mail contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Somebody else uses apt, as a new server does of its own accord in its first minutes."""
+"""Another program uses apt, as automatic updates of a new server do in its first minutes."""
 
 import re
 import time

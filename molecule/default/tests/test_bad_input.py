@@ -1,6 +1,6 @@
 # Copyright (c) The port587.mail contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Values that can't work stop site.yml before anything has changed, and the message names variable and value."""
+"""Invalid values stop site.yml before anything changes, and the message names variable and value."""
 
 import concurrent.futures
 import datetime

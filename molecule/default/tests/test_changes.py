@@ -1,6 +1,6 @@
 # Copyright (c) The port587.mail contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A changed value comes into force while the daemons go on; and mail that leaves through relays."""
+"""Changed values are applied while the daemons run; and mail is sent through relays."""
 
 import json
 import pathlib

@@ -1,6 +1,6 @@
 # Copyright (c) The port587.mail contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Clients that nobody here wrote, on a machine of their own, which looks the server up by its name."""
+"""Third-party clients, on their own machine, which finds the server by its name."""
 
 import shlex
 import typing as t

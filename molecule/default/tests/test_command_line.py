@@ -1,6 +1,6 @@
 # Copyright (c) The port587.mail contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a newcomer types: runs that can do nothing, or only half of it, say so in one sentence, and are no success."""
+"""Mistakes on the command line: a run that would do nothing, or skip the checks, fails with one clear sentence."""
 
 import json
 import os

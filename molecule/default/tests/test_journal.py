@@ -1,6 +1,6 @@
 # Copyright (c) The port587.mail contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Postfix and Dovecot complain of what these tests did to them, and of nothing else."""
+"""The log has only warnings of Postfix and Dovecot that these tests provoke."""
 
 import json
 import re

@@ -1,6 +1,6 @@
 # Copyright (c) The port587.mail contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Who may log in where. The same on every protocol."""
+"""Logins: every protocol accepts and refuses the same ones."""
 
 import concurrent.futures
 import imaplib

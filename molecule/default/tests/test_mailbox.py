@@ -1,6 +1,6 @@
 # Copyright (c) The port587.mail contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What was sent is what is read; folders, filters and quota."""
+"""Mail arrives unchanged; folders, filters and quota."""
 
 import base64
 import os

@@ -1,6 +1,6 @@
 # Copyright (c) The port587.mail contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Port 25: mail from the world for people here, and for nobody else."""
+"""Port 25: accepts mail from other servers for local recipients only."""
 
 import typing as t
 

@@ -1,6 +1,6 @@
 # Copyright (c) The port587.mail contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The machine's own mail: what programs and others write to root, to its users and to the postmaster is read."""
+"""The machine's own mail: mail to root, to local users and to the postmaster reaches a mailbox."""
 
 import contextlib
 import typing as t

@@ -1,6 +1,6 @@
 # Copyright (c) The port587.mail contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A full mailbox is refused at the door, by whatever address, and what was taken is delivered."""
+"""Mail to a full mailbox is refused at RCPT, under any address; accepted mail is delivered."""
 
 import typing as t
 

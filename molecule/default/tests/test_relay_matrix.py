@@ -1,6 +1,6 @@
 # Copyright (c) The port587.mail contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Who may send what to whom, by which door: every combination, against one short rule."""
+"""Relaying: every combination of sender, recipient and port, compared with one short rule."""
 
 import itertools
 import typing as t

@@ -1,6 +1,6 @@
 # Copyright (c) The port587.mail contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Whom a mail may claim to be from: the headers of people who have logged in, and everything of those who have not.
+"""Sender addresses: the headers of mail after a login, and all of them in mail without one.
 
 A table of mails, each with the answer that it gets, and the domains whose DKIM signatures are on it where it arrives.
 """

@@ -1,6 +1,6 @@
 # Copyright (c) The port587.mail contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Ports 587 and 465: who logs in may send, as himself and as nobody else. Who doesn't may not send at all."""
+"""Ports 587 and 465: a login may send from its own addresses only; without a login, nothing is sent."""
 
 import base64
 import typing as t

@@ -1,6 +1,6 @@
 # Copyright (c) The port587.mail contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Part of a run: a role's tag changes what is that role's, and nothing that another part would be needed for."""
+"""Tags: a role's tag changes only that role's part, and nothing that depends on another part."""
 
 import re
 import typing as t

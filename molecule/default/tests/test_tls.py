@@ -1,6 +1,6 @@
 # Copyright (c) The port587.mail contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Every port that speaks TLS has the certificate of the host, and none speaks a TLS that is out of date."""
+"""Every port with TLS serves the host's certificate, and no port accepts outdated TLS."""
 
 import contextlib
 import pathlib

@@ -1,6 +1,6 @@
 # Copyright (c) The port587.mail contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Who is away answers what is sent to them, once, and neither lists nor programs."""
+"""Vacation replies: once per sender, and never to lists or programs."""
 
 import re
 

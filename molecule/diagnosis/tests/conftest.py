@@ -1,6 +1,6 @@
 # Copyright (c) The port587.mail contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A server that can be broken and looked at from outside, and that is whole again afterwards."""
+"""Fixtures: a server that a test breaks and probes from outside; it is repaired afterwards."""
 
 import json
 import pathlib

@@ -1,6 +1,6 @@
 # Copyright (c) The port587.mail contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Dovecot without Postfix: mail clients over the network, which trust the server's certificate and no other."""
+"""Dovecot without Postfix: mail clients over the network, which trust only the server's certificate."""
 
 import base64
 import contextlib

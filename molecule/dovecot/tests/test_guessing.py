@@ -1,6 +1,6 @@
 # Copyright (c) The port587.mail contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Thirty connections from one address guess passwords: few are looked at, and nobody else has to wait for it."""
+"""Thirty connections from one address guess passwords: few are checked, and other users do not have to wait."""
 
 import asyncio
 import itertools

@@ -1,6 +1,6 @@
 # Copyright (c) The port587.mail contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""300 sessions of 30 people wait for mail at the same time, and each hears of a new one at once."""
+"""300 sessions of 30 users wait for mail (IDLE), and each is notified of new mail at once."""
 
 import asyncio
 import fcntl

@@ -1,6 +1,6 @@
 # Copyright (c) The port587.mail contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What all tests of the scenario start from: a mail host, playbooks that change it, and whether mail still flows."""
+"""Fixtures: a mail host, playbooks that change it, and a check that mail still flows."""
 
 import pathlib
 import subprocess

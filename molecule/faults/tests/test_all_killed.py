@@ -1,6 +1,6 @@
 # Copyright (c) The port587.mail contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Every process of the server is killed while mail comes in: all come back, and what was answered with 250 is there."""
+"""Every process of the server is killed while mail comes in: all come back, and all accepted mail is there."""
 
 import contextlib
 import imaplib

@@ -1,6 +1,6 @@
 # Copyright (c) The port587.mail contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""On an installed server too, a run does what check mode said: the same tasks, with the same diff."""
+"""On an installed server, a run makes the changes that check mode predicted: the same tasks, with the same diff."""
 
 import typing as t
 

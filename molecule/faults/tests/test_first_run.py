@@ -1,6 +1,6 @@
 # Copyright (c) The port587.mail contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The first run does what check mode said on the bare host: the same tasks, with the same diff."""
+"""The first run makes the changes that check mode predicted on the bare host: the same tasks, with the same diff."""
 
 from conftest import Vps
 

@@ -1,6 +1,6 @@
 # Copyright (c) The port587.mail contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Files that a person put there stay; files that the role does not write any more go, and the diff says so."""
+"""The user's own files are kept; files that the role no longer writes are removed, and the diff shows that."""
 
 from conftest import Vps
 

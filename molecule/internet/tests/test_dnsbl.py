@@ -1,6 +1,6 @@
 # Copyright (c) The port587.mail contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Block lists: who is listed is refused on port 25, and nobody else is, whatever else a list says or doesn't."""
+"""Block lists: port 25 refuses listed clients, and no others, for all answers of a list, and for none."""
 
 import typing as t
 

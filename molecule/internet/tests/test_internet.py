@@ -1,6 +1,6 @@
 # Copyright (c) The port587.mail contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Two servers of ours and one that is not, on an internet of their own. Who is who is only in DNS."""
+"""Two servers of this collection and a foreign one, in a network with its own DNS."""
 
 import email
 import email.message

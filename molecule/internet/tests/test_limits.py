@@ -1,6 +1,6 @@
 # Copyright (c) The port587.mail contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Too much of anything: what a login sends, what strangers send at first, passwords that are tried, connections.
+"""Limits: mail per login, greylisting of unknown senders, wrong passwords, connections.
 
 The tests' own address does the work of many in all other tests, so floods don't count there. Here they do; they come
 over IPv6, and whoever is in the right comes over IPv4.

@@ -1,6 +1,6 @@
 # Copyright (c) The port587.mail contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Mail to domains that say over HTTPS which servers take their mail, and that those have valid certificates."""
+"""MTA-STS: mail to domains whose policy over HTTPS names their servers and requires valid certificates."""
 
 import re
 import typing as t

@@ -1,6 +1,6 @@
 # Copyright (c) The port587.mail contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A resolver that only the mail server's programs ask, and that believes nothing that is not signed."""
+"""The resolver: only the mail server's programs use it, and it refuses records with invalid signatures."""
 
 import controller
 import pytest

@@ -1,6 +1,6 @@
 # Copyright (c) The port587.mail contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What people move into Junk, and out of it, says where the next such mail goes."""
+"""Training: mail that users move into Junk, or out of it, decides where similar mail goes."""
 
 import time
 import typing as t

@@ -1,6 +1,6 @@
 # Copyright (c) The port587.mail contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Postfix alone, on a machine that only sends. The relay is this very process: it sees what arrives, and how."""
+"""Postfix alone, on a machine that only sends. The test process is the relay, so it sees all mail and its transport."""
 
 import json
 import os

@@ -1,6 +1,6 @@
 # Copyright (c) The port587.mail contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Each thing that preflight refuses or warns of is brought about on the server, and its message read."""
+"""Cause each error and warning of preflight on the server, and check the message."""
 
 import contextlib
 import json

@@ -1,6 +1,6 @@
 # Copyright (c) The port587.mail contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Another mail server goes on until a person has replaced it. The last tests, for Postfix is there afterwards."""
+"""Another mail server keeps running until a person replaces it. These tests run last, since they install Postfix."""
 
 import re
 import typing as t

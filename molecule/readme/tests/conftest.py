@@ -1,6 +1,6 @@
 # Copyright (c) The port587.mail contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The newcomer, who is the same in all tests."""
+"""Fixtures: the new user, the same in all tests."""
 
 import pathlib
 import sys

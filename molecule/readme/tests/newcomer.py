@@ -1,6 +1,6 @@
 # Copyright (c) The port587.mail contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Somebody at a terminal, with a home directory and a copy of the folder, and none of this machine's settings."""
+"""A new user at a terminal, with an empty home directory and a copy of the checkout."""
 
 import os
 import pathlib

@@ -1,6 +1,6 @@
 # Copyright (c) The port587.mail contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""README.md and README.ja.md, done as they say, command by command, on a bare VPS.
+"""Follow README.md and README.ja.md, command by command, on a bare VPS.
 
 Few things are otherwise than they say, since nothing of the world is reached here: the certificate is selfsigned; the
 inventory has the key and the known host of this network, and a public address for DNS; and a server that is only named

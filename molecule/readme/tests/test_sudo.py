@@ -1,6 +1,6 @@
 # Copyright (c) The port587.mail contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A server where one logs in as somebody who may use sudo, or may not."""
+"""Logins with and without permission to use sudo."""
 
 import pathlib
 import typing as t

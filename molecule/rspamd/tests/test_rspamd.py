@@ -1,6 +1,6 @@
 # Copyright (c) The port587.mail contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""rspamd alone, for a Postfix that was there before: what is signed and with what, and what is believed."""
+"""rspamd alone, with an existing Postfix: signatures of outgoing mail, and verdicts on incoming mail."""
 
 import functools
 import os

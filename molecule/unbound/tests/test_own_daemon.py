@@ -1,6 +1,6 @@
 # Copyright (c) The port587.mail contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A daemon that the collection knows nothing of, put under a transaction by a role outside of it."""
+"""A role outside of the collection uses a transaction for a daemon that the collection does not know."""
 
 import os
 import pathlib

@@ -1,6 +1,6 @@
 # Copyright (c) The port587.mail contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The resolver alone: it validates, or it is not used; and it is in nobody's way."""
+"""The resolver alone: it is used only if it validates, and does not conflict with other programs."""
 
 import functools
 import os

@@ -4,4 +4,4 @@
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 # Runs on the server: Python 3.6 and the standard library only.
 
-"""Accounts and aliases: what the site asks for, and the files that say so to Postfix and Dovecot."""
+"""Accounts and aliases: read and check the site's data, and write the files of Postfix and Dovecot."""

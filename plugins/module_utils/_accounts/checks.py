@@ -4,7 +4,7 @@
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 # Runs on the controller and on the server: Python 3.6 and the standard library only.
 
-"""Problems that only all of a site's accounts together show."""
+"""Checks across all of a site's accounts."""
 
 import typing as t
 
@@ -21,7 +21,7 @@ from ansible_collections.port587.mail.plugins.module_utils._accounts.site import
 )
 
 _Entry = t.TypeVar("_Entry")
-#: Entries, each with the place where a person wrote it.
+#: Entries, each with its place in the user's data.
 Placed = t.Sequence[t.Tuple[str, _Entry]]
 
 
@@ -57,7 +57,7 @@ def check_logins(accounts: Placed[Account], aliases: Placed[Alias], problems: Pr
 
 
 def check_routes(site: Site, aliases: Placed[Alias], problems: Problems) -> None:
-    """Every target in a domain of this server's ends in a mailbox, and none comes back to where it began."""
+    """Every target in a domain of this server leads to a mailbox, and none forms a loop."""
     table = routes(site)
     mailboxes = receiving(site)
     domains = set(site.domains)
@@ -78,7 +78,7 @@ def check_routes(site: Site, aliases: Placed[Alias], problems: Problems) -> None
 
 
 def check_schemes(site: Site, known: t.Iterable[str], problems: Problems) -> None:
-    """Each given hash has a scheme that this server's Dovecot knows."""
+    """Each given hash has a scheme that this server's Dovecot supports."""
     for account in site.accounts:
         scheme = (account.password_hash or "{}")[1:].split("}")[0].split(".")[0]
         if account.password_hash is not None and scheme.upper() not in known:

@@ -4,9 +4,9 @@
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 # Runs on the controller and on the server: Python 3.6 and the standard library only.
 
-"""What is wrong with one value of a site's accounts: the rest of a sentence that began with the value, or None.
+"""Checks of single values. Each returns a complaint, which completes a sentence that begins with the value, or None.
 
-What may be a password is never repeated in a message.
+No message repeats a value that may be a password.
 """
 
 import functools
@@ -19,18 +19,18 @@ LONGEST_PASSWORD = 511
 # RFC 5321, 4.5.3.1.1.
 _LONGEST_LOCAL = 64
 
-# An account's local part is a login, a directory and a mailbox: just what Dovecot lets into a user name.
+# An account's local part is a login, a directory and a mailbox: only characters that Dovecot allows in user names.
 _LOGIN = re.compile(r"[a-z0-9_][a-z0-9._-]*\Z", re.IGNORECASE)
-# Other addresses that stand at the beginning of a line of a Postfix table.
+# Other addresses at the beginning of a line in a Postfix table.
 _KEY = re.compile(r"[a-z0-9_][a-z0-9._+='&~-]*\Z", re.IGNORECASE)
 # Addresses elsewhere: RFC 5321's dot-string, with dots anywhere, as Japanese telephone companies have given them out;
 # and its quoted string.
 _ATEXT = re.compile(r"[a-z0-9!#$%&'*+/=?^_`{|}~.-]+\Z", re.IGNORECASE)
 _QUOTED = re.compile(r'"(?:[ !#-\[\]-~]|\\[ -~])*"(?=@)')
 _LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\Z", re.IGNORECASE)
-# What nearly all look like: nothing more than the domain is left to be looked at.
+# The form of nearly all addresses: only the domain is left to check.
 _PLAIN = re.compile(r"[a-z0-9_]+(?:[.-][a-z0-9_]+)*@([a-z0-9.-]+)\Z", re.IGNORECASE | re.ASCII)
-# A newline would begin another line, a blank or a colon another field.
+# A newline would start another line, a blank or a colon another field.
 CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 QUOTA = re.compile(r"[1-9][0-9]{0,5}[KMGT]\Z", re.IGNORECASE)
 _HASH = re.compile(r"\{([A-Za-z0-9-]+)(\.(?:b64|base64|hex))?\}([!-9;-~]+)\Z", re.IGNORECASE)
@@ -38,7 +38,7 @@ _HASH = re.compile(r"\{([A-Za-z0-9-]+)(\.(?:b64|base64|hex))?\}([!-9;-~]+)\Z", r
 _CRYPT = r"[./0-9A-Za-z]"
 _BASE64 = r"[+/0-9A-Za-z]+"
 _ARGON2 = r"\$%s\$v=\d+\$m=\d+,t=\d+,p=\d+\$" + _BASE64 + r"\$" + _BASE64 + r"\Z"
-#: How the data of a scheme looks, where that is known: catches a hash that was cut off, or that got the wrong name.
+#: The format of a scheme's data, where known: detects a truncated hash, or a wrong scheme name.
 HASH_FORMATS = {
     "ARGON2ID": re.compile(_ARGON2 % "argon2id"),
     "ARGON2I": re.compile(_ARGON2 % "argon2i"),
@@ -48,7 +48,7 @@ HASH_FORMATS = {
     "MD5-CRYPT": re.compile(r"\$1\$[^$]{0,8}\$" + _CRYPT + r"{22}\Z"),
     "PBKDF2": re.compile(r"\$1\$[^$]+\$\d+\$[0-9a-f]{40}\Z"),
 }
-#: What keeps the password readable. Given as ``password`` it is hashed, and nothing else is different.
+#: Schemes that keep the password readable. The option ``password`` does the same and hashes it.
 CLEAR_SCHEMES = ("CLEAR", "CLEARTEXT", "PLAIN", "PLAIN-TRUNC")
 
 
@@ -93,7 +93,7 @@ def _address_fault(address: t.Any) -> t.Optional[str]:
 
 
 def _mailbox_fault(address: str) -> t.Optional[str]:
-    """What is wrong with any address, wherever it is served."""
+    """Complaint about an address, for addresses of this and of other servers."""
     if CONTROL.search(address) or re.search(r"\s", address):
         return "holds a blank, a newline or a control character; write the address without it"
     if address.count("@") != 1 or address.startswith("@"):
@@ -139,12 +139,12 @@ def key_fault(address: t.Any) -> t.Optional[str]:
 
 
 def foreign_fault(address: t.Any) -> t.Optional[str]:
-    """For an address that another server may have: some allow dots anywhere, and quotes allow the rest (RFC 5321)."""
+    """For an address of another server: some allow dots anywhere, and quotes allow the rest (RFC 5321)."""
     if not isinstance(address, str) or not address:
         return "is not an e-mail address; write local-part@domain"
     quoted = _QUOTED.match(address)
     if quoted:
-        # what the quotes hold is right, so only the rest is looked at
+        # the quoted part is valid, so only the rest is checked
         return _mailbox_fault("x" * len(quoted.group(0)) + address[quoted.end() :])
     wrong = _mailbox_fault(address)
     if wrong:
@@ -192,7 +192,7 @@ def hash_fault(value: t.Any) -> t.Optional[str]:
 
 
 def show(value: t.Any) -> str:
-    """A value in a message; not for what may be a password."""
+    """Format a value for a message; not for values that may be passwords."""
     if isinstance(value, (dict, list, tuple)):
         return kind(value)
     text = repr(str(value) if isinstance(value, str) else value)

@@ -4,7 +4,7 @@
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 # Runs on the controller and on the server: Python 3.6 and the standard library only.
 
-"""The files about a site's accounts that Dovecot and Postfix read."""
+"""The contents of the files with a site's accounts, for Dovecot and Postfix."""
 
 import typing as t
 
@@ -25,7 +25,7 @@ def maps(site: Site) -> t.Dict[str, str]:
     return {
         "domains": _map({domain: ["OK"] for domain in site.domains}),
         "mailboxes": _map({address: ["OK"] for address in receiving(site)}),
-        # asked before `aliases`: these stay as they are, since Dovecot knows whose they are
+        # looked up before `aliases`: maps these to themselves, since Dovecot resolves them
         "own_aliases": _map({alias: [alias] for account in site.accounts for alias in account.aliases}),
         "aliases": _map(routes(site)),
         "senders": _map(senders(site)),
@@ -40,10 +40,10 @@ def passwd_line(account: Account, password_hash: str) -> str:
     """A line of Dovecot's passwd-file."""
     extra = _quota(account)
     if not account.enabled:
-        # no client has this address, so the answer is that to a wrong password; the hash stays for another day
+        # no client has this address, so Dovecot answers as to a wrong password; the hash is kept
         extra.append("allow_nets=255.255.255.255/32")
     if account.send_only:
-        # honoured by Dovecot's own services, not by Postfix's question for SASL
+        # applies to Dovecot's own services, not to Postfix's SASL requests
         extra.append("nologin=y")
     return "%s:%s:::%s:::%s\n" % (account.address, password_hash, account.name, " ".join(extra))
 
@@ -51,12 +51,12 @@ def passwd_line(account: Account, password_hash: str) -> str:
 def _quota(account: Account) -> t.List[str]:
     if account.quota is None:
         return []
-    # one spelling for 2.2 and 2.3, one for 2.4; each ignores the other's, so that an upgrade finds its own
+    # one spelling for 2.2 and 2.3, one for 2.4; each ignores the other, so an upgrade finds its own
     return ["userdb_quota_rule=*:storage=" + account.quota, "userdb_quota_storage_size=" + account.quota]
 
 
 def own_aliases(site: Site) -> str:
-    """A passwd-file for Dovecot's userdb alone, so that these addresses are no logins: the account of each."""
+    """A passwd-file that maps each alias to its account, for Dovecot's userdb only: an alias can't log in."""
     lines = []
     for account in site.accounts:
         extra = ["userdb_user=" + account.address] + _quota(account)
@@ -72,7 +72,7 @@ def passwd(site: Site, hashes: t.Dict[str, str]) -> str:
 def read_passwd(text: str) -> t.Dict[str, t.Tuple[str, str]]:
     """(hash, everything after it) of each line, by address."""
     found = {}
-    # not splitlines(): a name may hold what Unicode calls a line end, a line of the file ends with \n alone
+    # not splitlines(): a name may contain Unicode line separators; lines of the file end with \n only
     for line in text.split("\n"):
         fields = line.split(":", 2)
         if len(fields) == 3 and not line.startswith("#"):
@@ -81,7 +81,7 @@ def read_passwd(text: str) -> t.Dict[str, t.Tuple[str, str]]:
 
 
 def masked(before: t.Dict[str, t.Tuple[str, str]], after: t.Dict[str, t.Tuple[str, str]]) -> t.Dict[str, str]:
-    """The passwd-file before and after, for a diff that shows that a password changed, and nothing of it."""
+    """The passwd-file before and after, for a diff that shows that a password changed, but no hash."""
 
     def text(lines: t.Dict[str, t.Tuple[str, str]], other: t.Dict[str, t.Tuple[str, str]], mark: str) -> str:
         def hidden(login: str) -> str:

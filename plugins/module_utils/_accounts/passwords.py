@@ -4,17 +4,15 @@
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 # Runs on the server: Python 3.6 and the standard library only.
 
-"""Hashing passwords on the server, for its Dovecot, and recognising those that are hashed already.
+"""Hash passwords on the server, for its Dovecot, and recognise unchanged passwords.
 
-Dovecot's own tool is not used for it: `doveadm pw -t` wants the hash as an argument, where every process of the machine
-can read it, and can't be told how much memory ARGON2ID may take. Both schemes come from the library that Dovecot itself
-uses.
+Dovecot's own tool is not suitable: `doveadm pw -t` takes the hash as an argument, which every process of the machine
+can read, and has no option for ARGON2ID's memory. Both schemes come from the library that Dovecot itself uses.
 
-Whether a password is still the same is asked of its hash, which costs what a login costs. So that it need not be asked
-at each run, the server remembers an HMAC of each password with its hash. The key is a secret of the controller's, which
-the server gets at each run and does not keep: without it, what lies on the server says nothing of a password, not even
-to whoever tries them all. Who has the controller has the passwords anyway. If the key is another one, or lost, the
-hashes are asked.
+To verify a password against its hash costs as much as a login. To avoid that at each run, the server stores an HMAC of
+each password with its hash. The HMAC's key is a secret of the controller, which sends it at each run; the server does
+not store it. Without the key, the stored HMACs do not help to guess a password. An attacker on the controller has the
+passwords anyway. If the key is lost or replaced, passwords are verified against their hashes again.
 """
 
 import base64
@@ -35,7 +33,7 @@ class HashError(Exception):
 
 
 class Scheme:
-    """One way to hash: ``name`` as Dovecot writes it. Threads may share it; the libraries let go of Python's lock."""
+    """A hash scheme: ``name`` is Dovecot's. Threads may share it; the libraries release Python's global lock."""
 
     name = ""
 
@@ -50,10 +48,10 @@ class Scheme:
 
 
 class Argon2id(Scheme):
-    """Memory-hard, so the best there is.
+    """The best scheme, since it is memory-hard.
 
-    Dovecot's own default takes 64 MB and 100 ms of its one auth process at each login, so ten wrong passwords a second
-    would keep everybody out. OWASP's parameters (19 MB, 2 passes) take 25 ms.
+    Dovecot's own default takes 64 MB and 100 ms of its single auth process at each login, so ten wrong passwords a
+    second would block all logins. OWASP's parameters (19 MB, 2 passes) take 25 ms.
     """
 
     name = "ARGON2ID"
@@ -87,9 +85,9 @@ class Argon2id(Scheme):
 
 
 class Sha512Crypt(Scheme):
-    """What every Dovecot and every crypt(3) has. Unlike bcrypt it does not stop reading after 72 bytes.
+    """Available in every Dovecot and every crypt(3). Unlike bcrypt it does not truncate passwords after 72 bytes.
 
-    Ten times the rounds of Dovecot's default: a login then costs about what one with ARGON2ID does.
+    Ten times the rounds of Dovecot's default: a login then costs about as much as with ARGON2ID.
     """
 
     name = "SHA512-CRYPT"
@@ -124,7 +122,7 @@ class Sha512Crypt(Scheme):
 #: The best first.
 SCHEMES = (Argon2id, Sha512Crypt)
 NAMES = [scheme.name for scheme in SCHEMES]
-#: What Dovecot 2.4 counts as weak (seen on 2.4.1; auth_allow_weak_schemes).
+#: Schemes that Dovecot 2.4 refuses as weak (seen on 2.4.1; auth_allow_weak_schemes).
 WEAK = {"DES-CRYPT", "HMAC-MD5", "LDAP-MD5", "MD5", "MD5-CRYPT", "PLAIN-MD4", "PLAIN-MD5", "SMD5"}
 
 
@@ -138,7 +136,7 @@ def _library(*names: str) -> t.Optional[ctypes.CDLL]:
 
 
 def choose(wanted: str, known: t.Iterable[str]) -> t.Optional[Scheme]:
-    """The best scheme that the server's Dovecot knows, or the one that is ``wanted`` if that isn't ``auto``."""
+    """The scheme ``wanted``, or the best one that the server's Dovecot supports if that is ``auto``."""
     for kind in SCHEMES:
         if kind.name in known and wanted in ("auto", kind.name):
             scheme = kind()
@@ -148,7 +146,7 @@ def choose(wanted: str, known: t.Iterable[str]) -> t.Optional[Scheme]:
 
 
 class Recognised:
-    """Which passwords were found to be those of their hashes, in a file on the server that may be lost at any time."""
+    """Cache of passwords that match their hashes, in a file on the server that may be lost at any time."""
 
     def __init__(self, path: str, key: t.Optional[str]) -> None:
         self._path = path
@@ -199,7 +197,7 @@ def hashes(
             return old
         return prefix + scheme.hash(password).decode("ascii")
 
-    # more at a time than there are processors would only take memory
+    # more threads than processors would only use more memory
     with concurrent.futures.ThreadPoolExecutor(max_workers=os.cpu_count() or 1) as pool:
         for login, stored in zip(asked, pool.map(one, asked)):
             recognised.remember(passwords[login].encode("utf-8"), stored)

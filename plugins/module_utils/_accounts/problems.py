@@ -4,19 +4,19 @@
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 # Runs on the controller and on the server: Python 3.6 and the standard library only.
 
-"""Problems in what a person writes: all of them are collected, and shown at once."""
+"""Collect all problems in the user's data, to report them at once."""
 
 import typing as t
 
-#: Longer lists are cut off: a file of a hundred thousand lines may have one in each.
+#: Longer lists are truncated: a file may have a problem in each of a hundred thousand lines.
 SHOWN_PROBLEMS = 50
 
-#: Takes a problem: the place in the variable or file, and what is wrong there.
+#: Reports a problem: the place in the variable or file, and the mistake there.
 Say = t.Callable[[str, str], None]
 
 
 class Problems:
-    """``variables``: the variables from which options are set, if their names are others than the options'."""
+    """``variables``: the variables behind the options, if their names differ from the options' names."""
 
     def __init__(self, variables: t.Mapping[str, str] = {}) -> None:
         self._variables = variables
@@ -24,7 +24,7 @@ class Problems:
         self._found = {}  # type: t.Dict[str, None]
 
     def name(self, option: str) -> str:
-        """What a person calls an option."""
+        """The user's name for an option."""
         return self._variables.get(option, option)
 
     def say(self, where: str, what: str) -> None:

@@ -4,10 +4,10 @@
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 # Runs on the controller and on the server: Python 3.6 and the standard library only.
 
-"""Reading a site's accounts as a person writes them: mailboxes, forwarding, and permissions to send.
+"""Read a site's accounts from the user's data: mailboxes, forwarding, and permissions to send.
 
-Reading never stops at the first mistake: a person gets all of them at once, each with the variable's path and what
-would be right. What may be a password is never repeated in a message.
+Reading never stops at the first mistake: all of them are reported at once, each with the variable's path and what would
+be right. No message repeats a value that may be a password.
 """
 
 import difflib
@@ -48,7 +48,7 @@ UPDATE_PASSWORD = ("always", "on_create")
 
 _WORDS = {"true": True, "yes": True, "false": False, "no": False}
 
-#: What a person wrote, with the place where it stands.
+#: A value from the user's data, with its place there.
 Entries = t.Iterable[t.Tuple[str, t.Any]]
 
 
@@ -62,10 +62,10 @@ def read(
     update_password: str = "always",
     variables: t.Mapping[str, str] = {},
 ) -> t.Tuple[Site, t.List[str]]:
-    """The site, and everything that is wrong with it. A site with problems lacks the entries that have them.
+    """The site, and all its problems. Entries with problems are left out of the site.
 
-    ``more`` are accounts besides those in ``accounts``, each with its place; ``update_password`` is that of accounts
-    which don't say. ``variables``: what the messages call the options domains, accounts, aliases, hostname, postmaster.
+    ``more``: further accounts besides ``accounts``, each with its place; ``update_password``: the default for accounts
+    without this key. ``variables``: names for the options domains, accounts, aliases, hostname, postmaster in messages.
     """
     problems = Problems(variables)
     own = _read_domains(domains, hostname, problems)
@@ -245,7 +245,7 @@ def _read_flag(where: str, value: t.Any, default: bool, problems: Problems) -> b
         return default
     if isinstance(value, bool):
         return value
-    # what a template of a boolean becomes under older Ansible
+    # a templated boolean is text under older Ansible
     if isinstance(value, str) and value.lower() in _WORDS:
         return _WORDS[value.lower()]
     problems.say(where, "%s is neither true nor false" % show(value))
@@ -265,7 +265,7 @@ def _read_update(where: str, value: t.Any, default: str, problems: Problems) -> 
 
 
 def _fold(address: str) -> str:
-    """Addresses are compared without regard to case, as Dovecot and Postfix do here."""
+    """Addresses are compared case-insensitively, as Dovecot and Postfix do here."""
     return address.lower()
 
 
@@ -299,7 +299,7 @@ def _own_address(
     problems: Problems,
     whole_domain: bool = False,
 ) -> t.Optional[str]:
-    """An address that this server has to serve, so its domain has to be one of its own."""
+    """An address on this server, so its domain must be one of the server's."""
     catch_all = whole_domain and isinstance(value, str) and value.startswith("@")
     wrong = domain_fault(value[1:]) if catch_all else fault(value)
     if wrong:

@@ -4,11 +4,11 @@
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 # Runs on the controller and on the server: Python 3.6 and the standard library only.
 
-"""A site's accounts, and where its mail goes."""
+"""A site's accounts, and the routes of its mail."""
 
 import typing as t
 
-# What every domain has to answer (RFC 2142).
+# Mailbox names that every domain must have (RFC 2142).
 ROLES = ("postmaster", "abuse")
 
 
@@ -44,18 +44,18 @@ def without_extension(address: str) -> str:
 
 
 def receiving(site: Site) -> t.Set[str]:
-    """The addresses that have a mailbox. A disabled account keeps it, a send-only one never had it."""
+    """The addresses with a mailbox. A disabled account keeps it, a send-only account has none."""
     return {account.address for account in site.accounts if not account.send_only}
 
 
 def routes(site: Site) -> t.Dict[str, t.List[str]]:
-    """virtual_alias_maps: which address goes where."""
+    """virtual_alias_maps: the targets of each address."""
     table = {}  # type: t.Dict[str, t.List[str]]
     for account in site.accounts:
         table.update({alias: [account.address] for alias in account.aliases})
     table.update({alias.address: alias.to for alias in site.aliases})
     table.update({address: [site.postmaster] for address in undefined_roles(site)})
-    # Postfix asks for @domain before it looks for a mailbox: one without an entry of its own would be swallowed
+    # Postfix looks up @domain before mailboxes: without its own entry, a mailbox would lose its mail to the catch-all
     for address in receiving(site):
         if "@" + address.rpartition("@")[2] in table:
             table[address] = [address]
@@ -63,7 +63,7 @@ def routes(site: Site) -> t.Dict[str, t.List[str]]:
 
 
 def undefined_roles(site: Site) -> t.List[str]:
-    """The addresses that every domain has to have and that the site does not define."""
+    """The addresses that every domain must have and that the site does not define."""
     defined = receiving(site).union(alias.address for alias in site.aliases)
     defined.update(alias for account in site.accounts for alias in account.aliases)
     roles = ["%s@%s" % (role, domain) for domain in site.domains for role in ROLES]
@@ -79,7 +79,7 @@ def senders(site: Site) -> t.Dict[str, t.List[str]]:
     for alias in site.aliases:
         for login in alias.senders:
             table.setdefault(alias.address, set()).add(login)
-    # the postmaster may send with these addresses
+    # the postmaster may send from these addresses
     if site.postmaster in receiving(site):
         for address in undefined_roles(site):
             table.setdefault(address, set()).add(site.postmaster)
@@ -87,7 +87,7 @@ def senders(site: Site) -> t.Dict[str, t.List[str]]:
 
 
 def route(table: t.Dict[str, t.List[str]], mailboxes: t.Set[str], address: str) -> t.Optional[str]:
-    """The entry that sends an address's mail on, in the order in which Postfix asks; None where it stays or leaves."""
+    """The entry that forwards an address's mail, in Postfix's lookup order; None if it is delivered here or leaves."""
     for key in (address, without_extension(address), "@" + address.rpartition("@")[2]):
         if key in mailboxes:
             return None
@@ -104,11 +104,11 @@ def ends_nowhere(
 
 
 def loops(table: t.Dict[str, t.List[str]], mailboxes: t.Set[str]) -> t.List[t.List[str]]:
-    """Ways that lead back to their beginning, each once."""
+    """Forwarding loops, each once."""
     found = []
     done = set()  # type: t.Set[str]
     for start in sorted(set(table) - mailboxes):
-        # a stack of its own: a chain of aliases may be longer than Python's
+        # an explicit stack: a chain of aliases may exceed Python's recursion limit
         path = []  # type: t.List[str]
         stack = [(start, False)]
         while stack:

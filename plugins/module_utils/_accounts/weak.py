@@ -4,13 +4,13 @@
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 # Runs on the controller and on the server: Python 3.6 and the standard library only.
 
-"""Passwords that an attacker guesses."""
+"""Passwords that are easily guessed."""
 
 import typing as t
 
-# NIST SP 800-63B: a shorter one is found by trying.
+# NIST SP 800-63B: shorter passwords can be found by trying.
 SHORTEST_PASSWORD = 8
-# The longer ones of those that attackers try first.
+# Passwords of at least that length that attackers try first.
 _COMMON = """
     password password1 password12 password123 passw0rd p@ssw0rd p@ssword 12345678 123456789 1234567890
     0123456789 87654321 987654321 12341234 123123123 qwertyui qwertyuiop qwerty12 qwerty123 qwertz123 azerty123
@@ -22,7 +22,7 @@ COMMON_PASSWORDS = frozenset(_COMMON.split())
 
 
 def weakness(address: str, password: str) -> t.Optional[str]:
-    """Why a password is easily guessed: the rest of a sentence that began with the address, or None."""
+    """Why a password is easily guessed: completes a sentence that begins with the address; None if it isn't."""
     folded = password.lower()
     # "eve" of eve@example.com, and "eve2026!": the name is public, and the rest is too short
     rest = len(password) - len(address.split("@")[0])

@@ -4,7 +4,7 @@
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 # Runs on the server: Python 3.6 and the standard library only.
 
-"""What port587.mail.certificate does on the server: get the certificates, install them, and report it."""
+"""The server side of port587.mail.certificate: get the certificates, install them, and report the result."""
 
 import typing as t
 
@@ -52,7 +52,7 @@ from ansible_collections.port587.mail.plugins.module_utils._transaction.tree imp
 
 
 class Applied(t.NamedTuple):
-    """The results of several transactions as one."""
+    """The combined results of several transactions."""
 
     changed: bool = False
     diff: t.Mapping[str, t.Dict[str, str]] = {}
@@ -61,7 +61,7 @@ class Applied(t.NamedTuple):
     def and_then(self, result: Result) -> "Applied":
         diff = dict(self.diff)
         diff.update((entry["after_header"].split(" ")[0], entry) for entry in result.diff)
-        # files first, then directories, however many transactions it were
+        # files first, then directories, of all transactions
         in_order = sorted(diff.items(), key=lambda pair: pair[1]["after"].startswith("directory "))
         return Applied(self.changed or result.changed, dict(in_order), dict(self.activated, **result.activated))
 
@@ -116,7 +116,7 @@ def _install_tools(tools: t.List[File], check_mode: bool) -> Result:
 
 
 def _install(outcome: Outcome, files: t.List[File], check_mode: bool) -> Result:
-    # what check mode has not made can't be tried
+    # check mode has made no certificates that could be tested
     made = not any(TO_BE_MADE in chain for chain in [outcome.chain] + [other.chain for other in outcome.others])
     return run(
         "certificates",
@@ -141,7 +141,7 @@ def _files(outcome: Outcome) -> t.List[File]:
 
 
 def _remember(params: Params, names: t.List[str], outcome: Outcome, report: Report) -> None:
-    """Leave the outcome to the renewal program; end that where another source has taken over."""
+    """Store the result for the renewal program; remove that program if the source is not ACME."""
     if params["source"] != "acme":
         renewal.retire()
         return
@@ -160,7 +160,7 @@ def _remember(params: Params, names: t.List[str], outcome: Outcome, report: Repo
 
 
 def _shown(params: Params) -> t.Dict[str, str]:
-    """The files that the diff shows in words, as they are now."""
+    """The present files for which the diff shows a summary."""
     return {path: _in_words(path) for path in [COMBINED, CA, *map(other_path, other_labels(params))]}
 
 
@@ -176,12 +176,12 @@ def _in_words(path: str) -> str:
 def _readable(
     diff: t.Mapping[str, t.Dict[str, str]], before: t.Mapping[str, str], outcome: Outcome
 ) -> t.Dict[str, t.Dict[str, str]]:
-    """The diff with certificates in words."""
+    """The diff with summaries of certificates."""
     after = {COMBINED: outcome.words or describe(outcome.planned, with_key=True)}
     after.update((other_path(other.label), other.words) for other in outcome.others)
     if outcome.own:
         after[CA] = describe(outcome.planned[-1:])
-    # FULLCHAIN has the same certificates once more
+    # FULLCHAIN has the same certificates again
     shown = {path: entry for path, entry in diff.items() if path != FULLCHAIN or COMBINED not in diff}
     for path in set(shown) & set(after):
         shown[path] = dict(shown[path], before=before[path], after=after[path])
@@ -189,7 +189,7 @@ def _readable(
 
 
 def _about(outcome: Outcome) -> t.Dict[str, t.Any]:
-    """What the module returns of the mail host's certificate."""
+    """The module's return values about the mail host's certificate."""
     result = {}  # type: t.Dict[str, t.Any]
     if outcome.planned:
         exists = TO_BE_MADE not in outcome.chain

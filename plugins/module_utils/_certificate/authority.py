@@ -4,7 +4,7 @@
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 # Runs on the server: Python 3.6 and the standard library only.
 
-"""The server's own small certificate authority (CA): when it signs a new certificate, and how."""
+"""The server's own small certificate authority (CA): decides when to sign a new certificate, and signs it."""
 
 import datetime
 import os
@@ -22,13 +22,13 @@ from ansible_collections.port587.mail.plugins.module_utils._transaction.files im
 
 DIRECTORY = "/etc/port587/ca"
 
-#: A new certificate is made when the present one has less time left.
+#: Remaining time below which a certificate is replaced.
 RENEW_BEFORE = datetime.timedelta(days=30)
 
-#: The CA outlives every certificate it signs: one that would not is replaced when the next certificate is due.
+#: The CA must outlive every certificate it signs. Otherwise it is replaced when the next certificate is due.
 AUTHORITY_DAYS = 3650
 
-#: Certificates are valid from an hour ago: the clock of the client that looks at a new one may be a little slow.
+#: Certificates are valid from an hour ago, since a client's clock may be slow.
 BACKDATED = datetime.timedelta(hours=1)
 
 _LABEL = {"ecdsa": "ECDSA 256 bit", "rsa": "RSA %d bit" % RSA_BITS}
@@ -38,9 +38,9 @@ class Wanted(t.NamedTuple):
     names: t.List[str]  # the first is the mail host's
     key_type: str
     days: int
-    #: what the same CA has to sign other certificates for
+    #: names of the other certificates that the same CA must sign
     others: t.Sequence[str] = ()
-    #: of the CA's own key, which a client has to be able to check as well
+    #: type of the CA's own key, which clients must support, too
     authority_key_type: str = ""
 
 
@@ -50,7 +50,7 @@ class Authority(t.NamedTuple):
 
 
 class Plan(t.NamedTuple):
-    """What is to be made and why; empty strings where what is there stays. The facts are those there will be."""
+    """What to make and why; empty strings for files that are kept. The facts describe the result."""
 
     new_certificate: str
     new_authority: str
@@ -58,11 +58,11 @@ class Plan(t.NamedTuple):
     authority: Facts
 
 
-# -- what has to be there -----------------------------------------------------------------------------------------
+# -- plan ---------------------------------------------------------------------------------------------------------
 
 
 def vouched_for(names: t.Sequence[str], authority: t.Optional[Facts]) -> t.Tuple[t.List[str], t.Dict[str, str]]:
-    """(names, those left out and why): only for the mail host's own, the first, is a CA replaced."""
+    """(names, those left out and why): a CA is replaced only for the mail host's own name, the first."""
     if authority is None or not _vouches(authority, names[0]):
         return list(names), {}
     why = (
@@ -135,7 +135,7 @@ def _why_new_authority(wanted: Wanted, now: datetime.datetime, present: t.Option
 
 
 def _authority_to_be(wanted: Wanted, now: datetime.datetime) -> Facts:
-    # the year tells two of them apart in a client's list
+    # the year distinguishes two CAs in a client's list
     subject = "CN=%s CA %d" % (wanted.names[0][: COMMON_NAME_MAX - len(" CA 2000")], now.year)
     return Facts(
         subject=subject,
@@ -149,9 +149,9 @@ def _authority_to_be(wanted: Wanted, now: datetime.datetime) -> Facts:
 
 
 def permitted_domains(names: t.Iterable[str]) -> t.List[str]:
-    """What the CA may vouch for: the domains around the names, so that mail.example.com may become mx.example.com.
+    """Domains that the CA may sign for: those around the names, so that mail.example.com may become mx.example.com.
 
-    Nothing else: a person who imports this CA trusts the server for its own domain, and for no other site.
+    A user who imports this CA trusts the server for its own domains only, and for no other site.
     """
     domains = []  # type: t.List[str]
     for name in names:
@@ -166,7 +166,7 @@ def _vouches(authority: Facts, name: str) -> bool:
     return any(name == domain or name.endswith("." + domain) for domain in authority.permitted)
 
 
-# -- making it ----------------------------------------------------------------------------------------------------
+# -- sign ---------------------------------------------------------------------------------------------------------
 
 
 def make_authority(wanted: Wanted, to_be: Facts) -> Authority:
@@ -180,7 +180,7 @@ def make_authority(wanted: Wanted, to_be: Facts) -> Authority:
         "[constraints]",
     ]
     extensions += ["permitted;DNS.%d = %s" % pair for pair in enumerate(to_be.permitted)]
-    # names alone leave addresses open: a type that is not mentioned is not constrained
+    # names alone would allow all IP addresses: a type that is not mentioned is not constrained
     extensions += ["excluded;IP.0 = 0.0.0.0/0.0.0.0", "excluded;IP.1 = ::/::"]
     return Authority(_sign(key, to_be, extensions, None), key)
 
@@ -213,8 +213,8 @@ def _new_key(key_type: str) -> str:
     return openssl(["genpkey"] + options[key_type])
 
 
-# "openssl ca" is the one command that can set the beginning of validity in every release. A configuration of our own:
-# the system's may hold anything.
+# Only "openssl ca" can set the start of validity in every release. It gets its own configuration, since the system's
+# may contain anything.
 _CONFIGURATION = """\
 [ca]
 default_ca = site

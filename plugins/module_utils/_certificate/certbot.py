@@ -4,7 +4,7 @@
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 # Runs on the server: Python 3.6 and the standard library only.
 
-"""Running certbot(1), and what it says."""
+"""Run certbot(1), and parse its output."""
 
 import contextlib
 import fcntl
@@ -34,12 +34,12 @@ from ansible_collections.port587.mail.plugins.module_utils._transaction.state im
 #: Seconds that one run of certbot may take. DNS may need minutes.
 CERTBOT_LIMIT = 900
 
-#: certbot gives up when two nonces in a row are refused, which says nothing about the third.
+#: certbot gives up after two refused nonces in a row, although a third may be accepted.
 TRIES = 8
 
 
 def order(settings: Settings, names: t.List[str], force: bool = False) -> Report:
-    """Have certbot get a certificate for these names, or renew it if it is due. The daemons don't get it by that."""
+    """Have certbot get a certificate for these names, or renew it if it is due. Does not install it."""
     try:
         with _exclusively():
             if os.path.exists(lineage(settings)) and pair_in(lineage(settings)) is None:
@@ -52,7 +52,7 @@ def order(settings: Settings, names: t.List[str], force: bool = False) -> Report
                 write_json(_email(settings), {"email": settings.email})
             left = [name for name in names if name not in refused]
             if refused and left and left[0] == names[0]:
-                # the mail host's own name is not among those that failed
+                # the mail host's own name did not fail
                 error, _refused = _ask(settings, left, how, force)
                 return Report(error, {} if error else refused)
             return Report(error, {})
@@ -62,7 +62,7 @@ def order(settings: Settings, names: t.List[str], force: bool = False) -> Report
 
 @contextlib.contextmanager
 def _exclusively() -> t.Iterator[None]:
-    """A play and the timer take turns."""
+    """A lock, so that a play and the timer do not run certbot at the same time."""
     os.makedirs(CERTBOT, mode=0o700, exist_ok=True)
     with open(os.path.join(CERTBOT, "lock"), "a") as handle:
         fcntl.flock(handle, fcntl.LOCK_EX)
@@ -77,7 +77,7 @@ def _ask(
     version = _version()
     present = obtained(settings)
     if version < (4, 1) and present and set(names) == set(present.facts.names) and not force:
-        # Older certbots, 4.0 too, renew 30 days before the end, however short the lifetime: of six days, at every turn.
+        # certbot up to 4.0 renews 30 days before the end for any lifetime: with six days, at every run
         if not is_due(present):
             return "", {}
         force = True
@@ -87,12 +87,12 @@ def _ask(
         if code == 0:
             return "", {}
         if re.search(r"accountDoesNotExist|[Aa]ccount.{0,200}not (exist|found)", said):
-            # the authority was set up anew
+            # the authority was reinstalled
             _forget_account(settings)
         elif not re.search(r"badNonce|anti-replay nonce", said):
             break
     reason = words(said)
-    # an order can be refused as a whole, for a name that the reason mentions
+    # the authority may refuse a whole order because of one name, which the reason mentions
     named = {name: reason for name in names if re.search(r"(?<![\w.-])%s(?![\w-]|\.\w)" % re.escape(name), reason)}
     return reason, refusals(said) or named
 
@@ -101,7 +101,7 @@ def _certbot(settings: Settings, command: str) -> t.List[str]:
     trust = ["REQUESTS_CA_BUNDLE=" + AUTHORITY] if settings.own_ca else []
     argv = ["env", *trust, "timeout", str(CERTBOT_LIMIT), "certbot", command, "--non-interactive", "--agree-tos"]
     argv += ["--server", settings.directory, "--config-dir", configuration(settings), "--work-dir", CERTBOT + "/work"]
-    # not with those of other certificates: certbot lets no two runs use one directory
+    # separate for each certificate: two runs of certbot can't share one directory
     return argv + ["--logs-dir", "/var/log/letsencrypt/port587", "--max-log-backups", "20"]
 
 
@@ -130,16 +130,16 @@ def _version() -> t.Tuple[int, ...]:
 
 
 def update_email(settings: Settings) -> str:
-    """Send the authority a new address to write to (RFC 8555, 7.3.2); returns why that failed.
+    """Send the authority a new contact address (RFC 8555, 7.3.2); returns why that failed.
 
-    It has the first one with the account.
+    It got the first address with the account.
     """
     known = load_json(_email(settings)).get("email")
     if known == settings.email or not os.path.isdir(_accounts(settings)):
         return ""
     try:
         with _exclusively():
-            # it has had a command of its own since 0.30
+            # certbot has a command for it since 0.30
             command = ["update_account"] if _version() >= (0, 30) else ["register", "--update-registration"]
             argv = _certbot(settings, command[0]) + command[1:] + ["--email", settings.email, "--no-eff-email"]
             code, out, err = run_command(argv)
@@ -165,7 +165,7 @@ def _forget_account(settings: Settings) -> None:
         os.rename(accounts, "%s.%d" % (accounts, time.time()))
 
 
-# -- what certbot said --------------------------------------------------------------------------------------------
+# -- certbot's output ---------------------------------------------------------------------------------------------
 
 #: Lines of certbot's that don't explain a failure.
 _TALK = re.compile(

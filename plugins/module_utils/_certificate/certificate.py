@@ -4,10 +4,10 @@
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 # Runs on the server: Python 3.6 and the standard library only.
 
-"""Certificates and keys in PEM: what they say, whether they belong together, and whether clients accept them.
+"""Certificates and keys in PEM: read them, match them, and check whether clients accept them.
 
-All cryptography is left to the openssl command (1.1.1 and later). No private key is ever an argument of it, and none
-is on disk outside of a directory that only root can enter.
+The openssl command (1.1.1 and later) does all cryptography. Private keys are never arguments of it, and are on disk
+only in a directory that only root can enter.
 """
 
 import datetime
@@ -23,12 +23,12 @@ from ansible_collections.port587.mail.plugins.module_utils._transaction.files im
 #: RFC 5280's limit for a common name.
 COMMON_NAME_MAX = 64
 
-#: The size of new RSA keys. 2048 bits are on their way out (NCSC's guidelines of 2025).
+#: The size of new RSA keys. 2048 bits are being phased out (NCSC's guidelines of 2025).
 RSA_BITS = 3072
 
 
 class CertificateError(Exception):
-    """A certificate can't be made or used; the message says why."""
+    """A certificate can't be made or used; the message gives the reason."""
 
 
 class OpensslMissing(CertificateError):
@@ -36,7 +36,7 @@ class OpensslMissing(CertificateError):
 
 
 class Facts(t.NamedTuple):
-    """What a certificate says. One that is still to be made has no ``serial``, ``fingerprint`` and ``public_key``."""
+    """The contents of a certificate. A future certificate has no ``serial``, ``fingerprint`` and ``public_key``."""
 
     subject: str
     names: t.Sequence[str]
@@ -44,7 +44,7 @@ class Facts(t.NamedTuple):
     key: str
     not_before: datetime.datetime
     not_after: datetime.datetime
-    #: the domains that a CA may vouch for
+    #: the domains that a CA may sign for
     permitted: t.Sequence[str] = ()
     serial: str = ""
     fingerprint: str = ""
@@ -52,7 +52,7 @@ class Facts(t.NamedTuple):
 
 
 class Pair(t.NamedTuple):
-    """A certificate with its issuers', PEM, and the key that belongs to it."""
+    """A certificate with its chain, PEM, and its private key."""
 
     chain: t.List[str]
     key: str
@@ -63,7 +63,7 @@ class Pair(t.NamedTuple):
 
 
 def name_trouble(name: str, wildcard: bool = False) -> t.Optional[str]:
-    """Why a certificate can't be for this name."""
+    """Why a certificate can't have this name."""
     if re.search(r"[^\x00-\x7f]", name):
         return "write it in ASCII, as DNS has it (xn--...)"
     labels = name[2:].split(".") if wildcard and name.startswith("*.") else name.split(".")
@@ -77,7 +77,7 @@ def name_trouble(name: str, wildcard: bool = False) -> t.Optional[str]:
 
 
 def covers(pattern: str, name: str) -> bool:
-    """Whether a name in a certificate, which may begin with a wildcard for one label, is good for a host."""
+    """Whether a name in a certificate matches a host. It may begin with a wildcard for one label."""
     pattern, name = pattern.lower(), name.lower()
     return name == pattern or (pattern.startswith("*.") and name.partition(".")[2] == pattern[2:])
 
@@ -144,7 +144,7 @@ def parse(out: str) -> Facts:
 
 
 def belongs_to(key: str, certificate: Facts) -> bool:
-    # the empty password: without it, an encrypted key would ask for one on the terminal
+    # an empty passphrase: without it, openssl would prompt for the one of an encrypted key
     return openssl(["pkey", "-pubout", "-passin", "pass:"], key).strip() == certificate.public_key
 
 
@@ -157,7 +157,7 @@ def verifies(certificate: str, authority: str) -> bool:
 
 
 def usable(pem: str) -> t.Optional[Pair]:
-    """What is in a PEM file with a certificate and the key that belongs to it; None of any other file."""
+    """Parse a PEM file with a certificate and its private key; None for any other file."""
     chain, key = certificates(pem), private_key(pem)
     if not chain or key is None:
         return None
@@ -172,7 +172,7 @@ def usable(pem: str) -> t.Optional[Pair]:
 
 
 def trouble(present: Facts, names: t.Iterable[str], now: datetime.datetime) -> t.Optional[str]:
-    """Why a client would refuse a certificate that was handed in."""
+    """Why a client would refuse the user's certificate."""
     if present.not_after <= now:
         return "it ended on %s" % present.not_after
     if present.not_before > now:
@@ -184,7 +184,7 @@ def trouble(present: Facts, names: t.Iterable[str], now: datetime.datetime) -> t
 
 
 def describe(chain: t.Iterable[Facts], with_key: bool = False) -> str:
-    """A PEM file in words, for a diff: what it is for and until when; the key is only said to be there."""
+    """Summary of a PEM file, for a diff: names and end of validity; for a key, only that there is one."""
     lines = ["private key (hidden)"] if with_key else []
     for one in chain:
         lines.append("certificate %s" % (one.subject or "without a subject"))
@@ -195,7 +195,7 @@ def describe(chain: t.Iterable[Facts], with_key: bool = False) -> str:
         lines.append("  issuer: %s" % one.issuer)
         lines.append("  key: %s" % one.key)
         lines.append("  valid until: %s" % one.not_after.date())
-        # those of a new one are not known before it is made, and check mode has to show the same
+        # those of a new one are unknown before it is made, and check mode must show the same
         lines.append("  sha256: %s" % (one.fingerprint or "(new)"))
     return "".join(line + "\n" for line in lines)
 

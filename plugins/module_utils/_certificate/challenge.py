@@ -4,7 +4,7 @@
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 # Runs on the server: Python 3.6 and the standard library only.
 
-"""How an ACME authority verifies that names are this server's: over HTTP on port 80, or by a record in DNS."""
+"""ACME challenges, which verify that this server owns a name: over HTTP on port 80, or by a record in DNS."""
 
 import http.client
 import os
@@ -35,7 +35,7 @@ def certbot_options(settings: Settings) -> t.List[str]:
     if settings.challenge == "hook":
         hooks = ["--manual-auth-hook", HOOK + " auth", "--manual-cleanup-hook", HOOK + " cleanup"]
         return ["--manual", "--preferred-challenges", "dns", *hooks]
-    # decided anew each time: a web server comes and goes
+    # checked at each run, since a web server may be installed or removed
     listener = _on_port_80()
     if listener is None:
         return ["--standalone", "--preferred-challenges", "http"]
@@ -49,7 +49,7 @@ def certbot_options(settings: Settings) -> t.List[str]:
 
 
 def unreachable_reason(settings: Settings, name: str) -> str:
-    """Why the authority would not reach this server under the name; empty if it would."""
+    """Why the authority could not reach this server under the name; empty if it could."""
     if settings.challenge != "http":
         return ""
     if not _is_in_dns(name):
@@ -59,7 +59,7 @@ def unreachable_reason(settings: Settings, name: str) -> str:
 
 
 def not_ready(one: Settings) -> str:
-    """Why the first of such a certificate is not ordered yet."""
+    """Why the first certificate for such a name is not ordered yet."""
     return "" if obtained(one) else unreachable_reason(one, one.names[0])
 
 
@@ -79,12 +79,12 @@ def _program(listener: Socket) -> str:
 
 
 def _own_address(listener: Socket) -> str:
-    """An address at which this server itself reaches it."""
+    """An address at which this server reaches its own web server."""
     return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(listener.address, listener.address)
 
 
 def _web_server_answers(listener: Socket, host: str) -> bool:
-    """Whether it serves what certbot would put into the directory."""
+    """Whether the web server serves files from the challenge directory."""
     token = secrets.token_hex(16)
     directory = os.path.join(WEBROOT, ".well-known", "acme-challenge")
     if not os.path.isdir(WEBROOT):

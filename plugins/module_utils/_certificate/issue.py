@@ -4,7 +4,7 @@
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 # Runs on the server: Python 3.6 and the standard library only.
 
-"""Where the certificates come from: the server's own CA, files that are handed in, or an ACME authority."""
+"""The sources of certificates: the server's own CA, the user's files, or an ACME authority."""
 
 import datetime
 import typing as t
@@ -45,12 +45,12 @@ from ansible_collections.port587.mail.plugins.module_utils._certificate.served i
 CA = authority.DIRECTORY + "/ca.pem"
 CA_KEY = authority.DIRECTORY + "/ca.key"
 
-#: Stands for what check mode does not make.
+#: Placeholder for certificates that check mode does not make.
 TO_BE_MADE = "(made when this is not check mode)\n"
 
 
 class Other(t.NamedTuple):
-    """Another certificate than the mail host's: of a name with one of its own (SNI), or the one with an RSA key."""
+    """A certificate other than the mail host's: for a name with its own (SNI), or the one with an RSA key."""
 
     label: str
     key: str
@@ -60,32 +60,32 @@ class Other(t.NamedTuple):
 
 
 class Outcome(t.NamedTuple):
-    """What the files have to hold, and what there is to report."""
+    """The wanted contents of the files, and the data to report."""
 
     key: str
     chain: t.List[str]
     authority: t.Optional[Authority]
-    #: as far as it can be known beforehand, so that check mode shows the same
+    #: as far as known beforehand, so that check mode shows the same
     planned: t.List[Facts]
     reason: str = ""
     replaced: str = ""
     #: signed by this server's own CA
     own: bool = False
-    #: a certificate that comes from another source, in words
+    #: description of a certificate from another source
     words: str = ""
     others: t.Sequence[Other] = ()
     #: names that were left out, and why
     missing: t.Mapping[str, str] = {}
-    #: why the authority could not be sent a new address to write to
+    #: why the authority did not get the new contact address
     email_error: str = ""
 
     def instead(self, label: str) -> Other:
-        """The mail host's certificate, for another one that is not there."""
+        """The mail host's certificate, in place of a missing one."""
         return Other(label, self.key, self.chain, self.words or describe(self.planned, with_key=True))
 
 
 def kept_authority() -> t.Optional[Authority]:
-    """A CA from before stays as it is."""
+    """Keep an existing CA unchanged."""
     there = Authority(read(CA), read(CA_KEY))
     return there if all(there) else None
 
@@ -94,11 +94,11 @@ def kept_authority() -> t.Optional[Authority]:
 
 
 class _Signing(t.NamedTuple):
-    """What the CA has to sign, and why."""
+    """The certificates that the CA must sign, and why."""
 
     wanted: Wanted
     plan: Plan
-    #: label -> what that certificate has to be, and why there is a new one
+    #: label -> the wanted certificate, and why a new one is made
     others: t.Dict[str, t.Tuple[Wanted, str]]
 
 
@@ -115,7 +115,7 @@ def selfsigned(params: Params, names: t.List[str], check_mode: bool) -> Outcome:
     missing = authority.vouched_for(names + sni_names(params), trusted and trusted.facts)[1]
     signing = _plan(params, names, missing, trusted, present, now)
     if signing.plan.new_authority and missing:
-        # the new CA vouches for these, too
+        # the new CA signs for these, too
         missing = {}
         signing = _plan(params, names, missing, trusted, present, now)
     plan = signing.plan
@@ -137,7 +137,7 @@ def selfsigned(params: Params, names: t.List[str], check_mode: bool) -> Outcome:
     reasons = (("CA", plan.new_authority), ("certificate", plan.new_certificate))
     outcome = Outcome(
         key=key,
-        # with the CA's own: a client that doesn't trust it yet can show a person what to trust
+        # the chain includes the CA, so that a client that doesn't trust it yet can show it to the user
         chain=[certificate, signer.certificate],
         authority=signer,
         planned=[plan.certificate, plan.authority],
@@ -157,7 +157,7 @@ def selfsigned(params: Params, names: t.List[str], check_mode: bool) -> Outcome:
 
 
 def _signed_by(trusted: t.Optional[Pair], path: str) -> t.Optional[Pair]:
-    """What is in the file, if this CA has signed it and it is valid."""
+    """The certificate in the file, if this CA has signed it and it is valid."""
     found = usable(read(path))
     return found if found and trusted and verifies(found.chain[0], trusted.chain[0]) else None
 
@@ -171,7 +171,7 @@ def _plan(
     now: datetime.datetime,
 ) -> _Signing:
     of_host, sni = ([name for name in some if name not in missing] for some in (names, sni_names(params)))
-    # an old client has to be able to check what the CA has signed
+    # an old client must be able to check the CA's signature
     authority_key_type = "rsa" if params["rsa_too"] else params["key_type"]
     wanted = Wanted(of_host, params["key_type"], params["days"], sni, authority_key_type)
     others = {}
@@ -185,14 +185,14 @@ def _plan(
 
 
 def other_certificates(params: Params, wanted: Wanted) -> t.Dict[str, Wanted]:
-    """What the other certificates of the server's own CA have to be."""
+    """The wanted contents of the CA's other certificates."""
     found = {name: wanted._replace(names=[name]) for name in wanted.others}
     if params["rsa_too"]:
         found[RSA] = wanted._replace(key_type="rsa")
     return found
 
 
-# -- files that are handed in -------------------------------------------------------------------------------------
+# -- the user's files ---------------------------------------------------------------------------------------------
 
 
 def files(params: Params, names: t.List[str], check_mode: bool) -> Outcome:
@@ -208,7 +208,7 @@ def files(params: Params, names: t.List[str], check_mode: bool) -> Outcome:
 def _handed_in(
     chain_pem: str, key_pem: str, names: t.List[str], where: str, check_mode: bool
 ) -> t.Tuple[str, t.List[str], t.List[Facts]]:
-    """(key, chain, what the chain says). ``where`` begins the messages about what can't be used."""
+    """(key, chain, facts of the chain). ``where`` begins the messages about unusable files."""
     chain, key = certificates(chain_pem), private_key(key_pem)
     if not chain:
         raise CertificateError("%schain: holds no certificate in PEM" % where)
@@ -234,7 +234,7 @@ def _handed_in(
 
 
 def acme(params: Params, names: t.List[str], check_mode: bool) -> t.Tuple[Outcome, authorities.Report]:
-    """What the authority gave; else what is served already; else a certificate of the server's own CA."""
+    """The authority's certificate; else the one that is served already; else one of the server's own CA."""
     outcome, report = _acme_of_host(params, names, check_mode)
     settings = acme_settings(params, names)
     lacking = {} if check_mode else orders.order_others(settings)
@@ -256,7 +256,7 @@ def acme(params: Params, names: t.List[str], check_mode: bool) -> t.Tuple[Outcom
 
 
 def _acme_other(one: authorities.Settings, present: t.Optional[Pair], outcome: Outcome) -> Other:
-    """Another certificate, or what stands in for it."""
+    """Another certificate, or its substitute."""
     label = one.certificate
     found = present or served_instead(label, one.names[0], authorities.now())
     if found:

@@ -4,7 +4,7 @@
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 # Runs on the server: Python 3.6 and the standard library only.
 
-"""When a certificate is ordered from the authority, and what became of the last order."""
+"""Decide when to order a certificate from the authority, and store the result of the last order."""
 
 import os
 import time
@@ -15,15 +15,15 @@ from ansible_collections.port587.mail.plugins.module_utils._certificate.acme imp
 from ansible_collections.port587.mail.plugins.module_utils._certificate.certificate import Pair
 from ansible_collections.port587.mail.plugins.module_utils._transaction.state import load_json, write_json
 
-#: Seconds after which certbot is asked again although nothing is missing: twice a day, as the distributions do.
+#: Seconds after which certbot runs again although nothing is missing: twice a day, as in the distributions.
 ASK_AGAIN = 11.5 * 3600
 
 
 def names_to_order(settings: Settings, present: t.Optional[Pair]) -> t.Tuple[t.List[str], t.Dict[str, str]]:
-    """(names, those left out): one that is not in DNS yet must not keep the mail host from its certificate."""
+    """(names, those left out): a name that is not in DNS yet must not block the mail host's certificate."""
     names, missing = settings.names[:1], {}  # type: t.List[str], t.Dict[str, str]
     for name in settings.names[1:]:
-        # one that the certificate has already may be out of DNS for a moment
+        # a name in the present certificate may be missing from DNS for a moment
         why = "" if present and name in present.facts.names else challenge.unreachable_reason(settings, name)
         if why:
             missing[name] = why
@@ -33,17 +33,17 @@ def names_to_order(settings: Settings, present: t.Optional[Pair]) -> t.Tuple[t.L
 
 
 def order_if_due(settings: Settings, force: bool = False, patient: bool = False) -> Report:
-    """Order a certificate if there is a reason to; else return the outcome of the last order.
+    """Order a certificate if there is a reason to; else return the result of the last order.
 
-    ``patient``: an answer of the authority counts for half a day. certbot runs even without a reason then: it may know
-    better when to renew.
+    ``patient``: an answer of the authority is good for half a day. After that certbot runs even without a reason: it
+    may know better when to renew.
     """
     before = last(settings)
     present = acme.obtained(settings)
     names, missing = names_to_order(settings, present)
     due = bool(acme.why_order(names, present))
     if patient and present:
-        # a name that was not in DNS the last time, or that the web server did not answer for
+        # a name that was missing from DNS the last time, or that the web server did not serve
         fresh = set(names) - set(present.facts.names) - set(before.get("refused", ()))
         due = bool(fresh) or not 0 <= time.time() - before.get("asked", 0) < ASK_AGAIN
     if not (due or force):
@@ -61,7 +61,7 @@ def order_if_due(settings: Settings, force: bool = False, patient: bool = False)
 
 
 def order_others(settings: Settings, force: bool = False, patient: bool = False) -> t.Dict[str, str]:
-    """The same for the other certificates; returns those that are missing, or old, and why."""
+    """Order the other certificates if due; returns those that are missing or old, and why."""
     lacking = {}
     for one in acme.others(settings):
         why = challenge.not_ready(one) or order_if_due(one, force, patient).error
@@ -75,18 +75,18 @@ def _state(settings: Settings) -> str:
 
 
 def _of(settings: Settings) -> t.List[t.Any]:
-    # another certificate has a state of its own
+    # each other certificate has its own state file
     return list(acme.bare(settings))
 
 
 def last(settings: Settings) -> t.Dict[str, t.Any]:
-    """The outcome of earlier orders, if they were for the same."""
+    """The stored result of earlier orders, if they were for the same names."""
     state = load_json(_state(settings))
     return state if state.get("of") == _of(settings) else {}
 
 
 def note(settings: Settings, **changes: t.Any) -> None:
-    """Keep the outcome of an order, for the next run and for those who inspect the server."""
+    """Store the result of an order, for the next run and for the inspection of the server."""
     after = dict(last(settings), of=_of(settings), **changes)
     if after != load_json(_state(settings)):
         write_json(_state(settings), after)

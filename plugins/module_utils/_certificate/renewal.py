@@ -4,11 +4,11 @@
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 # Runs on the server: Python 3.6 and the standard library only.
 
-"""The program and the timer that keep certificates of an ACME authority valid, without a play.
+"""The program and the timer that renew certificates of an ACME authority, without a play.
 
-The program is these very modules in one file, so that a renewal does what a play does: it installs what certbot got as
-a transaction, in which the daemons have to serve it, or the one before stays. It compares what is wanted, what certbot
-has, and what is served, whenever the timer starts it; so it makes no difference where an earlier run was stopped.
+The program consists of these modules in one file, so a renewal works like a play: it installs certbot's certificate in
+a transaction, and keeps the previous one unless the daemons then serve the new one. At each start it compares the
+wanted certificates, certbot's and the served ones, so an interrupted run does no harm.
 """
 
 import ast
@@ -29,14 +29,14 @@ from ansible_collections.port587.mail.plugins.module_utils._transaction.state im
 
 PROGRAM = "/usr/local/lib/port587/certificates"
 UNIT = "/etc/systemd/system/port587-certificates"
-#: As the option daemon of port587.mail.transaction has it.
+#: In the format of the option daemon of port587.mail.transaction.
 TIMER = {"unit": "port587-certificates.timer", "program": "systemctl", "kind": "service"}
 
 
 def tools(
     settings: Settings, units: t.Mapping[str, str], authority: str, nsupdate: str, hook: str
 ) -> t.List[transaction.File]:
-    """What the server needs to renew its certificates by itself.
+    """The files that the server needs to renew its certificates by itself.
 
     ``units``: the texts of the systemd units, by ``service`` and ``timer``; the other texts may be empty.
     """
@@ -56,7 +56,7 @@ def tools(
 
 
 def to_install(settings: Settings, pair: t.Optional[Pair]) -> t.List[transaction.File]:
-    """What the daemons have to read. ``pair``: the mail host's, which stands in for those that are missing yet."""
+    """The files for the daemons. ``pair``: the mail host's, also used in place of missing certificates."""
     files = served.served_files(pair.key, pair.chain) if pair else []
     for one in acme.others(settings):
         own = acme.obtained(one)
@@ -68,7 +68,7 @@ def to_install(settings: Settings, pair: t.Optional[Pair]) -> t.List[transaction
 
 
 def retire() -> None:
-    """Stop the timer, and forget the last order: the certificate comes from another source now."""
+    """Remove the timer and the result of the last order: the certificate comes from another source now."""
     timer = os.path.basename(UNIT) + ".timer"
     if os.path.lexists("/etc/systemd/system/timers.target.wants/" + timer):
         for argv in (["disable", "--now", timer], ["daemon-reload"]):
@@ -81,7 +81,7 @@ def retire() -> None:
 
 
 def program() -> bytes:
-    """A file that Python can run, with this module and all of the collection that it needs."""
+    """A file that Python can run, with this module and all parts of the collection that it imports."""
     packages = __name__.split(".")[:-1]
     written = io.BytesIO()
     written.write(b"#!/usr/bin/python3\n")
@@ -122,7 +122,7 @@ def _sources(name: str, found: t.Dict[str, str]) -> t.Dict[str, str]:
 
 
 def main() -> None:
-    """What the timer runs. ``--force``: order a new certificate although the present one is good."""
+    """Entry point for the timer. ``--force``: order a new certificate although the present one is good."""
     # a program, not a module: pylint: disable=ansible-bad-function
     settings = Settings(**load_json(acme.SETTINGS))
     force = sys.argv[1:] == ["--force"]
@@ -144,7 +144,7 @@ def main() -> None:
 
 
 def _install(settings: Settings, pair: t.Optional[Pair]) -> str:
-    """Install what there is; returns why that failed. Also if nothing is new: an earlier run may have been stopped."""
+    """Install the certificates; returns why that failed. Also if nothing is new: the last run may have been stopped."""
     files = to_install(settings, pair)
     try:
         if files and served.install(files).changed:

@@ -4,7 +4,7 @@
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 # Runs on the server: Python 3.6 and the standard library only.
 
-"""The options of port587.mail.certificate: whether they make sense, and what follows from them."""
+"""The options of port587.mail.certificate: validate them, and derive values from them."""
 
 import typing as t
 
@@ -21,7 +21,7 @@ Params = t.Mapping[str, t.Any]
 
 
 def checked(params: Params) -> t.List[str]:
-    """The names of the mail host's certificate. Raises CertificateError for options that make no sense."""
+    """The names of the mail host's certificate. Raises CertificateError for invalid options."""
     if params["source"] == "selfsigned" and params["days"] < 60:
         raise CertificateError(
             "days: %d: give at least 60, as a certificate is renewed 30 days before its end" % params["days"]
@@ -49,7 +49,7 @@ def sni_names(params: Params) -> t.List[str]:
 
 
 def other_labels(params: Params) -> t.List[str]:
-    """The other certificates than the mail host's: RSA, and names."""
+    """Labels of the certificates other than the mail host's: RSA, and names."""
     return ([RSA] if params["rsa_too"] else []) + sni_names(params)
 
 

@@ -23,23 +23,23 @@ from ansible_collections.port587.mail.plugins.module_utils._transaction.view imp
 COMBINED = TLS + "/combined.pem"
 FULLCHAIN = TLS + "/fullchain.pem"
 
-#: Stands for the second certificate with an RSA key where others have a host name, which has a dot.
+#: Label of the second certificate, with an RSA key. Other labels are host names, which have a dot.
 RSA = "rsa"
 
 
 def read(path: str) -> str:
-    """A PEM file; empty if it is not there."""
+    """The content of a PEM file; empty if there is none."""
     return (read_file(path) or b"").decode("utf-8", "replace")
 
 
 def served_files(key: str, chain: t.Iterable[str]) -> t.List[File]:
-    """The mail host's certificate: key and chain in one file, so that they always belong together."""
+    """The files of the mail host's certificate: key and chain in one file, so that they always match."""
     pem = "".join(chain)
     return [File(COMBINED, (key + pem).encode(), mode=0o600, secret=True), File(FULLCHAIN, pem.encode())]
 
 
 def other_path(label: str) -> str:
-    """The path of another certificate than the mail host's: of a name with one of its own (SNI), or with an RSA key."""
+    """The path of a certificate other than the mail host's: for a name with its own (SNI), or with an RSA key."""
     return "%s/%s.pem" % (TLS, label)
 
 
@@ -49,20 +49,20 @@ def other_file(label: str, key: str, chain: t.Iterable[str]) -> File:
 
 
 def can_be_served(view: View) -> t.List[Problem]:
-    """This server's OpenSSL may refuse what another takes: a signature or a key that its policy calls too weak."""
+    """Whether this server's OpenSSL accepts the pair: its policy may refuse a weak signature or key."""
     paths = [path for path in view.files if os.path.dirname(path) == TLS and path != FULLCHAIN]
     troubles = [(path, key_pair_trouble([path], view)) for path in paths]
     return [Problem(path, found) for path, found in troubles if found]
 
 
 def served_instead(label: str, name: str, now: datetime.datetime) -> t.Optional[Pair]:
-    """What the daemons serve already for another certificate, wherever it is from, if it is good for the name."""
+    """The pair that the daemons serve already in place of another certificate, if it has the name; from any source."""
     found = usable(read(other_path(label)))
     return None if found is None or trouble(found.facts, [name], now) else found
 
 
 def used_by_daemons(wanted: t.Iterable[File]) -> t.List[File]:
-    """Files that are not wanted, but named by a daemon that a play has not configured anew yet."""
+    """Files that are no longer wanted, but that a daemon's present configuration still names."""
     proofs = [proof for one in remembered().values() for proof in one["proof"].get("proofs", [])]
     paths = {str(proof["certificate"]) for proof in proofs if proof.get("certificate")}
     paths -= {file.path for file in wanted}
@@ -74,7 +74,7 @@ def used_by_daemons(wanted: t.Iterable[File]) -> t.List[File]:
 
 
 def install(files: t.List[File]) -> Result:
-    """Take the running daemons over to these files, or stay with what they have."""
+    """Install these files and activate them in the running daemons, or restore the previous ones."""
     return run(
         "certificates",
         files,

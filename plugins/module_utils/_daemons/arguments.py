@@ -4,7 +4,7 @@
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 # Runs on the controller and on the server: Python 3.6 and the standard library only.
 
-"""The arguments of port587.mail.transaction, and what they ask for."""
+"""The arguments of port587.mail.transaction, and their translation into the engine's objects."""
 
 import typing as t
 
@@ -15,7 +15,7 @@ from ansible_collections.port587.mail.plugins.module_utils._transaction.errors i
 from ansible_collections.port587.mail.plugins.module_utils._transaction.tree import Directory, File
 
 _FILE: t.Dict[str, t.Dict[str, t.Any]] = {
-    # rendered on the controller by the action plugin, which sends content instead, or one of the secrets
+    # the action plugin renders it on the controller, and sends content or secrets instead
     "src": {"type": "str"},
     "content": {"type": "str"},
     "generate": {"type": "str", "choices": list(dkim.KINDS)},
@@ -78,7 +78,7 @@ _DAEMON: t.Dict[str, t.Dict[str, t.Any]] = {
     "refuse_foreign": {"type": "bool", "default": False},
     "replaces": {"type": "list", "elements": "str", "default": []},
 }
-#: Kinds with a file of their own know these of their daemon.
+#: Kinds with their own file set these themselves.
 _FOR_SERVICES = ("check", "listens", "refuse_foreign", "replaces")
 
 ARGUMENTS: t.Dict[str, t.Dict[str, t.Any]] = {
@@ -98,14 +98,14 @@ ARGUMENTS: t.Dict[str, t.Dict[str, t.Any]] = {
     "certificate": {"type": "path"},
     "keep": {"type": "str", "default": ""},
     "lock_timeout": {"type": "int", "default": 120},
-    # for the action plugin, which keeps it
+    # for the action plugin, which does not send it
     "known": {"type": "dict"},
 }
 
 
-#: The drop-in by which a unit is started again.
+#: The drop-in that makes systemd restart a unit.
 RESTART = "/etc/systemd/system/%s.d/port587-restart.conf"
-#: As shipped, most daemons stay down when they are killed, and the others after five times in ten seconds.
+#: By default most daemons stay down after they are killed, and the others after five restarts in ten seconds.
 _RESTART_TEXT = b"""\
 # Written by port587.mail: it is started again whatever ended it, and however often. Only systemctl stop ends it.
 [Unit]
@@ -118,7 +118,7 @@ RestartSec=1
 
 
 class Wanted(t.NamedTuple):
-    """The tree, and the daemon that takes it over, if there is one."""
+    """The wanted files, and the daemon that loads them, if there is one."""
 
     files: t.List[File]
     directories: t.List[Directory]
@@ -126,7 +126,7 @@ class Wanted(t.NamedTuple):
 
 
 def wanted(params: t.Dict[str, t.Any], content: t.Callable[[t.Dict[str, t.Any]], bytes]) -> Wanted:
-    """What the arguments ask for; ``content`` gives that of one of the files."""
+    """The wanted files and daemon; ``content`` returns the content of one file."""
     files = [
         File(
             f["dest"],

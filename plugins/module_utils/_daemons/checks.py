@@ -4,7 +4,7 @@
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 # Runs on the server: Python 3.6 and the standard library only.
 
-"""What the checks of several daemons have in common."""
+"""Helpers for the checks of several daemons."""
 
 import errno
 import os
@@ -16,16 +16,16 @@ from ansible_collections.port587.mail.plugins.module_utils._transaction.view imp
 
 
 def is_pending(absent: t.Optional[str]) -> bool:
-    """Whether it is another part of this collection that makes a path or a user that is not there (yet)."""
+    """Whether another part of this collection makes the missing path or user."""
     return absent == "vmail" or bool(absent and absent.startswith("/etc/port587/"))
 
 
 def is_taken(port: int, address: str = "", kind: socket.SocketKind = socket.SOCK_STREAM) -> bool:
-    """Whether a program listens on the port, on whatever address."""
+    """Whether a program listens on the port, on any address."""
     try:
         with socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, kind) as probe:
             if kind == socket.SOCK_STREAM:
-                # connections that have ended don't count
+                # closed connections don't count
                 probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind((address, port))
     except OSError as exc:
@@ -34,7 +34,7 @@ def is_taken(port: int, address: str = "", kind: socket.SocketKind = socket.SOCK
 
 
 def copy_directory(directory: str, tree: str, view: View) -> None:
-    """A daemon's whole directory as it will be, in another place."""
+    """Copy a daemon's whole directory, as it will be after the change."""
     if os.path.isdir(directory):
         shutil.copytree(directory, tree, ignore_dangling_symlinks=True)
     for path, new in view.files.items():

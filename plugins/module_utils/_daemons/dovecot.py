@@ -4,7 +4,7 @@
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 # Runs on the server: Python 3.6 and the standard library only.
 
-"""Dovecot: doveconf(1) checks its files as they will be, and what it lets through is looked up besides."""
+"""Dovecot: doveconf(1) checks the new files, and further checks find mistakes that it accepts."""
 
 import contextlib
 import os
@@ -30,7 +30,7 @@ class Dovecot(SystemdDaemon):
     protocols = "/usr/share/dovecot/protocols.d"
     pid_file = "/run/dovecot/master.pid"
     drop_in = "/etc/systemd/system/dovecot.service.d/port587.conf"
-    #: Up to 2.2 it computes DH parameters at its first start, and nobody gets a handshake before.
+    #: Dovecot up to 2.2 computes DH parameters at its first start, and no TLS handshake succeeds before that.
     parameters_program = "/usr/lib/dovecot/ssl-params"
     parameters = "/var/lib/dovecot/ssl-parameters.dat"
 
@@ -49,16 +49,16 @@ class Dovecot(SystemdDaemon):
         self._reload_until_logged("SIGHUP received")
 
     def complaints_since(self, moment: float) -> t.List[str]:
-        # a reload goes on without a listener that it can't have; the next start would not
+        # a reload goes on without a listener that it can't open; the next start would fail
         return [line for line in mail_log(moment) if re.match(r"master: (Error|Fatal|Panic): ", line)]
 
     def needs_restart(self, view: View) -> bool:
-        """What is settled when the master starts: sockets, limits, environment, and which protocols there are."""
+        """Settings that only a start of the master applies: sockets, limits, environment, and the protocols."""
         if view.read(self.drop_in) != view.before(self.drop_in):
             return True
         with contextlib.suppress(OSError):
             if os.stat(self.protocols).st_mtime > os.stat(self.pid_file).st_mtime:
-                # a package was added to a Dovecot that runs: "Unknown protocol: pop3"
+                # a package was added while Dovecot runs: "Unknown protocol: pop3"
                 return True
         pattern = re.compile(rb"^(base_dir|import_environment)\s*=\s*(.*)$", re.MULTILINE)
         new = view.read(self.configuration) or b""
@@ -69,7 +69,7 @@ class Dovecot(SystemdDaemon):
             return [Problem(self.configuration, "does not exist")]
         live = os.path.dirname(self.configuration)
         with temporary_directory() as directory:
-            # what it includes is named from where it lies
+            # relative includes start from the file's directory
             for name in os.listdir(live) if os.path.isdir(live) else ():
                 if os.path.join(live, name) not in view.files:
                     os.symlink(os.path.join(live, name), os.path.join(directory, name))
@@ -77,7 +77,7 @@ class Dovecot(SystemdDaemon):
                 if os.path.dirname(path) == live:
                     with open(os.path.join(directory, os.path.basename(path)), "wb") as handle:
                         handle.write(new.content)
-            # -P: else 2.3 hides where the key is
+            # -P: otherwise 2.3 hides the key's path
             code, out, err = run_command(["doveconf", "-c", os.path.join(directory, "dovecot.conf"), "-nP"])
         problems = []  # type: t.List[Problem]
         for line in err.replace(directory, live).splitlines():
@@ -97,7 +97,7 @@ class Dovecot(SystemdDaemon):
         return Problem(self.configuration, re.sub(r"^\S*doveconf: (Fatal|Error|Warning): ", "", line))
 
     def _look_up(self, settings: str, view: View) -> t.List[Problem]:
-        """What doveconf(1) lets through. ``settings``: what it printed, so the same for every way to write it."""
+        """Find mistakes that doveconf(1) accepts. ``settings``: its output, which is the same for every spelling."""
         values = doveconf(settings)
         served = self._ports()
         problems = []  # type: t.List[Problem]
@@ -114,7 +114,7 @@ class Dovecot(SystemdDaemon):
         return view.line_of(self.configuration, lambda row: pattern.match(row) is not None)
 
     def _ports(self) -> t.List[str]:
-        """The ports that it has already."""
-        # without -n: those that nobody has set are ports, too
+        """The ports that Dovecot uses already."""
+        # without -n: default ports count, too
         values = doveconf(run_command(["doveconf"])[1]) if self.running() else []
         return [value for name, value in values if name == "port"]

@@ -4,7 +4,7 @@
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 # Runs on the server: Python 3.6 and the standard library only.
 
-"""What is wrong with settings that doveconf(1) lets through."""
+"""Mistakes in settings that doveconf(1) accepts."""
 
 import grp
 import os
@@ -23,7 +23,7 @@ _ACCOUNTS = ("user", "group", "mail_uid", "mail_gid", "default_internal_user", "
 
 
 def doveconf(output: str) -> t.List[t.Tuple[str, str]]:
-    """Names and values that doveconf(1) printed, in 2.3's words where 2.4 has a block instead."""
+    """Names and values in the output of doveconf(1). Blocks of 2.4 get the names of 2.3's settings."""
     values = []
     blocks = []  # type: t.List[str]
     for line in output.splitlines():
@@ -40,7 +40,7 @@ def doveconf(output: str) -> t.List[t.Tuple[str, str]]:
 
 
 def wrong(name: str, value: str, view: View, served: t.Sequence[str]) -> t.Iterator[t.Tuple[str, t.Optional[str]]]:
-    """What is wrong with a value, and the path or the user that is not there, if it is that."""
+    """The mistake in a value, and the missing path or user, if that is the mistake."""
     for path in _files_in(name, value):
         if not view.exists(path):
             yield "%s does not exist" % path, path
@@ -59,7 +59,7 @@ def wrong(name: str, value: str, view: View, served: t.Sequence[str]) -> t.Itera
 
 
 def key_troubles(values: t.Sequence[t.Tuple[str, str]], view: View) -> t.Iterator[str]:
-    """What is wrong with keys and certificates together."""
+    """Mistakes in pairs of keys and certificates."""
     # the first pair is for all names, those of local_name blocks follow
     keys, chains = ([v.lstrip("<") for n, v in values if n in names] for names in (_KEYS, _CERTIFICATES))
     for pair in zip(keys, chains) if len(keys) == len(chains) else [keys[:1] + chains[:1]]:
@@ -82,7 +82,7 @@ def _files_in(name: str, value: str) -> t.List[str]:
 
 
 def _knows_mechanism(mechanism: str) -> bool:
-    # the program itself is asked, so no list can grow old; APOP and others may be in plugins, then nothing is said
+    # read from the program itself, so no list can go out of date; plugins may bring others, such as APOP
     program = read_file("/usr/lib/dovecot/auth") or read_file("/usr/libexec/dovecot/auth")
     return program is None or mechanism.upper().encode() in program
 

@@ -15,7 +15,7 @@ from ansible_collections.port587.mail.plugins.module_utils._transaction.view imp
 
 
 def pairs(paths: t.Sequence[str], view: View) -> t.List[t.List[str]]:
-    """The files of a list that belong together: each key, and what stands behind it up to the next key."""
+    """Group a list of files into pairs: each key with the files that follow it, up to the next key."""
     found = []  # type: t.List[t.List[str]]
     for path in paths:
         if not found or b"PRIVATE KEY-----" in (view.read(path) or b""):
@@ -25,7 +25,7 @@ def pairs(paths: t.Sequence[str], view: View) -> t.List[t.List[str]]:
 
 
 def key_pair_trouble(paths: t.Sequence[str], view: View) -> t.Optional[str]:
-    """What OpenSSL has against the key and the chain in these PEM files together; None when they fit."""
+    """OpenSSL's complaint about the key and the chain in these PEM files; None if they match."""
     pem = b"\n".join(view.read(path) or b"" for path in paths)
     with temporary_directory() as directory:
         combined = os.path.join(directory, "pair.pem")
@@ -33,7 +33,7 @@ def key_pair_trouble(paths: t.Sequence[str], view: View) -> t.Optional[str]:
             handle.write(pem)
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         try:
-            # the empty password: without it, an encrypted key would ask for one on the terminal
+            # an empty passphrase: without it, OpenSSL would prompt for the one of an encrypted key
             context.load_cert_chain(combined, password="")
         except (ssl.SSLError, OSError, ValueError) as exc:
             reason = getattr(exc, "reason", None) or str(exc)

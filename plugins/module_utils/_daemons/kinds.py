@@ -4,7 +4,7 @@
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 # Runs on the server: Python 3.6 and the standard library only.
 
-"""The daemon that a description is of. What a kind has to know of its own is in a file of its name."""
+"""Make a daemon from its description. Each kind has a file of its name."""
 
 import typing as t
 
@@ -28,9 +28,9 @@ KINDS = {
 
 
 def of(description: Description) -> SystemdDaemon:
-    """``description``: as the option daemon of port587.mail.transaction has it."""
+    """``description``: the option daemon of port587.mail.transaction."""
     unit = description["unit"]
-    # manifests and journals of format 0 have the unit's name alone, and a kind of its own went by the same one
+    # format 0 of manifests and journals has only the unit's name, which is the kind's name, too
     kind = description.get("kind") or (unit if unit in KINDS else "service")
     if kind not in KINDS:
         raise TransactionError("daemon: %r is not a kind of daemon; write one of %s" % (kind, ", ".join(KINDS)))
@@ -38,7 +38,7 @@ def of(description: Description) -> SystemdDaemon:
 
 
 def serving_tls() -> t.List[Activation]:
-    """The daemons that other transactions set up here and that serve TLS now, with the proofs remembered from then."""
+    """The daemons of other transactions that serve TLS now, with their stored proofs."""
     known = [
         Activation(of(one["description"]), one["proof"], remember=False)
         for one in remembered().values()

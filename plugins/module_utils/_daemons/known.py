@@ -4,11 +4,11 @@
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 # Runs on the controller and on the server: Python 3.6 and the standard library only.
 
-"""What a server has of the transactions that were made on it, so that a play need not ask about each of them again.
+"""Skip transactions that have nothing to do.
 
-A module run costs half a second, however little it does. So one run says of all trees what their files are, and the
-controller, which has rendered them, sees whether a run of a tree's own could find anything to do. Where that is not
-certain, it runs.
+A module run costs half a second, however little it does. So one run (port587.mail.server_info) returns the state of
+all trees, and the controller compares it with the rendered files. A transaction runs unless it is certain that it has
+nothing to do.
 """
 
 import hashlib
@@ -28,15 +28,15 @@ from ansible_collections.port587.mail.plugins.module_utils._transaction.tree imp
 
 Tree = t.Dict[str, t.Any]
 
-#: Who may read a file that everybody may read.
+#: The permission bit of files that everybody may read.
 _OTHERS = 0o004
 
 
 def trees(state_directory: str = STATE_DIRECTORY) -> t.Dict[str, Tree]:
-    """What there is of each transaction that has a daemon, by its name. On the server.
+    """The present state of each transaction with a daemon, by its name. Runs on the server.
 
-    Empty while a change is under way, or was interrupted: the next transaction, whichever, has to see to that. And for
-    those who may not look, or where what is kept can't be read, which the next transaction says.
+    Empty during a change or after an interrupted one, which the next transaction has to recover. Also empty without the
+    permission to look, or if the stored state can't be read; the next transaction reports that.
     """
     if not os.access(state_directory, os.R_OK) or Journal(state_directory).present():
         return {}
@@ -76,7 +76,7 @@ def _file(path: str) -> t.Optional[t.Dict[str, t.Any]]:
     found = _status(path, stat.S_ISREG)
     if found is None:
         return None
-    # what not everybody may read may be a secret, and of a short one its hash tells
+    # a file that not everybody may read may be a secret, and the hash of a short secret reveals it
     public = found[0] & _OTHERS
     digest = hashlib.sha256(read_file(path) or b"").hexdigest() if public else None
     return {"attributes": found, "sha256": digest, "mtime": os.lstat(path).st_mtime}
@@ -89,9 +89,9 @@ def nothing_to_do(
     directories: t.Sequence[Directory],
     activations: t.Sequence[Activation],
 ) -> bool:
-    """Whether a transaction is certain to find everything as it is wanted. On the controller, without the server.
+    """Whether a transaction certainly has nothing to do. Runs on the controller, without the server.
 
-    ``generated``: files that stay as they are once they are there.
+    ``generated``: files that are kept once they exist.
     """
     tables = tree["tables"]
     compiled = {f.path: compiled_path(f.path, tables) for f in files if f.compiler and tables}

@@ -4,10 +4,10 @@
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 # Runs on the server: Python 3.6 and the standard library only.
 
-"""The MTA's side of the milter protocol, as far as one message needs it: what does the filter make of it?
+"""The MTA's side of the milter protocol, as far as needed to get a filter's verdict on one message.
 
-There is no RFC of it: this is version 6, as sendmail's libmilter (mfdef.h) and Postfix speak it. A packet is its length
-(4 bytes), one letter, and data; strings end with a zero byte.
+No RFC describes it: this is version 6, as in sendmail's libmilter (mfdef.h) and Postfix. A packet consists of its
+length (4 bytes), one letter, and data; strings end with a zero byte.
 """
 
 import struct
@@ -20,15 +20,15 @@ from ansible_collections.port587.mail.plugins.module_utils._wire.limits import M
 #: What the filter may do (add, change and remove headers, and so on), and steps that it may leave unanswered.
 _ACTIONS = 0x1FF
 _PROTOCOL = 0x1FFFFF
-#: By step, the flag with which the filter says that it will not answer.
+#: For each step, the flag by which the filter announces that it will not answer.
 _NO_REPLY = {"C": 0x1000, "H": 0x2000, "M": 0x4000, "R": 0x8000, "L": 0x80, "N": 0x40000, "B": 0x80000}
-#: Replies at the end of a message that change it, and after which another one comes.
+#: Replies at the end of a message that change it. Another reply follows each of them.
 _CHANGES = "hims+-epq2"
 _CONTINUE, _ACCEPT = "c", "a"
 
 
 class Message(t.NamedTuple):
-    """``login``: who sends it, after a login; empty for other servers, which come from ``client``."""
+    """``login``: the sender's login; empty for other servers, which connect from ``client``."""
 
     sender: str
     recipient: str
@@ -40,7 +40,7 @@ class Message(t.NamedTuple):
 
 
 class Outcome(t.NamedTuple):
-    """``verdict``: continue, accept, or the SMTP reply that the filter wants. ``added``: headers, in their order."""
+    """``verdict``: continue, accept, or the filter's SMTP reply. ``added``: headers, in order."""
 
     verdict: str
     added: t.List[t.Tuple[str, str]]
@@ -48,7 +48,7 @@ class Outcome(t.NamedTuple):
 
 
 def scan(wire: Wire, message: Message) -> Outcome:
-    """Let the filter at the other end see a message. Raises WireError."""
+    """Send a message to the filter. Raises WireError."""
     return _Session(wire).scan(message)
 
 
@@ -90,7 +90,7 @@ class _Session:
             letter, data = self._receive()
             if letter not in _CHANGES:
                 return Outcome(_verdict(letter, data), added, removed)
-            # i and m have a number in front: the place to insert at, or which of several to change
+            # i and m begin with a number: the position to insert at, or the index of the header to change
             fields = data[4:] if letter in "im" else data
             name, value = (fields.split(b"\0") + [b"", b""])[:2]
             if letter == "m" and not value:
@@ -120,5 +120,5 @@ def _text(value: str) -> bytes:
 
 def _verdict(letter: str, data: bytes) -> str:
     words = {_CONTINUE: "continue", _ACCEPT: "accept", "r": "550", "t": "451", "d": "discard"}
-    # y: a reply of the filter's own words
+    # y: a reply with the filter's own text
     return data.rstrip(b"\0").decode("utf-8", "replace") if letter == "y" else words.get(letter, letter)

@@ -4,7 +4,7 @@
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 # Runs on the server: Python 3.6 and the standard library only.
 
-"""nginx, which may serve sites of others, too: their files are part of what is checked, and are not written."""
+"""nginx, which may serve other sites, too: their files are checked with the rest, but never written."""
 
 import contextlib
 import os
@@ -21,7 +21,7 @@ from ansible_collections.port587.mail.plugins.module_utils._transaction.files im
 from ansible_collections.port587.mail.plugins.module_utils._transaction.tree import File, Problem
 from ansible_collections.port587.mail.plugins.module_utils._transaction.view import View
 
-#: "nginx: [emerg] ...", and what it logs: "2026/11/02 10:00:00 [emerg] 123#123: ..."
+#: "nginx: [emerg] ...", and in the log: "2026/11/02 10:00:00 [emerg] 123#123: ..."
 _NGINX_SAYS = re.compile(r"^(?:nginx:|\S+ \S+) \[(\w+)\] (?:\d+#\d+: )?(.*)", re.MULTILINE)
 
 
@@ -31,13 +31,13 @@ class Nginx(SystemdDaemon):
     pid_file = "/run/nginx.pid"
 
     def needs_restart(self, view: View) -> bool:
-        """Between one address and all of them: the new socket can't be bound while the old one is."""
+        """From one address to all addresses, or back: the new socket can't be bound before the old one is closed."""
         return any(_listens(new.content) != _listens(view.before(path) or new.content) for path, new in self._own(view))
 
     def reload(self) -> None:
         before = self._workers()
         self._systemctl("reload")
-        # that was a signal; until other processes serve, the old ones would pass every proof
+        # the reload is only a signal; until new processes serve, the old ones would pass every proof
         end = time.time() + 5
         while time.time() < end:
             after = self._workers()
@@ -47,7 +47,7 @@ class Nginx(SystemdDaemon):
         raise ProofError("nginx goes on with its old configuration")
 
     def _workers(self) -> t.Set[int]:
-        """The processes that take connections. One that is told to end says so in its title."""
+        """The processes that accept connections. The title of a process that is shutting down says so."""
         master = (read_file(self.pid_file) or b"").strip().decode()
         workers = set()
         for pid, title in processes():
@@ -64,7 +64,7 @@ class Nginx(SystemdDaemon):
             code, out, err = run_command(["nginx", "-t", "-c", os.path.join(tree, "nginx.conf")])
         lines = _NGINX_SAYS.findall((err + out).replace(tree, self.directory))
         problems = [self._problem(text) for level, text in lines if code and level != "warn"]
-        # only a warning, but then somebody else's site answers for the name
+        # only a warning, but then another site answers for the name
         mine = b"\n".join(new.content for _path, new in self._own(view)).decode("utf-8", "replace")
         for name in re.findall(r'conflicting server name "(.+?)"', "\n".join(text for _level, text in lines)):
             if re.search(r"[\s;]%s[\s;]" % re.escape(name), mine):
@@ -74,7 +74,7 @@ class Nginx(SystemdDaemon):
         return problems or self._look_up(view)
 
     def _lay_out(self, tree: str, view: View) -> None:
-        """All of /etc/nginx as it will be, in another place: what includes are named there, too."""
+        """Copy all of /etc/nginx, as it will be after the change, with the paths of includes changed to the copy."""
         copy_directory(self.directory, tree, view)
         for folder, _folders, names in os.walk(tree):
             for name in names:
@@ -98,7 +98,7 @@ class Nginx(SystemdDaemon):
         return [(path, new) for path, new in view.files.items() if path.startswith(self.directory + "/")]
 
     def _look_up(self, view: View) -> t.List[Problem]:
-        """nginx -t lets a port pass that another program has."""
+        """Find mistakes that nginx -t accepts: a port that another program uses."""
         served = nginx_syntax.ports(run_command(["nginx", "-T"])[1]) if self.running() else set()
         return [
             Problem(path, "another program listens on port %d" % port)
@@ -108,11 +108,11 @@ class Nginx(SystemdDaemon):
         ]
 
     def complaints_since(self, moment: float) -> t.List[str]:
-        # a reload goes on with the old configuration where it can't have the new one; the next start would not
+        # a failed reload continues with the old configuration; the next start would fail
         return [line for line in self.words_since(moment) if "[emerg]" in line]
 
     def words_since(self, moment: float) -> t.List[str]:
-        """From its own log, and what it says to systemd before it has opened that."""
+        """From its own log, and from the journal for messages before that log is open."""
         first = time.strftime("%Y/%m/%d %H:%M:%S", time.localtime(moment))
         log = (read_file(self.error_log) or b"")[-65536:].decode("utf-8", "replace")
         said = [line for line in log.splitlines() if line >= first] + logged(moment, "--unit=nginx")
@@ -124,5 +124,5 @@ def _listens(content: bytes) -> t.List[t.List[str]]:
 
 
 def _parent(pid: str) -> str:
-    # after the name, which may have blanks and parentheses: state, parent
+    # after the name, which may contain blanks and parentheses: state, parent
     return (read_file("/proc/%s/stat" % pid) or b"").decode("utf-8", "replace").rpartition(")")[2].split()[1]

@@ -4,9 +4,9 @@
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 # Runs on the server: Python 3.6 and the standard library only.
 
-"""What nginx's configuration says: which servers there are, on which ports and for which names.
+"""Parser of nginx's configuration: its servers, with their ports and names.
 
-Read from the output of `nginx -T` by nginx's own grammar, for a directive may stand anywhere on a line, and in an
+It reads the output of `nginx -T` by nginx's own grammar, since a directive may be anywhere on a line, and in an
 included file.
 """
 
@@ -14,10 +14,10 @@ import fnmatch
 import re
 import typing as t
 
-#: Before each file of the output.
+#: The line before each file in the output.
 _FILE = re.compile(r"^# configuration file (.*):$", re.MULTILINE)
 
-#: A comment and a quote begin where a word could; inside a word both are plain characters. "${" does not open a block.
+#: A comment or a quote starts only where a word could; inside a word both are plain characters. "${" opens no block.
 _TOKEN = re.compile(
     r"""\s+ | \#[^\n]*
     | (?P<mark>[;{}])
@@ -29,7 +29,7 @@ _TOKEN = re.compile(
 _ESCAPED = re.compile(r"""\\([\\"' trn])""")
 _MEANING = {"t": "\t", "r": "\r", "n": "\n"}
 
-#: The blocks that hold servers of TCP.
+#: The blocks that contain TCP servers.
 _PROTOCOLS = ("http", "stream", "mail")
 
 
@@ -46,7 +46,7 @@ class Server(t.NamedTuple):
 
 
 def parse(text: str) -> t.List[Directive]:
-    """The directives of a file. It never fails: what nginx would refuse is left out."""
+    """The directives of a file. It never fails: syntax that nginx would refuse is left out."""
     found: t.List[Directive] = []
     open_blocks = [found]
     words: t.List[str] = []
@@ -72,7 +72,7 @@ def _plain(text: str) -> str:
 
 
 def servers(dump: str) -> t.List[Server]:
-    """Those of the output of `nginx -T`."""
+    """The servers in the output of `nginx -T`."""
     parts = _FILE.split(dump)
     files = {path: parse(text) for path, text in zip(parts[1::2], parts[2::2])}
     if not files:
@@ -89,12 +89,12 @@ def servers(dump: str) -> t.List[Server]:
 
 
 def ports(dump: str) -> t.Set[int]:
-    """The ports that it listens on, on whatever address."""
+    """The ports that nginx listens on, on any address."""
     return {port for server in servers(dump) for port in server.ports | server.addressed}
 
 
 def listens(directives: t.Iterable[Directive]) -> t.List[t.List[str]]:
-    """What each `listen` of a file says, wherever it stands."""
+    """The value of every `listen` in a file, in any block."""
     found = []
     for one in directives:
         if one.words[0] == "listen" and one.block is None and len(one.words) > 1:
@@ -116,13 +116,13 @@ Files = t.Dict[str, t.List[Directive]]
 def _contents(
     files: Files, file: str, directives: t.Iterable[Directive], within: t.Tuple[str, ...] = ()
 ) -> t.Iterator[t.Tuple[str, Directive]]:
-    """The directives, and in place of each include those of the files that it names."""
+    """The directives, with each include replaced by the directives of its files."""
     for one in directives:
         if one.words[0] != "include" or len(one.words) != 2:
             yield file, one
             continue
         main = list(files)[0]
-        # named from the folder of the first one
+        # relative to the directory of the main file
         pattern = one.words[1] if one.words[1].startswith("/") else main.rpartition("/")[0] + "/" + one.words[1]
         for path in files:
             if path not in within and path.count("/") == pattern.count("/") and fnmatch.fnmatchcase(path, pattern):

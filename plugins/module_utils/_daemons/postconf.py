@@ -4,7 +4,7 @@
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 # Runs on the server: Python 3.6 and the standard library only.
 
-"""What postconf(1) prints: the parameters of main.cf, and the services of master.cf."""
+"""Parsers of postconf(1)'s output: the parameters of main.cf, and the services of master.cf."""
 
 import collections
 import re

@@ -4,7 +4,7 @@
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 # Runs on the server: Python 3.6 and the standard library only.
 
-"""Postfix: its whole directory is checked as it will be, with what its own checkers let through looked up besides."""
+"""Postfix: its own checkers check a copy of its new directory, and further checks find mistakes that they accept."""
 
 import contextlib
 import os
@@ -26,32 +26,32 @@ from ansible_collections.port587.mail.plugins.module_utils._transaction.files im
 from ansible_collections.port587.mail.plugins.module_utils._transaction.tree import File, Problem
 from ansible_collections.port587.mail.plugins.module_utils._transaction.view import View
 
-#: What master.cf calls them. /etc/services does not know all of these names everywhere.
+#: Names of ports in master.cf. Not every /etc/services has all of them.
 _PORTS = {"smtp": 25, "smtps": 465, "submissions": 465, "submission": 587}
 
 
 class Postfix(SystemdDaemon):
     directory = "/etc/postfix"
-    #: The resolv.conf of its own that it may have, and what shows it that one when it is started.
+    #: Postfix's own resolv.conf, if it has one, and the drop-in that mounts it at the start.
     resolver = "/etc/port587/resolv.conf"
     drop_ins = tuple("/etc/systemd/system/%s.service.d/port587.conf" % unit for unit in ("postfix", "postfix@-"))
     units = "/etc/systemd/system/"
 
     def running(self) -> bool:
         # not systemctl is-active: up to Debian 12 the unit says "active" after the master is dead;
-        # and not postfix status, which writes a line into the log each time it is asked
-        # the name, not the link to the program: that may be hidden even from root in a container
+        # and not postfix status, which logs a line at each call
+        # the process name, not /proc/PID/exe: in a container that may be hidden even from root
         with contextlib.suppress(OSError):
             return read_file("/proc/%s/comm" % self.pid()) == b"master\n"
         return False
 
     @staticmethod
     def pid() -> str:
-        """Of the master that runs, or that ran last; empty before."""
+        """The PID of the running or latest master; empty before the first start."""
         return (read_file("/var/spool/postfix/pid/master.pid") or b"").decode("ascii", "replace").strip()
 
     def needs_restart(self, view: View) -> bool:
-        """postconf(5): these are only read when the master starts."""
+        """postconf(5): the master reads these parameters only when it starts."""
         once = [self.resolver] + [path for path in [*view.files, *view.removed] if path.startswith(self.units)]
         if any(view.read(path) != view.before(path) for path in once):
             return True
@@ -75,7 +75,7 @@ class Postfix(SystemdDaemon):
         return [self._locate(problem, tree, view) for problem in problems]
 
     def in_order(self, files: t.Sequence[File], view: View) -> t.Tuple[t.List[File], str]:
-        """Tables before what points to them; of main.cf and master.cf first the one that the other's old text suits."""
+        """Tables before files that refer to them; then main.cf or master.cf, whichever suits the old other file."""
         main, master = (os.path.join(self.directory, name) for name in ("main.cf", "master.cf"))
         both = [f for f in files if f.path in (main, master)]
         rest = [f for f in files if f not in both]
@@ -83,13 +83,13 @@ class Postfix(SystemdDaemon):
             return rest + both, ""
         for first, second in (both, both[::-1]):
             between = self.validate(View([*rest, first], (), view.beneath))
-            # what only the other one uses is unused in between, and does no harm
+            # a parameter that only the other file uses is unused for a moment, which does no harm
             if all("unused parameter" in problem.text for problem in between):
                 return [*rest, first, second], ""
         return rest + both, "a power cut between replacing main.cf and master.cf would leave what Postfix can't load"
 
     def _lay_out(self, tree: str, view: View) -> None:
-        """The whole directory as it will be: what others put there belongs to it."""
+        """Copy the whole directory, as it will be after the change, with all other files in it."""
         os.mkdir(tree, 0o755)
         paths = {
             os.path.join(self.directory, n)
@@ -122,7 +122,7 @@ class Postfix(SystemdDaemon):
 
     @staticmethod
     def _ask_postfix_check(tree: str) -> t.List[Problem]:
-        """postfix check, with a terminal for its messages: up to 3.7 it says nothing on standard error otherwise."""
+        """Run postfix check with a terminal: up to 3.7 it prints no messages on standard error otherwise."""
         code, said, _err = run_command(["script", "-qec", "postfix -c %s check" % shlex.quote(tree), "/dev/null"])
         if code == 0:
             return []
@@ -132,10 +132,10 @@ class Postfix(SystemdDaemon):
         ]
 
     def _look_up(self, tree: str, view: View) -> t.List[Problem]:
-        """What is wrong with values that Postfix's own check accepts."""
+        """Mistakes in values that Postfix's own check accepts."""
 
         def ask(*arguments: str) -> str:
-            # $config_directory is the live one again
+            # $config_directory stands for the live directory again
             return run_command(["postconf", "-c", tree, *arguments])[1].replace(tree, self.directory)
 
         main, defaults = _settings(ask("-nx")), _settings(ask("-d"))
@@ -169,7 +169,7 @@ class Postfix(SystemdDaemon):
 
     @staticmethod
     def _served() -> t.Set[int]:
-        """The ports that master.cf gives it already, under whatever name: smtps, submissions and 465 are one."""
+        """The ports in the present master.cf, under any name: smtps, submissions and 465 are the same port."""
         found = set()
         for service, kind in (line.split()[:2] for line in run_command(["postconf", "-M"])[1].splitlines()):
             port = service.rsplit(":", 1)[-1]
@@ -191,7 +191,7 @@ class Postfix(SystemdDaemon):
         return True
 
     def _locate(self, problem: Problem, tree: str, view: View) -> Problem:
-        """Name the live file instead of the copy that was checked, and the line where the parameter stands."""
+        """Replace the checked copy with the live file in a message, and add the line of the parameter."""
         text = problem.text.replace(tree, self.directory)
         path = problem.path.replace(tree, self.directory)
         named = re.match(r"(%s/\S+?)(?:[,:] line (\d+))?: (.*)" % re.escape(self.directory), text)

@@ -4,7 +4,7 @@
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 # Runs on the server: Python 3.6 and the standard library only.
 
-"""What is wrong with values of main.cf that Postfix's own check accepts."""
+"""Mistakes in values of main.cf that Postfix's own check accepts."""
 
 import re
 import typing as t
@@ -23,7 +23,7 @@ _COMPILED_TABLES = ("hash", "btree", "lmdb", "cdb", "dbm", "sdbm")
 
 
 class Values:
-    """What can be wrong with the value of a parameter: a text, and the path that is not there, if it is that."""
+    """The mistakes that a parameter's value can have: each a text, and the missing path, if that is the mistake."""
 
     def __init__(
         self, defaults: t.Dict[str, str], table_types: t.Sequence[str], words: "RestrictionWords", view: View
@@ -52,7 +52,7 @@ class Values:
                     yield trouble, None
                 elif not self.view.exists(path):
                     yield "%s does not exist" % path, path
-        # a cache is made when it is first needed
+        # Postfix makes a cache when it first needs it
         for kind, path in (
             () if re.search(r"_cache_(database|map)$|^address_verify_map$", key) else _TABLE.findall(value)
         ):
@@ -87,7 +87,7 @@ class Values:
 
 
 class RestrictionWords:
-    """The restrictions that the installed smtpd(8) knows: the program itself is asked, so no list can grow old."""
+    """The restrictions that the installed smtpd(8) supports, read from the program, so no list can go out of date."""
 
     def __init__(self, main: t.Mapping[str, str], smtpd: str) -> None:
         self.classes = re.split(r"[\s,]+", main.get("smtpd_restriction_classes", ""))
@@ -101,6 +101,6 @@ class RestrictionWords:
             if re.match(r"[a-z][a-z0-9_]*$", word, re.IGNORECASE) is None:
                 # a domain name, an argument such as that of reject_rbl_client
                 continue
-            # the end of a string only: linkers keep "reject" as the tail of a longer one
+            # match the end of a string only: linkers store "reject" as the end of a longer string
             if self.program and word.lower().encode() + b"\0" not in self.program:
                 yield word

@@ -4,10 +4,10 @@
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 # Runs on the server: Python 3.6 and the standard library only.
 
-"""Does a daemon really serve? Asked on the server itself, right after a change.
+"""Test on the server itself, right after a change, that a daemon really serves.
 
 EHLO alone proves nothing: with an unreadable key Postfix still offers STARTTLS, and with a misspelt restriction only
-the RCPT is answered with 451. So each proof goes as far as a client would: handshake, AUTH, recipient.
+RCPT gets the answer 451. So each proof goes as far as a client would: handshake, AUTH, recipient.
 """
 
 import contextlib
@@ -36,26 +36,26 @@ from ansible_collections.port587.mail.plugins.module_utils._wire.words import te
 #: Seconds for one answer. A healthy daemon on the same machine takes milliseconds.
 ANSWER_TIMEOUT = 5.0
 
-#: Seconds for all answers of one try, whatever the daemon does.
+#: Seconds for all answers of one attempt.
 ATTEMPT_TIMEOUT = 60.0
 
-#: rsaEncryption (RFC 8017), as it stands in a certificate's public key.
+#: rsaEncryption (RFC 8017), as in a certificate's public key.
 _RSA_KEY = bytes.fromhex("06092a864886f70d0101010500")
 
 
 class Proof(t.NamedTuple):
-    """One thing to try.
+    """One test.
 
     ``protocol``: smtp, imap, pop3, sieve, http, socketmap, dns (on ``port``) or sasl, lmtp, policy, milter, redis (on
-    the socket ``path``, as ``user``); or command, which runs ``command`` and asks nobody else.
-    ``tls``: implicit, starttls or none. ``auth``: AUTH has to be offered (True) or must not be (False).
-    ``recipient``: the address to name in RCPT; ``answer``: accepted or refused. A milter
-    refuses a login that nobody has.
-    ``host`` and ``uri``: what to GET over HTTP. It has to be there. ``host`` is what to look up in a socketmap, and
-    with all other protocols what is named in the handshake (SNI). ``certificate``: the PEM file with the one to be
-    served, where it is another than that of all.
-    ``rsa``: ask as a client does that knows RSA only, if there is such a key in that file.
-    ``signatures``: the DKIM keys that a message of this server's has to be signed with, by their names in DNS.
+    the socket ``path``, as ``user``); or command, which runs ``command``.
+    ``tls``: implicit, starttls or none. ``auth``: AUTH must be offered (True) or must not be (False).
+    ``recipient``: the address to name in RCPT; ``answer``: accepted or refused. For a milter, refused tests a message
+    with a login that does not exist.
+    ``host`` and ``uri``: the page to GET over HTTP, with status 200. ``host`` is the key to look up in a socketmap, and
+    the name in the handshake (SNI) with all other protocols. ``certificate``: the PEM file with the certificate to be
+    served, if it differs from the one for all proofs.
+    ``rsa``: connect like a client that supports RSA only, if that file has an RSA key.
+    ``signatures``: the DKIM keys that must sign a message from this server, by their names in DNS.
     """
 
     protocol: str
@@ -81,7 +81,7 @@ class Proof(t.NamedTuple):
 
 
 def prove(proofs: t.Sequence[Proof], certificate: t.Optional[str] = None, deadline: float = DEADLINE) -> None:
-    """Try every proof until it succeeds, all within ``deadline`` seconds. ``certificate``: the one to be served."""
+    """Repeat every proof until it succeeds, all within ``deadline`` seconds. ``certificate``: must be served."""
     end = time.time() + deadline
     for proof in proofs:
         path = proof.certificate or certificate
@@ -147,12 +147,12 @@ class _Connection:
             self.wire = connect(proof.address, proof.port or 0, ANSWER_TIMEOUT, end)
 
     def start_tls(self, leaf: t.Optional[bytes]) -> None:
-        # not verified against an authority: that the very certificate from the file is served is a stronger statement
+        # not verified against a CA: comparing with the certificate in the file is the stronger test
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
         if self.rsa and leaf is not None and _RSA_KEY in leaf:
-            # up to TLS 1.2 the cipher says what kind of key
+            # up to TLS 1.2 the cipher determines the kind of key
             context.options |= ssl.OP_NO_TLSv1_3
             context.set_ciphers("aRSA")
         self.wire.step()
@@ -192,7 +192,7 @@ def _connect_unix(path: str, user: t.Optional[str]) -> socket.socket:
 
 @contextlib.contextmanager
 def _acting_as(user: t.Optional[str]) -> t.Iterator[None]:
-    """Root could open a socket whose mode shuts Postfix out."""
+    """Change the user, since root could open a socket whose mode excludes Postfix."""
     if not user:
         yield
         return
@@ -239,7 +239,7 @@ def _smtp(connection: _Connection, proof: Proof, leaf: t.Optional[bytes]) -> Non
         connection.start_tls(leaf)
         expect("250", "EHLO", smtp.ehlo)
     if proof.auth is True and not smtp.mechanisms():
-        # where it is offered, smtpd(8) has the mechanisms from Dovecot, over the SASL socket; without that it dies
+        # to offer AUTH, smtpd(8) reads the mechanisms from Dovecot's SASL socket; without the socket it dies
         raise ProofError("does not offer AUTH, so nobody can log in")
     if proof.auth is False and smtp.mechanisms():
         raise ProofError("offers AUTH")
@@ -298,7 +298,7 @@ def _sieve(connection: _Connection, proof: Proof, leaf: t.Optional[bytes]) -> No
 
 
 def _sasl(connection: _Connection, proof: Proof, leaf: t.Optional[bytes]) -> None:
-    # Dovecot 2.4 lets the client speak first
+    # with Dovecot 2.4 the client speaks first
     connection.wire.send(b"VERSION\t1\t0\nCPID\t%d\n" % os.getpid())
     lines = connection.lines_until(lambda line: line == "DONE")
     if not any(line.startswith("MECH\t") for line in lines):
@@ -310,7 +310,7 @@ def _lmtp(connection: _Connection, proof: Proof, leaf: t.Optional[bytes]) -> Non
 
 
 def _policy(connection: _Connection, proof: Proof, leaf: t.Optional[bytes]) -> None:
-    # a greylisting one dies without an address
+    # a greylisting service dies without an address
     connection.wire.send(
         b"request=smtpd_access_policy\nprotocol_state=RCPT\nclient_address=127.0.0.1\nclient_name=localhost\n"
         b"helo_name=localhost\nsender=\nrecipient=%s\nsize=1\n\n" % (proof.recipient or "").encode("ascii")
@@ -326,7 +326,7 @@ def _http(connection: _Connection, proof: Proof, leaf: t.Optional[bytes]) -> Non
 
 
 def _milter(connection: _Connection, proof: Proof, leaf: t.Optional[bytes]) -> None:
-    """A message as a program of this machine sends it, or as a login that nobody has. It goes nowhere."""
+    """Test a message from a local program, or with a login that does not exist. It is not delivered."""
     domain = proof.signatures[0].partition("._domainkey.")[2] if proof.signatures else "localhost"
     sender = "postmaster@%s" % domain
     headers = [
@@ -357,7 +357,7 @@ def _milter(connection: _Connection, proof: Proof, leaf: t.Optional[bytes]) -> N
 
 
 def _socketmap(connection: _Connection, proof: Proof, leaf: t.Optional[bytes]) -> None:
-    """A lookup as of socketmap_table(5), in netstrings; that there is nothing of the name is an answer, too."""
+    """A lookup of socketmap_table(5), in netstrings; the answer NOTFOUND is good, too."""
     query = ("postfix %s" % proof.host).encode("ascii")
     connection.wire.step()
     connection.wire.send(b"%d:%s," % (len(query), query))
@@ -370,7 +370,7 @@ def _socketmap(connection: _Connection, proof: Proof, leaf: t.Optional[bytes]) -
 
 
 def _dns(connection: _Connection, proof: Proof, leaf: t.Optional[bytes]) -> None:
-    """The connection was over TCP; the question goes over UDP. Everything that is validated hangs on these keys."""
+    """The connection test used TCP; the query uses UDP. All DNSSEC validation depends on these keys."""
     answer = dns_client.ask(proof.address, ".", "DNSKEY", port=proof.port or 53)
     if answer is None or not answer.values:
         raise ProofError(

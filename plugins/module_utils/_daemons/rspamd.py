@@ -4,7 +4,7 @@
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 # Runs on the server: Python 3.6 and the standard library only.
 
-"""rspamd: its whole directory is checked as it will be, and so are the keys that it signs with."""
+"""rspamd: its checker checks a copy of its new directory, and further checks the keys for signatures."""
 
 import os
 import re
@@ -20,13 +20,13 @@ from ansible_collections.port587.mail.plugins.module_utils._transaction.files im
 from ansible_collections.port587.mail.plugins.module_utils._transaction.tree import Problem
 from ansible_collections.port587.mail.plugins.module_utils._transaction.view import View
 
-#: Seconds for the first start, at which it compiles its lists: ten on a quick machine.
+#: Seconds for the first start, which compiles its lists: ten on a fast machine.
 FIRST_START = 120.0
 
 
 class Rspamd(SystemdDaemon):
     directory = "/etc/rspamd"
-    #: Where it keeps what it compiles from its lists at its first start.
+    #: Cache of the compiled lists.
     state = "/var/lib/rspamd"
 
     def validate(self, view: View) -> t.List[Problem]:
@@ -36,7 +36,7 @@ class Rspamd(SystemdDaemon):
             code, out, err = run_command(["rspamadm", "configtest", "-c", os.path.join(tree, "rspamd.conf")])
         if code == 0:
             return list(self._keys(view))
-        # what is said besides is of rules that are switched off
+        # the other messages are about disabled rules
         said = (out + err).replace(tree, self.directory).splitlines()
         lines = [line for line in said if re.search(r"error|cannot|invalid|failed", line) and not _chatter(line)]
         return [self._locate(line) for line in lines] or [
@@ -44,16 +44,16 @@ class Rspamd(SystemdDaemon):
         ]
 
     def _keys(self, view: View) -> t.Iterator[Problem]:
-        """Keys for signatures. One that somebody brought along can be anything."""
+        """Check the keys for signatures. A key from the user may be invalid."""
         for path, new in view.files.items():
-            # empty: check mode, which makes none
+            # empty in check mode, which makes no keys
             if path.startswith(self.state + "/dkim/") and new.content:
                 trouble = key_trouble(new.content)
                 if trouble:
                     yield Problem(path, trouble)
 
     def _lay_out(self, tree: str, view: View) -> None:
-        """The whole directory as it will be. Includes name it by a variable that is compiled in."""
+        """Copy the whole directory, as it will be after the change. Includes refer to it by a built-in variable."""
         copy_directory(self.directory, tree, view)
         for folder, _folders, names in os.walk(tree):
             for path in (
@@ -68,7 +68,7 @@ class Rspamd(SystemdDaemon):
         return Problem(found.group(1), line, int(found.group(2))) if found else Problem(self.directory, line)
 
     def needs_restart(self, view: View) -> bool:
-        """Only a start gives it the user's groups, and makes a socket that is named otherwise, or has another mode."""
+        """Only a start applies the user's groups, and the name and mode of a socket."""
         paths = [self.directory + "/override.d/worker-%s.inc" % name for name in ("proxy", "controller")]
         paths.append("/etc/systemd/system/rspamd.service.d/port587-senders.conf")
         return any(view.read(path) != view.before(path) for path in paths)
@@ -80,7 +80,7 @@ class Rspamd(SystemdDaemon):
         while time.time() < end and self.running() and not self._workers():
             time.sleep(0.2)
         if self._compiled() - before:
-            # That takes ten seconds of a processor, and the processes keep the memory for it. The next start reads what
+            # The first start takes ten seconds of CPU, and the processes keep its memory. The next start reads what
             # was compiled, and they are a third as large.
             self.restart()
 
@@ -90,7 +90,7 @@ class Rspamd(SystemdDaemon):
     def reload(self) -> None:
         before = self._workers()
         self._systemctl("reload")
-        # that was a signal; the old workers end once the new ones are there, and no connection is refused on the way
+        # the reload is only a signal; the old workers end once the new ones run, and no connection is refused meanwhile
         end = time.time() + 20
         while time.time() < end:
             if self._workers() - before:
@@ -100,7 +100,7 @@ class Rspamd(SystemdDaemon):
 
     @staticmethod
     def _workers() -> t.Set[str]:
-        """The processes that take connections from Postfix."""
+        """The processes that accept connections from Postfix."""
         return {pid for pid, title in processes() if title.startswith(b"rspamd: rspamd_proxy")}
 
     def words_since(self, moment: float) -> t.List[str]:
@@ -108,7 +108,7 @@ class Rspamd(SystemdDaemon):
 
 
 def _chatter(line: str) -> bool:
-    """What rspamd says at each start about rules that are switched off."""
+    """Messages about disabled rules, which rspamd logs at each start."""
     return (
         re.search(r"has its score defined|cannot (find|register delayed) dependency|worker is unconfigured", line)
         is not None

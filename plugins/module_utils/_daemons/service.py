@@ -4,7 +4,7 @@
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 # Runs on the server: Python 3.6 and the standard library only.
 
-"""Any daemon that reads its configuration once, when it starts: all there is to know of it is in its description."""
+"""Any daemon that reads its configuration only when it starts. Its description has everything that is needed."""
 
 import os
 import re
@@ -21,10 +21,10 @@ from ansible_collections.port587.mail.plugins.module_utils._transaction.files im
 from ansible_collections.port587.mail.plugins.module_utils._transaction.tree import Problem
 from ansible_collections.port587.mail.plugins.module_utils._transaction.view import View
 
-#: Seconds that a daemon without proofs has to stay up: one that can't read its configuration ends within a moment.
+#: Seconds that a daemon without proofs must stay up: a daemon with a broken configuration ends at once.
 STAYS_UP = 1.0
 
-#: What systemd logs of every start and stop.
+#: systemd's own log lines about every start and stop.
 _TALK = re.compile(r"(Start|Stopp)(ing|ed) |\S+: (Scheduled restart job|Deactivated successfully|Consumed )")
 
 
@@ -33,7 +33,7 @@ class Service(SystemdDaemon):
         return self._check(view) + self._in_the_way(view)
 
     def _check(self, view: View) -> t.List[Problem]:
-        """What the daemon's own commands say of a copy of each file."""
+        """Run the daemon's check commands on a copy of each file."""
         problems = []
         for check in self.description.get("check", []):
             path, command = check["file"], check["command"]
@@ -51,7 +51,7 @@ class Service(SystemdDaemon):
         return problems
 
     def _in_the_way(self, view: View) -> t.List[Problem]:
-        """Somebody else's daemon of the same name, or of the same port."""
+        """Refuse if another daemon has the same unit or the same port."""
         where = next(iter(view.files), self.name)
         if self.running():
             if self.description.get("refuse_foreign") and all(view.before(path) is None for path in view.files):
@@ -70,7 +70,7 @@ class Service(SystemdDaemon):
     def enable(self) -> None:
         super().enable()
         for unit in self.description.get("replaces", []):
-            # where somebody uses it, it runs
+            # a unit that runs is in use
             if run_command(["systemctl", "is-active", "--quiet", unit])[0]:
                 run_command(["systemctl", "disable", unit])
 

@@ -4,7 +4,7 @@
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 # Runs on the server: Python 3.6 and the standard library only.
 
-"""A daemon that systemd runs: how it is started, reloaded, stopped and proved, and what it logs."""
+"""A daemon that systemd runs: start, reload, stop and prove it, and read its log."""
 
 import os
 import re
@@ -18,19 +18,19 @@ from ansible_collections.port587.mail.plugins.module_utils._transaction.errors i
 from ansible_collections.port587.mail.plugins.module_utils._transaction.files import read_file
 from ansible_collections.port587.mail.plugins.module_utils._transaction.view import View
 
-#: Seconds until a daemon has heard of a reload, which is a signal.
+#: Seconds until a daemon has received the signal to reload.
 HEARD = 5.0
 
 
 class SystemdDaemon(Daemon):
-    """What the kinds of daemons have in common. ``description``: the option daemon of port587.mail.transaction."""
+    """Base class of all kinds of daemons. ``description``: the option daemon of port587.mail.transaction."""
 
     def __init__(self, description: Description) -> None:
         self.description = description
         self.name = str(description["unit"])
 
     def program(self) -> str:
-        """The command that is there if the daemon is installed: by default the one that the unit is called after."""
+        """A command that exists if the daemon is installed: by default the unit's name."""
         return str(self.description.get("program") or re.sub(r"\.[a-z]+$", "", self.name))
 
     def installed(self) -> bool:
@@ -70,7 +70,7 @@ class SystemdDaemon(Daemon):
         prove([Proof(**p) for p in proof.get("proofs", [])], proof.get("certificate"), patience)
 
     def serves(self, proof: t.Dict[str, t.Any]) -> bool:
-        """With whatever certificate: the one of the proof may have been replaced since."""
+        """With any certificate: the one of the proof may have been replaced since."""
         proofs = [dict(one, certificate=None) for one in proof.get("proofs", [])]
         return super().serves(dict(proof, proofs=proofs, certificate=None))
 
@@ -79,7 +79,7 @@ class SystemdDaemon(Daemon):
         return [line for line in mail_log(moment) if pattern.search(line) and not _noise(line)]
 
     def _reload_until_logged(self, words: str) -> None:
-        """Until the signal has arrived, the old processes would pass every proof. ``words`` confirm that it has."""
+        """Reload, and wait until the log confirms it: before that, the old processes would pass every proof."""
         began = time.time()
         self._systemctl("reload")
         while time.time() < began + HEARD and not any(words in line for line in mail_log(began)):
@@ -92,7 +92,7 @@ class SystemdDaemon(Daemon):
 
 
 def logged(moment: float, which: str) -> t.List[str]:
-    """The lines of the journal since then that match, such as --unit=NAME."""
+    """The journal's lines since then that match options such as --unit=NAME."""
     argv = ["journalctl", "--quiet", "--no-pager", "--output=cat", "--since=@%.6f" % moment, which]
     return run_command(argv)[1].splitlines()
 
@@ -103,12 +103,12 @@ def mail_log(moment: float) -> t.List[str]:
 
 
 def _noise(line: str) -> bool:
-    # said at every stop and at every reload of Dovecot
+    # logged at every stop and at every reload of Dovecot
     return "Killed with signal 15" in line or "SIGHUP received" in line
 
 
 def processes() -> t.Iterator[t.Tuple[str, bytes]]:
-    """Number and command line of each, or the title that it has given itself."""
+    """PID and command line of each process, or the title that it has set."""
     for pid in (name for name in os.listdir("/proc") if name.isdigit()):
         try:
             line = read_file("/proc/%s/cmdline" % pid) or b""

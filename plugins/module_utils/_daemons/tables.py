@@ -4,7 +4,7 @@
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 # Runs on the server: Python 3.6 and the standard library only.
 
-"""Postfix's lookup tables: a text, and beside it what postmap(1) makes of it."""
+"""Postfix's lookup tables: a text file, and next to it the table that postmap(1) compiles."""
 
 import functools
 import os
@@ -41,12 +41,12 @@ class Postmap(Compiler):
         return compiled_path(source, database_type())
 
     def compile(self, sources: t.Sequence[File]) -> t.Tuple[t.List[File], t.List[Problem]]:
-        """It warns of a malformed line and exits with 0, so what it says counts."""
+        """postmap(1) only warns of a malformed line and exits with 0, so its warnings count as errors."""
         kind = database_type()
         compiled = []
         problems = []  # type: t.List[Problem]
         with temporary_directory() as directory:
-            # a main.cf of its own: the live one may not exist yet, and must not decide here
+            # with a temporary main.cf: the live one may not exist yet, and must not affect the result
             write_settled(os.path.join(directory, "main.cf"), b"compatibility_level = 2\n")
             text = os.path.join(directory, "table")
             for source in sources:

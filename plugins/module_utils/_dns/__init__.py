@@ -4,4 +4,4 @@
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 # Runs on the server: Python 3.6 and the standard library only.
 
-"""DNS: the records a site publishes, and what the world sees of them."""
+"""DNS: the records that a site publishes, and their state in the world's DNS."""

@@ -4,7 +4,7 @@
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 # May run on any vantage host: Python 3.6 and the standard library only.
 
-"""Questions to name servers."""
+"""Queries to name servers."""
 
 import os
 import selectors
@@ -18,14 +18,14 @@ from ansible_collections.port587.mail.plugins.module_utils._dns.packets import A
 from ansible_collections.port587.mail.plugins.module_utils._wire.connection import connect
 from ansible_collections.port587.mail.plugins.module_utils._wire.errors import WireError
 
-#: Seconds for one server. A lost packet is asked for a second time.
+#: Seconds for one server. A lost packet is sent again once.
 PATIENCE = 2.0
 
 
 def ask(
     server: str, name: str, kind: str, recursive: bool = True, patience: float = PATIENCE, port: int = 53
 ) -> t.Optional[Answer]:
-    """None where the server does not answer, or says that it can't."""
+    """The answer; None if the server does not answer, or reports a failure."""
     number = _new_number()
     try:
         question = packets.question(name, kind, number, recursive)
@@ -43,9 +43,9 @@ def ask(
 
 
 def ask_any(servers: t.Iterable[str], name: str, kind: str, patience: float, port: int = 53) -> t.Optional[Answer]:
-    """Ask all these servers at once, with one packet each. The first answer counts; None where there is none in time.
+    """Query all these servers at once, with one packet each. The first answer counts; None if none comes in time.
 
-    Raises ValueError for a name that can't exist.
+    Raises ValueError for an invalid name.
     """
     number = _new_number()
     question = packets.question(name, kind, number, edns=False)
@@ -69,7 +69,7 @@ def _first_answer(
     sockets: t.Sequence[socket.socket], name: str, kind: str, number: int, patience: float
 ) -> t.Optional[Answer]:
     deadline = time.monotonic() + patience
-    # not select(2), which knows no file descriptor above 1023
+    # not select(2), which supports no file descriptor above 1023
     with selectors.DefaultSelector() as selector:
         for asked in sockets:
             selector.register(asked, selectors.EVENT_READ)

@@ -4,7 +4,7 @@
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 # Runs on the server: Python 3.6 and the standard library only.
 
-"""Keys for DKIM signatures: private ones are made here and stay here; what is published is derived from them."""
+"""Keys for DKIM signatures: private keys are made on the server and stay there; the published keys derive from them."""
 
 import base64
 import binascii
@@ -16,7 +16,7 @@ from ansible_collections.port587.mail.plugins.module_utils._transaction.commands
 from ansible_collections.port587.mail.plugins.module_utils._transaction.errors import TransactionError
 from ansible_collections.port587.mail.plugins.module_utils._transaction.files import read_file, temporary_directory
 
-#: By what `generate` says: options of rspamadm dkim_keygen.
+#: Options of rspamadm dkim_keygen, for each value of `generate`.
 KINDS = {
     "dkim-rsa-2048": ["-b", "2048"],
     "dkim-rsa-4096": ["-b", "4096"],
@@ -24,7 +24,7 @@ KINDS = {
 }
 
 
-#: What is shorter is refused by many (RFC 8301 3.2).
+#: Many receivers ignore shorter keys (RFC 8301 3.2).
 RSA_BITS = 2048
 
 
@@ -40,7 +40,7 @@ def new_key(kind: str) -> bytes:
 
 
 def key_trouble(private: bytes) -> t.Optional[str]:
-    """What is wrong with a private key, which somebody may have brought along."""
+    """The mistake in a private key, which may come from the user."""
     try:
         key = public_key(private)
     except ValueError as exc:
@@ -51,7 +51,7 @@ def key_trouble(private: bytes) -> t.Optional[str]:
 
 
 class PublicKey(t.NamedTuple):
-    """What RFC 6376 3.6.1 and RFC 8463 publish: ``k`` is rsa or ed25519, ``p`` the key in base64."""
+    """A published key (RFC 6376 3.6.1, RFC 8463): ``k`` is rsa or ed25519, ``p`` the key in base64."""
 
     kind: str
     value: str
@@ -62,7 +62,7 @@ class PublicKey(t.NamedTuple):
 
 
 def public_key(private: bytes) -> PublicKey:
-    """Raises ValueError where this is no private key."""
+    """The public key of a private one. Raises ValueError if this is not a private key."""
     if b"PRIVATE KEY-----" in private:
         code, out, _err = run_command(["openssl", "pkey", "-pubout"], private)
         found = re.search("-----BEGIN PUBLIC KEY-----(.*?)-----END PUBLIC KEY-----", out, re.DOTALL)

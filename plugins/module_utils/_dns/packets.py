@@ -4,7 +4,7 @@
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 # May run on any vantage host: Python 3.6 and the standard library only.
 
-"""DNS packets: a question (RFC 1035, EDNS of RFC 6891), and an answer in the words of zone files."""
+"""DNS packets: make queries (RFC 1035, EDNS of RFC 6891), and parse answers into the notation of zone files."""
 
 import base64
 import struct
@@ -16,17 +16,17 @@ from ansible_collections.port587.mail.plugins.module_utils._wire.limits import L
 TYPES = {"A": 1, "NS": 2, "CNAME": 5, "SOA": 6, "PTR": 12, "MX": 15, "TXT": 16, "AAAA": 28, "SRV": 33}
 TYPES.update({"DNSKEY": 48, "TLSA": 52, "CAA": 257})
 
-#: What fits into a packet everywhere (RFC 9715); longer answers come over TCP.
+#: The size that fits into a packet everywhere (RFC 9715); longer answers use TCP.
 PAYLOAD = 1232
 
-#: What a packet that is no answer at all raises: one that is cut off, or that points out of itself.
+#: Errors of parsing an invalid packet: a truncated one, or one with a pointer past its end.
 MALFORMED = (ValueError, IndexError, struct.error)
 
 
 class Answer(t.NamedTuple):
-    """``values``: of the type that was asked for, at the end of the CNAMEs on the way. ``name`` is that end.
+    """``values``: those of the requested type, after following CNAMEs. ``name``: the last name of that chain.
 
-    ``validated``: whether the server says that it has validated them with DNSSEC.
+    ``validated``: whether the server reports that it has validated them with DNSSEC.
     """
 
     values: t.List[str]
@@ -36,7 +36,7 @@ class Answer(t.NamedTuple):
 
 
 def question(name: str, kind: str, number: int, recursive: bool = True, edns: bool = True) -> bytes:
-    """``edns``: without it every name server answers, however old it is, but with 512 bytes at most."""
+    """``edns``: without it even the oldest name server answers, but with at most 512 bytes."""
     labels = [label.encode("ascii") for label in name.rstrip(".").split(".") if label]
     if any(len(label) > 63 for label in labels):
         raise ValueError(name)
@@ -44,19 +44,19 @@ def question(name: str, kind: str, number: int, recursive: bool = True, edns: bo
     flags = 0x0100 if recursive else 0
     if not edns:
         return struct.pack("!6H", number, flags, 1, 0, 0, 0) + packed
-    # AD in a question: the answer may say so, too (RFC 6840 5.7)
+    # AD in a query: requests the same flag in the answer (RFC 6840 5.7)
     head = struct.pack("!6H", number, flags | 0x0020, 1, 0, 0, 1)
-    # OPT: the root as name, 41, and how long an answer over UDP may be
+    # OPT: the root as name, type 41, and the maximum size of an answer over UDP
     return head + packed + b"\0" + struct.pack("!2HIH", 41, PAYLOAD, 0, 0)
 
 
 def is_answer(message: bytes, number: int) -> bool:
-    """Whether this answers the question with this number."""
+    """Whether this answers the query with this ID."""
     return len(message) >= 12 and struct.unpack_from("!H", message)[0] == number and bool(message[2] & 0x80)
 
 
 def is_truncated(message: bytes) -> bool:
-    """Whether the rest of the answer is to be had over TCP."""
+    """Whether the answer is truncated, so that the query must be repeated over TCP."""
     return bool(message[2] & 0x02)
 
 
@@ -70,7 +70,7 @@ def name_at(message: bytes, at: int) -> t.Tuple[str, int]:
         if message[at] >= 0xC0:
             target = struct.unpack_from("!H", message, at)[0] & 0x3FFF
             pointers += 1
-            # backwards only, so it ends; and soon, for a packet can have thousands of such names
+            # pointers must lead backwards, so the loop ends; the limit keeps thousands of such names fast
             if target >= limit or pointers > MOST_POINTERS:
                 raise ValueError("a name that points forwards, or that has too many pointers")
             behind = at + 2 if behind is None else behind
@@ -85,9 +85,9 @@ def name_at(message: bytes, at: int) -> t.Tuple[str, int]:
 
 
 def parse(message: bytes, name: str, kind: str) -> t.Optional[Answer]:
-    """The answer to a question for ``name`` and ``kind``. None where the server says that it can't answer."""
+    """The answer to a query for ``name`` and ``kind``. None if the server reports a failure."""
     _number, flags, questions, answers = struct.unpack_from("!4H", message)
-    # NXDOMAIN (3) is an answer too: there is none
+    # NXDOMAIN (3) is an answer, too: the name does not exist
     if flags & 0xF not in (0, 3):
         return None
     at = 12
@@ -103,7 +103,7 @@ def parse(message: bytes, name: str, kind: str) -> t.Optional[Answer]:
         found.append((owner.lower(), number, _value(message, at, length, number)))
         at += length
     end = name.rstrip(".").lower()
-    # in whatever order they came; a loop has no more links than there are answers
+    # CNAMEs may come in any order; the number of answers limits a loop
     aliases = {owner: value.rstrip(".").lower() for owner, number, value in found if number == TYPES["CNAME"]}
     for _one in range(len(aliases) if kind != "CNAME" else 0):
         end = aliases.get(end, end)

@@ -4,7 +4,7 @@
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 # Runs on the controller and on any vantage host: Python 3.6 and the standard library only.
 
-"""What DNS has to say of a mail server, as data: site in, records out. Nothing here asks anybody anything."""
+"""Compute the DNS records of a site, and find mistakes in them. No function here sends a query."""
 
 import hashlib
 import ipaddress
@@ -15,7 +15,7 @@ Record = t.Dict[str, t.Any]
 
 _LABEL = r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
 _DOMAIN = re.compile(r"(%s\.)+[a-z][a-z0-9-]{0,61}[a-z0-9]\Z" % _LABEL)
-#: RFC 7208 4.6.4: terms that cause a look-up, and how many an SPF record may cause with all that it includes.
+#: RFC 7208 4.6.4: terms that cause a look-up, and the limit for an SPF record with all its includes.
 _LOOKUPS = re.compile(
     r"[+?~-]?(?:(?:include|exists):|a(?=[:/ ]|$)|mx(?=[:/ ]|$)|ptr(?=[: ]|$)|redirect=)", re.IGNORECASE
 )
@@ -29,7 +29,7 @@ def is_domain(name: str) -> bool:
 
 
 def records(site: t.Mapping[str, t.Any]) -> t.List[Record]:
-    """All that is to be published: see the filter dns_records for what a site and a record are."""
+    """All records to publish. The filter dns_records describes sites and records."""
     return list(_Site(site).records())
 
 
@@ -38,7 +38,7 @@ class _Site:
         self.hostname = str(site["hostname"]).lower().rstrip(".")
         self.domains = [str(domain).lower().rstrip(".") for domain in site["domains"]]
         self.addresses = [ipaddress.ip_address(str(one)) for one in site["addresses"]]
-        #: names of the host that are for the people of one domain
+        #: names of the host that belong to one domain each
         self.names = [str(name).lower() for name in site.get("sni") or ()]
         self.site = site
 
@@ -56,7 +56,7 @@ class _Site:
         for name in [self.hostname] + self.names:
             for address in self.addresses:
                 yield self._record(name, "A" if address.version == 4 else "AAAA", str(address), "the mail server")
-        # the sender of a bounce is empty, and then the name in HELO is looked at
+        # a bounce has an empty sender, so receivers check the name in HELO instead
         yield self._record(self.hostname, "TXT", "v=spf1 a -all", "SPF of bounces")
         for spki in self.site.get("spki") or ():
             value = "3 1 1 %s" % spki
@@ -79,7 +79,7 @@ class _Site:
                 yield self._alias("%s.%s" % (name, domain), "settings for mail clients")
         if self.site.get("autoconfig") and self.site.get("mta_sts") != "none":
             yield self._alias("mta-sts." + domain, "MTA-STS: only with TLS")
-            # other servers read the policy again when the id is another one
+            # other servers read the policy again when the id changes
             policy = "%s %s" % (self.site.get("mta_sts"), self.hostname)
             identity = hashlib.sha256(policy.encode()).hexdigest()[:20]
             yield self._record("_mta-sts." + domain, "TXT", "v=STSv1; id=%s" % identity, "MTA-STS: only with TLS")
@@ -87,7 +87,7 @@ class _Site:
             yield self._record("_smtp._tls." + domain, "TXT", report, "where to report that TLS fails")
 
     def told(self, domain: str) -> str:
-        """The name of the host that mail clients of the domain's people get."""
+        """The host name for mail clients of the domain's users."""
         names = [self.hostname] + self.names
         return next((name for name in names if name == domain or name.endswith("." + domain)), self.hostname)
 
@@ -96,7 +96,7 @@ class _Site:
         return str(given.get(domain, "v=spf1 mx -all") if isinstance(given, dict) else given)
 
     def _alias(self, name: str, purpose: str) -> Record:
-        # addresses instead of the CNAME are as good
+        # addresses instead of the CNAME are fine, too
         record = self._record(name, "CNAME", self.hostname + ".", purpose)
         return dict(record, addresses=[str(one) for one in self.addresses])
 
@@ -111,16 +111,16 @@ class _Site:
         }
 
     def zone(self, name: str) -> str:
-        """The mail domain that the name is in. The host may be elsewhere; most likely one label below a zone."""
+        """The mail domain that contains the name. For a host elsewhere, the name without its first label."""
         above = [domain for domain in self.domains if name == domain or name.endswith("." + domain)]
         return max(above, key=len) if above else self.hostname.partition(".")[2]
 
 
-# -- what is wrong ------------------------------------------------------------------------------------------------
+# -- mistakes -----------------------------------------------------------------------------------------------------
 
 
 def problems(site: t.Mapping[str, t.Any]) -> t.List[str]:
-    """In words, each beginning with the variable that has to change."""
+    """Descriptions of all mistakes, each beginning with the variable to change."""
     found = [
         "%s: %r is not a domain; write one such as example.com" % (variable, name)
         for variable, names in (("mail_domains", site["domains"]), ("mail_hostname", [site["hostname"]]))
@@ -147,7 +147,7 @@ def problems(site: t.Mapping[str, t.Any]) -> t.List[str]:
 
 
 def spf_lookups(text: str) -> int:
-    """How many look-ups the record itself causes. What it includes causes more."""
+    """The number of look-ups that the record itself causes. Its includes cause more."""
     return sum(_LOOKUPS.match(term) is not None for term in text.split()[1:])
 
 
@@ -182,7 +182,7 @@ def _dmarc_troubles(text: str) -> t.Iterator[str]:
 
 
 def dmarc_warnings(wanted: t.Sequence[Record]) -> t.List[str]:
-    """What is allowed in a DMARC record, and does not do what its author thinks (RFC 9989)."""
+    """Valid parts of a DMARC record that have no effect, or an unexpected one (RFC 9989)."""
     texts = [str(one["value"]) for one in wanted if one["type"] == "TXT" and one["name"].startswith("_dmarc.")]
     return ["dns_dmarc: %r: %s" % (text, words) for text in dict.fromkeys(texts) for words in _dmarc_remarks(text)]
 
@@ -212,7 +212,7 @@ def _dkim_troubles(name: str, value: str) -> t.Iterator[str]:
 
 
 def rsa_bits(length: int) -> int:
-    """The size of an RSA key whose SubjectPublicKeyInfo is that long: 34 to 38 bytes are not the modulus."""
+    """The size of an RSA key by the length of its SubjectPublicKeyInfo, of which 34 to 38 bytes are not the modulus."""
     return -(-(length - 38) * 8 // 64) * 64
 
 
@@ -220,11 +220,11 @@ def _printable(text: str) -> bool:
     return re.match(r"[\x20\x21\x23-\x5b\x5d-\x7e]+\Z", text) is not None
 
 
-# -- for people and programs --------------------------------------------------------------------------------------
+# -- output -------------------------------------------------------------------------------------------------------
 
 
 def presentation(record: Record) -> str:
-    """The value as zone files have it: texts in pieces of at most 255 bytes (RFC 1035 3.3)."""
+    """The value in zone file format: texts in pieces of at most 255 bytes (RFC 1035 3.3)."""
     value = str(record["value"])
     if record["type"] != "TXT":
         return value
@@ -232,7 +232,7 @@ def presentation(record: Record) -> str:
 
 
 def zone_file(zone: str, wanted: t.Sequence[Record]) -> str:
-    """The records of a zone, to be imported, or included in one that has its own SOA and NS records."""
+    """The records of a zone, to import, or to include in a zone file with SOA and NS records."""
     lines = ["; What the zone %s has to say of the mail server." % zone]
     for record in (one for one in wanted if one["zone"] == zone):
         lines.append("%s. %d IN %s %s" % (record["name"], record["ttl"], record["type"], presentation(record)))
@@ -240,9 +240,9 @@ def zone_file(zone: str, wanted: t.Sequence[Record]) -> str:
 
 
 def table(wanted: t.Sequence[Record]) -> str:
-    """To copy and paste: a block for each zone, names as forms of DNS providers want them, values in one piece."""
+    """Tables to copy from: one per zone, names as in the forms of DNS providers, values in one piece."""
     blocks = []
-    # what the provider has to set comes last
+    # records that the server's provider sets come last
     for zone in sorted({record["zone"] for record in wanted}, key=lambda zone: (not zone, zone)):
         rows = [["state", "name", "type", "value"]] if "state" in wanted[0] else [["name", "type", "value"]]
         for record in (one for one in wanted if one["zone"] == zone):
@@ -250,7 +250,7 @@ def table(wanted: t.Sequence[Record]) -> str:
             rows.append(([record["state"]] if "state" in record else []) + row)
             if record.get("seen"):
                 rows.append([""] * (len(rows[0]) - 1) + ["^ " + record["seen"]])
-        # the last column is as long as it is
+        # the last column is not padded
         widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]) - 1)] + [0]
         lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in rows]
         title = "in the zone %s" % zone if zone else "to be set by the provider of the server"

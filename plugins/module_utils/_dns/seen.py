@@ -4,9 +4,9 @@
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 # May run on any vantage host: Python 3.6 and the standard library only.
 
-"""Which of the records that are wanted does the world see already?
+"""Compare the wanted records with the world's DNS.
 
-The zone's own name servers say what is published; recursive ones say what others still remember from before.
+The zone's own name servers show what is published; recursive ones show what other networks still have in their caches.
 """
 
 import re
@@ -20,12 +20,12 @@ from ansible_collections.port587.mail.plugins.module_utils._dns.records import (
     spf_lookups,
 )
 
-#: Asks a server: address, name, type, whether it may ask others.
+#: Queries a server: address, name, type, whether it may recurse.
 Ask = t.Callable[[str, str, str, bool], t.Optional[client.Answer]]
 
 PRESENT, MISSING, DIFFERENT, WAITING, UNKNOWN = "present", "missing", "different", "waiting", "unknown"
 
-#: Name servers of a zone to ask. They are meant to say the same.
+#: Number of a zone's name servers to query. They should all agree.
 _NAME_SERVERS = 4
 
 
@@ -38,7 +38,7 @@ class _Group(t.NamedTuple):
 
 
 def look(wanted: t.Sequence[Record], resolvers: t.Sequence[str], ask: Ask = client.ask) -> t.List[Record]:
-    """The records, each with its state, what was seen in its place, and what has to be put right by hand first."""
+    """The records, each with its state, the present values, and mistakes to correct by hand first."""
     groups: t.Dict[t.Tuple[str, str, str], _Group] = {}
     for record in wanted:
         key = record["name"], record["type"], _kind(record)
@@ -60,7 +60,7 @@ def look(wanted: t.Sequence[Record], resolvers: t.Sequence[str], ask: Ask = clie
 
 
 def name_servers(zone: str, resolvers: t.Sequence[str], ask: Ask) -> t.List[str]:
-    """Addresses of the servers that are responsible for the zone, or for the one that it is in."""
+    """Addresses of the name servers that are authoritative for the zone, or for its parent zone."""
     name = zone
     while "." in name:
         hosts = _first(resolvers, name, "NS", ask)
@@ -87,19 +87,19 @@ class _Sight:
         self.remembered = [self._values(resolver, True) for resolver in resolvers]
 
     def _values(self, server: str, recursive: bool) -> t.Optional[t.List[str]]:
-        """What this server has in the place of the group; None where it does not answer."""
+        """This server's values for the group; None if it does not answer."""
         answer = self.ask(server, self.group.name, self.group.kind, recursive)
         if answer is None:
             return None
         if self.group.kind == "CNAME" and not answer.values:
-            # addresses instead of an alias, if they are the right ones
+            # addresses instead of a CNAME, if they are correct
             addresses: t.List[str] = []
             for kind in ("A", "AAAA"):
                 found = self.ask(server, self.group.name, kind, recursive)
                 addresses += found.values if found else []
             right = self.group.records[0].get("addresses", ())
             return self._wanted() if addresses and set(addresses) <= set(right) else addresses
-        # there can be texts of other kinds at the same name
+        # the same name may have TXT records for other purposes
         first = self.group.records[0]
         return [
             value
@@ -112,11 +112,11 @@ class _Sight:
 
     def _right(self, values: t.Sequence[str]) -> bool:
         wanted, seen = ({_plain(self.group.kind, one) for one in side} for side in (self._wanted(), values))
-        # others may name further authorities; two SPF records are an error, even if one of them is right
+        # further CAA records are fine; two SPF records are an error, even if one of them is correct
         return wanted <= seen if self.group.kind == "CAA" else wanted == seen and len(values) == len(self._wanted())
 
     def state(self) -> t.Tuple[str, str, str]:
-        """The state, what is there instead, and what is wrong in a way that another record more would not cure."""
+        """The state, the present values, and the mistake that publishing a further record would not cure."""
         state, seen = self._state()
         problem = self._problem()
         if not problem:
@@ -156,7 +156,7 @@ class _Sight:
         return ""
 
     def _lookups(self, text: str, depth: int) -> int:
-        """With all that it includes, as far as that can be looked up."""
+        """Look-ups of an SPF record with its includes, as far as these are available."""
         count = spf_lookups(text)
         if count > SPF_LOOKUPS:
             return count  # whatever else it includes
@@ -170,14 +170,14 @@ class _Sight:
 
 
 def _kind(record: t.Mapping[str, t.Any]) -> str:
-    """What tells texts at one name from each other. Below _domainkey there is nothing but keys."""
+    """The purpose of a TXT record, among several at one name. Below _domainkey there are only keys."""
     if record["type"] != "TXT" or "._domainkey." in record["name"]:
         return ""
     return re.split(r"[\s;]", str(record["value"]).strip().lower())[0]
 
 
 def _plain(kind: str, value: str) -> str:
-    """The same for what means the same."""
+    """Normalise a value, so that equivalent values are equal."""
     if kind == "TXT":
         return re.sub(r"\s*([;=])\s*", r"\1", " ".join(value.split())).rstrip(";")
     return value.lower()
@@ -185,7 +185,7 @@ def _plain(kind: str, value: str) -> str:
 
 # -- for verify -----------------------------------------------------------------------------------------------------
 
-#: How each state is reported: verdict, diagnosis.
+#: The report of each state: verdict, diagnosis.
 _REPORTED = {
     MISSING: ("warn", "dns-record-missing"),
     DIFFERENT: ("warn", "dns-record-different"),
@@ -196,7 +196,7 @@ _REPORTED = {
 
 
 def as_records(found: t.Sequence[Record]) -> t.Iterator[t.Tuple[str, str, str, str]]:
-    """One line for each state that there is: step, verdict, diagnosis, what was seen."""
+    """One record for each state that occurs: step, verdict, diagnosis, observation."""
     for state, (verdict, diagnosis) in _REPORTED.items():
         those = [record for record in found if record["state"] == state]
         if those:

@@ -4,4 +4,4 @@
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 # Runs on the server: Python 3.6 and the standard library only.
 
-"""A mail server as it sees itself: what can't be seen from outside."""
+"""Inspection of a mail server from inside: facts that are not visible from outside."""

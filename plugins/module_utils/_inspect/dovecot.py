@@ -4,7 +4,7 @@
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 # Runs on the server: Python 3.6 and the standard library only.
 
-"""Dovecot as the server sees it: its store and its certificates."""
+"""Dovecot's mail store and certificates, seen from inside."""
 
 import os
 import pwd
@@ -15,7 +15,7 @@ Facts = t.Dict[str, t.Any]
 
 
 def mail_store(configuration: str) -> t.Optional[str]:
-    """The directory that holds everybody's mail. None where each has it at home."""
+    """The directory of all mailboxes. None if they are in the users' home directories."""
     for name in ("mail_home", "mail_path", "mail_location"):
         found = re.search(r"^%s = (?:\w+:)?(/[^%%~\s]*)%%" % name, configuration, re.MULTILINE)
         path = found.group(1).rstrip("/") if found else ""
@@ -25,7 +25,7 @@ def mail_store(configuration: str) -> t.Optional[str]:
 
 
 def foreign_mailboxes(store: str) -> t.List[Facts]:
-    """Directories of domains and of mailboxes that do not belong to the owner of all others; three of them at most."""
+    """Directories of domains and mailboxes with an owner that differs from all others; at most three."""
     owner = os.stat(store).st_uid
     found: t.List[Facts] = []
     with os.scandir(store) as domains:
@@ -50,7 +50,7 @@ def _user(number: int) -> str:
 
 
 def certificates(configuration: str) -> t.List[str]:
-    """The files with the certificates that it has to serve. 2.3 and 2.4 write it differently."""
+    """The files with the certificates that it should serve. The syntax differs between 2.3 and 2.4."""
     written = (
         re.search(
             r"^[ \t]*(?:ssl_%scert = <|ssl_server_%scert_file = |%scert_file = )(/\S+)$" % (alt, alt, alt),

@@ -4,7 +4,7 @@
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 # Runs on the server: Python 3.6 and the standard library only.
 
-"""What the facts mean: one record per thing that was looked at."""
+"""Judge the facts: one record for each of them."""
 
 import typing as t
 
@@ -15,15 +15,15 @@ from ansible_collections.port587.mail.plugins.module_utils._probe.records import
 QUEUE_PATIENCE = 4 * 3600
 #: Seconds by which two clocks may differ before certificates and one-time passwords suffer.
 CLOCK_TOLERANCE = 120.0
-#: A daemon that was started again so often, the last time within so many seconds, has a fault.
+#: Number of automatic restarts, and seconds since the last one, that mean that a daemon has a fault.
 RESTARTS, RESTARTED = 3, 3600
 #: Share of a disk's space and inodes below which that is a warning.
 SCARCE = 0.05
 
-#: Ports without which there is no mail. The others may be shut on purpose.
+#: Ports that mail needs. The others may be closed on purpose.
 NEEDED = (25, 465, 587, 993)
 
-#: The part behind each port that is not the MRA's.
+#: The part of the mail system behind each port, if it is not the MRA.
 _COMPONENTS = {25: "MTA", 465: "MSA", 587: "MSA", 4190: "MDA"}
 
 _SOCKETS = {"sasl": "login-socket", "lmtp": "delivery-socket", "policy": "policy-socket", "milter": "milter-socket"}
@@ -71,7 +71,7 @@ class _Judge:
 
     def kernel(self) -> None:
         low = ["%(name)s is %(present)d, and should be %(wanted)d" % one for one in self.facts["too_low"]]
-        # in a container it may stay so for ever, and few need more
+        # in a container this may be permanent, and few servers need more
         if low and any("Inotify instance limit" in line["text"] for line in self.facts["log"]):
             self.warn("kernel", "kernel-limit", "; ".join(low))
         else:
@@ -192,7 +192,7 @@ class _Judge:
         return "Postfix's copy of resolv.conf says %s, and would say %s today" % (seen, real)
 
     def disks(self) -> None:
-        # smtpd(8) takes nothing where less is free than one and a half of the largest message
+        # smtpd(8) refuses mail if the free space is less than one and a half times the largest message
         needed = 1.5 * self.facts.get("message_size_limit", 0)
         scarce = False
         for path, disk in self.facts["disks"].items():
@@ -238,7 +238,7 @@ class _Judge:
 
 
 def judge(facts: t.Dict[str, t.Any], controller: t.Optional[float] = None) -> t.List[Record]:
-    """The records of what :func:`look` has seen. ``controller``: the time there, in seconds since the epoch."""
+    """Records for the facts of :func:`look`. ``controller``: the controller's time, in seconds since the epoch."""
     judging = _Judge(facts)
     judging.daemons()
     judging.restarts()

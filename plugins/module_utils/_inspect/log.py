@@ -4,7 +4,7 @@
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 # Runs on the server: Python 3.6 and the standard library only.
 
-"""What the journal says of the last minutes."""
+"""Recent warnings and errors in the journal."""
 
 import json
 import re
@@ -12,9 +12,9 @@ import typing as t
 
 from ansible_collections.port587.mail.plugins.module_utils._transaction.commands import has_command, run_command
 
-#: How far back the log is read for errors, in seconds.
+#: Seconds of the log to read for errors.
 SECONDS = 900
-#: Lines of it that are read: enough to see why, and bounded where there are many.
+#: Number of lines to read: enough to find the cause, and a limit for a busy log.
 LINES = 500
 
 Facts = t.Dict[str, t.Any]
@@ -50,7 +50,7 @@ def warnings() -> t.List[Facts]:
 
 
 def killed() -> t.List[str]:
-    """What the kernel killed within the last day because memory ran out."""
+    """Processes that the kernel killed within the last day because memory ran out."""
     if not has_command("journalctl"):
         return []
     argv = ["journalctl", "--quiet", "--no-pager", "--output=cat", "--dmesg", "--since=-1d", "--priority=err"]

@@ -4,7 +4,7 @@
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 # Runs on the server: Python 3.6 and the standard library only.
 
-"""What can't be seen from outside: looked up on the server, nothing is changed, nothing is judged."""
+"""Collect facts on the server that are not visible from outside. Changes nothing and judges nothing."""
 
 import glob
 import ipaddress
@@ -29,7 +29,7 @@ _DAEMONS = ({"unit": "postfix", "kind": "postfix"}, {"unit": "dovecot", "kind": 
 
 
 def look() -> Facts:
-    """Everything, as plain data. What does not apply, because a program is not there, is left out."""
+    """All facts, as plain data. Facts about programs that are not installed are left out."""
     facts: Facts = {
         "time": time.time(),
         "listeners": listeners("/"),
@@ -74,7 +74,7 @@ def state(daemon: SystemdDaemon) -> Facts:
 
 
 def restarts() -> t.List[Facts]:
-    """How often systemd itself has restarted a daemon since its last start by a person, and when that was last."""
+    """The number of automatic restarts of a daemon since its last manual start, and the time of the latest."""
     before, after = arguments.RESTART.split("%s")
     units = {path[len(before) : -len(after)] for path in glob.glob(arguments.RESTART % "*.service")}
     units |= {"postfix.service", "postfix@-.service", "dovecot.service"}
@@ -96,13 +96,13 @@ def parse_restarts(text: str, now: float) -> t.List[Facts]:
 
 
 def listeners(root: str) -> t.List[Facts]:
-    """Who listens on a mail port."""
+    """The processes that listen on mail ports."""
     return [
         {
             "port": one.port,
             "loopback": ipaddress.ip_address(one.address).is_loopback,
             "program": ", ".join(map(str, one.processes)),
-            # if several may be meant, it is enough that one of them is ours
+            # if several processes are possible, one expected process is enough
             "ours": any(ports.is_expected(process, one.port) for process in one.processes),
         }
         for one in sorted(ports.listeners(root, ports.PORTS))
@@ -115,14 +115,14 @@ def reachable(seen: t.Sequence[Facts]) -> t.List[int]:
 
 
 def served(service: str, paths: t.Sequence[str]) -> Facts:
-    """Whether the port with TLS from the first byte serves the certificates that are in the files."""
+    """Whether the ports with TLS from the first byte serve the certificates in the files."""
     port, protocol = {"submissions": (465, "smtp"), "imaps": (993, "imap")}[service]
     other: t.Optional[bool] = False
     for path in paths:
         try:
             prove([Proof(protocol, port=port, tls="implicit", rsa=len(paths) > 1)], path, deadline=0)
         except (ProofError, OSError) as exc:
-            # everything else that can be wrong there is seen from outside
+            # all other faults there are visible from outside
             other = True if "serves another certificate" in str(exc) else None
             break
     return {"file": path, "port": port, "other": other}
@@ -134,7 +134,7 @@ def disk(path: str) -> Facts:
     return {
         "free": status.f_bavail * status.f_frsize,
         "share": status.f_bavail / status.f_blocks if status.f_blocks else 1.0,
-        # some file systems have no fixed number of inodes, and say 0
+        # some file systems have no fixed number of inodes, and report 0
         "inodes": status.f_favail / status.f_files if status.f_files else 1.0,
         "size": size,
     }

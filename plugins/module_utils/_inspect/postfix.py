@@ -4,7 +4,7 @@
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 # Runs on the server: Python 3.6 and the standard library only.
 
-"""Postfix as the server sees it: its services, sockets, tables, queue and resolver."""
+"""Postfix's services, sockets, tables, queue and resolver, seen from inside."""
 
 import collections
 import contextlib
@@ -26,10 +26,10 @@ from ansible_collections.port587.mail.plugins.module_utils._transaction.commands
 from ansible_collections.port587.mail.plugins.module_utils._transaction.errors import ProofError
 from ansible_collections.port587.mail.plugins.module_utils._transaction.state import load_json
 
-#: Messages of the queue that are looked at: enough to see why, and bounded where there are many.
+#: Number of queued messages to read: enough to find the cause, and a limit for a long queue.
 QUEUE_MESSAGES = 2000
 
-#: The sockets of the role postfix's policy services, and the settings of the one that asks Dovecot.
+#: The sockets of role postfix's policy services, and the parameter of the one that queries Dovecot.
 SEND_LIMITS = "/var/spool/postfix/port587/send-limits"
 RECIPIENTS = "/var/spool/postfix/port587/recipients"
 RECIPIENTS_SETTINGS = "/etc/port587/recipients.json"
@@ -46,7 +46,7 @@ _Socket = t.Tuple[str, str]
 
 
 def at_limit() -> t.Optional[t.List[str]]:
-    """Logins that may not send more now, as the service that counts says; None where it does not run."""
+    """Logins that have reached their send limit, according to the policy service; None if it does not run."""
     with contextlib.closing(socket.socket(socket.AF_UNIX)) as connection:
         connection.settimeout(5)
         try:
@@ -68,7 +68,7 @@ def configuration() -> t.Tuple[t.Dict[str, str], t.List[Service]]:
 
 
 def socket_path(written: str, queue_directory: str, chroot: bool) -> str:
-    """Where a socket is that a setting names: a chrooted service sees the queue directory as /."""
+    """The path of a socket in a parameter: a chrooted service sees the queue directory as /."""
     path = os.path.join(queue_directory, written)
     return queue_directory + written if chroot and written.startswith("/") else path
 
@@ -176,7 +176,7 @@ def parse_queue(text: str, now: float) -> Facts:
 
 def queue() -> Facts:
     facts = parse_queue(run_command(["postqueue", "-j"])[1], time.time())
-    # this reads a day's log, so only where it matters whether anything at all went out
+    # reads a day's log, so only if it matters whether any mail was sent
     if any("timed out" in reason["reason"] for reason in facts["reasons"]):
         argv = ["journalctl", "--quiet", "--no-pager", "--output=cat", "--since=-1d", "--identifier=postfix/smtp"]
         facts["sent"] = "status=sent" in run_command(argv)[1]
@@ -213,7 +213,7 @@ def _resolver_trouble(address: str) -> str:
 
 
 def certificates(main: t.Mapping[str, str]) -> t.List[str]:
-    """The files with the certificates that it has to serve, one for each kind of key."""
+    """The files with the certificates that it should serve, one for each kind of key."""
     files = main.get("smtpd_tls_chain_files", "")
     if not files:
         files = "%s %s" % (main.get("smtpd_tls_cert_file", ""), main.get("smtpd_tls_eccert_file", ""))

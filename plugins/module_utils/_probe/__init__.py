@@ -4,4 +4,4 @@
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 # May run on any vantage host: Python 3.6 and the standard library only.
 
-"""A mail server as a mail client sees it from outside: walked step by step, and judged."""
+"""Probe of a mail server from outside, as a mail client sees it: step by step, with a verdict."""

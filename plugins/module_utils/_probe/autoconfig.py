@@ -4,7 +4,7 @@
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 # May run on any vantage host: Python 3.6 and the standard library only.
 
-"""What a mail client asks for that knows an address and nothing else."""
+"""The automatic configuration of mail clients, which start from an address only."""
 
 import re
 import typing as t
@@ -21,12 +21,12 @@ from ansible_collections.port587.mail.plugins.module_utils._wire import http
 
 DOCUMENT = "/.well-known/autoconfig/mail/config-v1.1.xml"
 
-#: What the document has to offer: protocol, port, and the kind of security.
+#: Servers that the document must list: protocol, port, and the kind of security.
 _OFFERS = (("imap", 993, "SSL"), ("smtp", 587, "STARTTLS"), ("smtp", 465, "SSL"))
 
 
 class Autoconfig(Walk):
-    """Does the web server say what is true, and can it be found?"""
+    """Check that the web server's settings are correct, and that clients find them."""
 
     SERVICE = "autoconfig"
     COMPONENT = "MUA"
@@ -77,7 +77,7 @@ class Autoconfig(Walk):
         """The step ``name``: clients ask for the settings of eve@example.com at autoconfig.example.com."""
         domain = self.settings.mailbox.rpartition("@")[2]
         if not domain or is_loopback(self.settings.address) or self.settings.address not in self.addresses.all():
-            # what is wrong with the server's own name is told elsewhere
+            # another step reports faults of the server's own name
             self.skip("no name to ask for" if not domain else "the server's own name does not lead there from here")
             return
         name = f"autoconfig.{domain}"

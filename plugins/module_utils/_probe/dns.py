@@ -4,7 +4,7 @@
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 # May run on any vantage host: Python 3.6 and the standard library only.
 
-"""Where the name leads, with IPv4 and IPv6 looked at separately."""
+"""The addresses of the server's name, with IPv4 and IPv6 checked separately."""
 
 import ipaddress
 import socket
@@ -36,7 +36,7 @@ def system_lookup(name: str, family: socket.AddressFamily) -> t.List[str]:
 
 
 def resolve(name: str, timeout: float, lookup: Lookup = system_lookup) -> Addresses:
-    """Both families side by side. The system's resolver knows no deadline, so it is not waited for longer."""
+    """Look up both families at once. The system's resolver has no deadline, so this stops waiting after its own."""
     found: t.Dict[socket.AddressFamily, t.List[str]] = {socket.AF_INET: [], socket.AF_INET6: []}
 
     def ask(family: socket.AddressFamily) -> None:
@@ -59,7 +59,7 @@ def is_loopback(address: str) -> bool:
 
 
 class Dns(Walk):
-    """Does the name lead to the server that is being walked, and does every published address answer?"""
+    """Check that the name leads to the probed server, and that every published address answers."""
 
     SERVICE = "dns"
     COMPONENT = "DNS"

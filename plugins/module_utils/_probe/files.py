@@ -4,7 +4,7 @@
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 # Runs on the controller.
 
-"""What a probe found, as files: JSON for programs, JUnit XML for CI, and a page for people."""
+"""Reports of a probe: JSON for programs, JUnit XML for CI, and an HTML page."""
 
 import base64
 import html
@@ -24,7 +24,7 @@ def to_json(result: t.Dict[str, t.Any], when: str) -> str:
 
 
 def to_junit(result: t.Dict[str, t.Any], when: str) -> str:
-    """One test case per step. JUnit knows no warnings; they pass, and say so in their output."""
+    """One test case per step. JUnit has no warnings; these pass, with the warning in their output."""
     records = result["records"]
     suite = ET.Element(
         "testsuite",
@@ -48,7 +48,7 @@ def to_junit(result: t.Dict[str, t.Any], when: str) -> str:
     return '<?xml version="1.0" encoding="utf-8"?>\n' + ET.tostring(suite, encoding="unicode") + "\n"
 
 
-#: What the page says itself, in English and in Japanese. What was found, and what to do, is in English.
+#: The page's own texts, in English and in Japanese. Findings and cures are in English.
 _WORDS = {
     "from outside": ("As a mail client sees it.", "メールソフトから見た結果です。"),
     "from both": (
@@ -148,7 +148,7 @@ summary {{ cursor: pointer }}
 
 
 def to_html(result: t.Dict[str, t.Any], when: str, server: str, authority: t.Optional[report.Authority] = None) -> str:
-    """A page that needs nothing else. The browser's language chooses between English and Japanese."""
+    """A self-contained page. The browser's language selects English or Japanese."""
     settings = ""
     if result["verdict"] != "fail":
         settings = _settings(result, server, authority)
@@ -173,7 +173,7 @@ def to_html(result: t.Dict[str, t.Any], when: str, server: str, authority: t.Opt
 
 
 def _settings(result: t.Dict[str, t.Any], server: str, authority: t.Optional[report.Authority]) -> str:
-    """What to type into a mail client, as a table, and the CA that it has to know before."""
+    """The settings for a mail client, as a table, and the CA to import first."""
     rows = [
         f"<tr><td>{_both(offer.what)}<td>{offer.protocol}<td>{_escape(server)}<td>{offer.port}<td>{offer.security}"
         f"<td>{_both('password')}</tr>"

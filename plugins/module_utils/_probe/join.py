@@ -4,7 +4,7 @@
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 # Runs on the controller.
 
-"""What was seen from outside, from inside and in DNS, as one result."""
+"""Join the findings from outside, from inside and from DNS."""
 
 import re
 import typing as t
@@ -19,10 +19,10 @@ from ansible_collections.port587.mail.plugins.module_utils._probe.records import
 from ansible_collections.port587.mail.plugins.module_utils._wire.limits import LONGEST_TEXT
 from ansible_collections.port587.mail.plugins.module_utils._wire.words import printable
 
-#: Seconds before the last line of the log in which a walk into the server leaves its traces there.
+#: Seconds at the end of the log in which a walk leaves its traces.
 RECENT = 60.0
 
-#: The server's own words on a fault: what a line of the log has to say to be about it.
+#: Patterns of log lines about each fault.
 _WORDS = {
     "postfix-stopped": r"fatal",
     "dovecot-stopped": r"Fatal|Error",
@@ -44,7 +44,7 @@ _WORDS = {
 
 
 def join(result: t.Dict[str, t.Any], also: t.Sequence[t.Dict[str, t.Any]]) -> t.Dict[str, t.Any]:
-    """What :mod:`probe` returned together with what other modules did that look at the same server."""
+    """Join the result of :mod:`probe` with those of other modules about the same server."""
     known = [dict(one, seen=printable(one["seen"])) for part in (result, *also) for one in part.get("records", ())]
     known += [_unreachable(one).to_dict() for one in also if one.get("unreachable")]
     records = [Record.from_dict(record) for record in known]
@@ -54,7 +54,7 @@ def join(result: t.Dict[str, t.Any], also: t.Sequence[t.Dict[str, t.Any]]) -> t.
 
 
 def _unreachable(one: t.Dict[str, t.Any]) -> Record:
-    """Nobody could log in to look: that is no sign of health."""
+    """The record of an inspection that could not log in, so the server's state is unknown."""
     why = " ".join(str(one.get("msg", "")).split())[:200]
     return Record(INSIDE, "login", "", ON_THE_SERVER, 0, "skip", f"not looked at, as Ansible can't log in: {why}")
 

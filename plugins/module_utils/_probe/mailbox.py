@@ -18,10 +18,10 @@ from ansible_collections.port587.mail.plugins.module_utils._wire.limits import L
 from ansible_collections.port587.mail.plugins.module_utils._wire.pop3 import Pop3
 from ansible_collections.port587.mail.plugins.module_utils._wire.sieve import Sieve, sieve_capabilities
 
-#: POP3 has no search: the message is among the newest, unless mail pours in.
+#: Newest messages to read: POP3 has no search, and the test message is among these unless much mail arrives.
 NEWEST = 20
 
-#: Folders to look into when the message is not in the inbox.
+#: Folders to search if the message is not in the inbox.
 MOST_FOLDERS = 20
 
 #: Minutes are enough to make a second factor, a signature or a certificate fail.
@@ -29,7 +29,7 @@ CLOCK_TOLERANCE = 120.0
 
 
 class MailboxWalk(Walk):
-    """What the ways of reading mail share."""
+    """Base class of the walks that read mail."""
 
     COMPONENT = "MRA"
     CLOSED = ("retrieval-closed", "fail")
@@ -105,7 +105,7 @@ class Imaps(MailboxWalk):
         self.ok()
 
     def open_mailbox(self, imap: Imap) -> int:
-        """Gives the number that the next message will get, so that a big mailbox needs no search."""
+        """Returns the number of the next message, so that a big mailbox needs no search."""
         self.begin("open mailbox", imap.wire)
         word, text, lines = imap.command("SELECT INBOX")
         if word != "OK":
@@ -160,7 +160,7 @@ class Imaps(MailboxWalk):
         return uids[0] if uids else 0
 
     def look_elsewhere(self, imap: Imap) -> None:
-        """Not in the inbox in time: did a filter take it?"""
+        """The message is not in the inbox in time: look where a filter may have put it."""
         imap.wire.step(self.settings.delivery_timeout)
         for line in imap.command('LIST "" "*"')[2][:MOST_FOLDERS]:
             name = re.search(rb'"[^"]*" ("(?:[^"\\]|\\.)*"|[^ ]+)$|NIL ([^ ]+)$', line[:LONGEST_TEXT])
@@ -188,7 +188,7 @@ class Imaps(MailboxWalk):
 
     def remove(self, imap: Imap, uid: int) -> None:
         self.begin("removed", imap.wire)
-        # EXPUNGE without a number would also take what the person has marked and wants to keep a little longer
+        # EXPUNGE without a number would also remove other messages that the user has marked
         imap.command(f"UID STORE {uid} +FLAGS.SILENT (\\Deleted)")
         word, text, _lines = imap.command(f"UID EXPUNGE {uid}")
         if word == "OK":

@@ -47,7 +47,7 @@ def compose(mailbox: str, token: str) -> bytes:
 
 
 def difference(sent: bytes, received: bytes) -> str:
-    """How what came back differs from what was sent. Empty: not at all, apart from what servers write on top."""
+    """The difference between the received and the sent message. Empty if only headers were added at the top."""
     sent_head, _sep, sent_body = sent.partition(b"\r\n\r\n")
     head, _sep, body = received.partition(b"\r\n\r\n")
     if body != sent_body:
@@ -60,12 +60,12 @@ def difference(sent: bytes, received: bytes) -> str:
 
 
 def clock_difference(received: bytes) -> float:
-    """Seconds that the server's clock is ahead, by the line that it wrote last. 0 where it wrote none."""
+    """Seconds by which the server's clock is ahead, by its latest Received line. 0 without such a line."""
     begin = re.search(rb"(?m)^Received:", received)
-    # what a server writes before the date is a few lines long
+    # the text before the date has only a few lines
     line = re.search(rb";\s*([^\r\n]*)", received[begin.end() :][:LONGEST_LINE]) if begin else None
     try:
         date = parsedate_tz(line.group(1)[:LONGEST_TEXT].decode("ascii", "replace")) if line else None
         return mktime_tz(date) - time.time() if date else 0.0
-    except (ValueError, OverflowError, IndexError, TypeError):  # what looks like a date, and is none
+    except (ValueError, OverflowError, IndexError, TypeError):  # text that only resembles a date
         return 0.0

@@ -4,7 +4,7 @@
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 # May run on any vantage host: Python 3.6 and the standard library only.
 
-"""All walks side by side."""
+"""Run all walks in parallel."""
 
 import secrets
 import ssl
@@ -18,7 +18,7 @@ from ansible_collections.port587.mail.plugins.module_utils._probe.message import
 from ansible_collections.port587.mail.plugins.module_utils._probe.records import Record
 from ansible_collections.port587.mail.plugins.module_utils._probe.walk import Settings, Shared, Walk, longest
 
-#: In the order in which a report shows them.
+#: The walks, in the order of the report.
 WALKS: t.Dict[str, t.Type[Walk]] = {
     "submission": smtp.Submission,
     "submissions": smtp.Submissions,
@@ -62,14 +62,14 @@ def names_of(ca_pem: t.Optional[str], ca_file: t.Optional[str]) -> t.List[t.Any]
 
 
 class Found(t.NamedTuple):
-    """All steps, and who signed the certificates that were seen."""
+    """All steps, and the issuers of the certificates."""
 
     records: t.List[Record]
     issuers: t.List[t.Any]
 
 
 def probe(settings: Settings, services: t.Sequence[str], addresses: Addresses) -> Found:
-    """Walk into the server. ``addresses``: what the name of the server has in DNS."""
+    """Probe the server. ``addresses``: those of the server's name in DNS."""
     token = secrets.token_hex(16)
     shared = Shared(token, compose(settings.mailbox, token), time.monotonic() + longest(settings))
     walks: t.List[Walk] = [Dns(settings, shared, addresses)] if "dns" in services else []

@@ -4,7 +4,7 @@
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 # May run on any vantage host: Python 3.6 and the standard library only.
 
-"""What was found: one record per step, and the findings that follow from all of them together."""
+"""Records of the single steps, and the findings from all of them together."""
 
 import typing as t
 
@@ -16,7 +16,7 @@ ON_THE_SERVER = "on the server"
 
 
 class Record(t.NamedTuple):
-    """One step of the walk, or one thing that was looked at."""
+    """One step of a walk, or one inspected fact."""
 
     service: str
     step: str
@@ -71,7 +71,7 @@ def overall(records: t.Sequence[Record]) -> str:
 
 
 def findings(records: t.Sequence[Record]) -> t.List[t.Dict[str, t.Any]]:
-    """What is wrong, the root first. What only follows from something else is not listed, but told there."""
+    """The faults, root causes first. A consequence is not listed, but mentioned with its cause."""
     records = _with_open_ports(records)
     bad = [record for record in records if record.verdict in ("fail", "warn")]
     root = _root(records)
@@ -101,7 +101,7 @@ def _without_consequences(merged: t.Dict[str, t.Dict[str, t.Any]]) -> t.List[t.D
             if consequence:
                 follows.add(name)
                 cause["hence"].append(consequence["seen"])
-                # a warning that turns out to be why something fails
+                # a warning that explains a failure
                 if consequence["verdict"] == "fail":
                     cause["verdict"] = "fail"
     left = [finding for diagnosis, finding in merged.items() if diagnosis not in follows]
@@ -109,7 +109,7 @@ def _without_consequences(merged: t.Dict[str, t.Dict[str, t.Any]]) -> t.List[t.D
 
 
 def _with_open_ports(records: t.Sequence[Record]) -> t.List[Record]:
-    """Where a port is refused from outside that the daemon serves, it is not the daemon that refuses."""
+    """If the daemon serves a port that is refused from outside, something else refuses it."""
     inside = [record for record in records if record.service == INSIDE]
     served = {record.port for record in inside if record.verdict == "ok" and record.port}
     shut = {record.port for record in inside if record.diagnosis == "host-firewall"}
@@ -127,7 +127,7 @@ _CLOSED = ["submission-closed", "smtp-closed", "retrieval-closed", "sieve-closed
 _IN_BETWEEN = ["port-filtered", "port-25-filtered", "port-rejected"]
 _REFUSED = ["recipient-unknown", "sender-refused", "mail-in-refused", "mail-refused"]
 
-#: What follows from a fault, and is none of its own.
+#: The consequences of each fault, which are not faults themselves.
 _CONSEQUENCES = {
     "submission-closed": ["ipv6-silent"],
     "port-filtered": ["ipv6-silent"],
@@ -179,13 +179,13 @@ Root = t.Tuple[str, t.List[Record], Record]
 
 
 def _root(records: t.Sequence[Record]) -> t.Optional[Root]:
-    """One fault that explains several: its diagnosis, what it explains, and the record that shows it best."""
+    """A root cause: its diagnosis, the faults that it explains, and the record that shows it best."""
     connects = {record.service: record for record in records if record.step == "connect"}
     if any(record.diagnosis in ("name-unknown", "host-firewall") for record in connects.values()):
         return None
     postfix = [connects[service] for service in _POSTFIX if service in connects]
     dovecot = [connects[service] for service in _DOVECOT if service in connects]
-    # a closed 143, 110 or 4190 is no fault by itself, but then its verdict is not ok either
+    # a closed 143, 110 or 4190 is not a fault by itself, but its verdict is not ok either
     postfix_down = len(postfix) > 1 and all(record.verdict != "ok" for record in postfix)
     dovecot_down = len(dovecot) > 1 and all(record.verdict != "ok" for record in dovecot)
     if postfix_down and dovecot_down:
@@ -201,5 +201,5 @@ def _root(records: t.Sequence[Record]) -> t.Optional[Root]:
 
 
 def _in_between(connects: t.List[Record]) -> bool:
-    """Whether it is not the daemon that keeps clients out."""
+    """Whether something other than the daemon, such as a firewall, blocks clients."""
     return any(record.diagnosis in _IN_BETWEEN for record in connects)

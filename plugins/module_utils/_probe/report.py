@@ -4,7 +4,7 @@
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 # May run on any vantage host: Python 3.6 and the standard library only.
 
-"""What a person reads: the verdict, and what to type into a mail client."""
+"""The text report: the verdict, and the settings for a mail client."""
 
 import hashlib
 import ssl
@@ -24,7 +24,7 @@ class Inside:
 
     COMPONENT = ""
     LABEL = "inside the server"
-    #: What is in order, by a word in the steps: only what was looked at is named.
+    #: Descriptions of good results, by a word in the steps: only checked parts are named.
     KINDS = (
         ("programs", "runs"),
         ("sockets", "socket"),
@@ -52,7 +52,7 @@ def sentence(finding: t.Dict[str, t.Any]) -> str:
 
 
 def seen(finding: t.Dict[str, t.Any]) -> str:
-    """What was seen, and where: the address once, and its ports."""
+    """The observation and its place: the address once, and its ports."""
     ports: t.Dict[str, t.List[str]] = {}
     for endpoint in finding["endpoints"]:
         address, _sep, port = (endpoint, "", "") if endpoint == ON_THE_SERVER else endpoint.rpartition(":")
@@ -65,7 +65,7 @@ def seen(finding: t.Dict[str, t.Any]) -> str:
 
 
 def more(finding: t.Dict[str, t.Any]) -> t.List[t.Tuple[str, str]]:
-    """What else is known about it, each with a word for what it is."""
+    """Further details, each with a label."""
     parts = [("inside", text) for text in finding.get("inside", ())[:3]]
     parts += [("hence", text) for text in finding.get("hence", ())[:3]]
     return parts + ([("log", finding["log"])] if finding.get("log") else [])
@@ -155,7 +155,7 @@ def rows(result: t.Dict[str, t.Any]) -> t.List[Row]:
 
 
 def _in_one_line(walk: t.Any, records: t.List[t.Dict[str, t.Any]]) -> t.Tuple[str, str]:
-    """The state of a service, and what is most worth knowing about it."""
+    """The state of a service, and its most important detail."""
     worst = min(records, key=lambda record: ("fail", "warn", "skip", "ok").index(record["verdict"]))
     state = worst["verdict"]
     if state == "ok":
@@ -166,7 +166,7 @@ def _in_one_line(walk: t.Any, records: t.List[t.Dict[str, t.Any]]) -> t.Tuple[st
     return state, f"{worst['step']}: {worst['seen']}"
 
 
-#: What a mail client calls it, the protocol, the service, and the kind of security.
+#: The label in mail clients, the protocol, the service, and the kind of security.
 _OFFERS = (
     ("Incoming", "IMAP", "imaps", "SSL/TLS"),
     ("or", "POP3", "pop3s", "SSL/TLS"),
@@ -196,7 +196,7 @@ class Authority(t.NamedTuple):
 
 
 def offers(result: t.Dict[str, t.Any]) -> t.List[Offer]:
-    """What works, for a mail client."""
+    """The working services for a mail client."""
     steps = result["records"]
     works = {step["service"] for step in steps if step["step"] == "connect" and step["verdict"] == "ok"}
     return [
@@ -207,7 +207,7 @@ def offers(result: t.Dict[str, t.Any]) -> t.List[Offer]:
 
 
 def client_settings(result: t.Dict[str, t.Any], server: str, authority: t.Optional[Authority] = None) -> str:
-    """What to type into a mail client, and what it has to know before."""
+    """The settings for a mail client, and the CA to import first."""
     user = result["login"] or "the full mail address"
     lines = ["What to type into a mail client:", ""]
     for offer in offers(result):

@@ -19,17 +19,17 @@ from ansible_collections.port587.mail.plugins.module_utils._wire.connection impo
 from ansible_collections.port587.mail.plugins.module_utils._wire.errors import WireError
 from ansible_collections.port587.mail.plugins.module_utils._wire.smtp import Reply, Smtp
 
-#: In a domain that is reserved (RFC 2606) and takes no mail, so that nobody gets any where a relay is open.
+#: In a reserved domain without mail (RFC 2606), so that nobody gets mail through an open relay.
 ELSEWHERE = "relay-test@example.net"
 
-#: Seconds in which a server that is going to greet has done so. One that expects TLS first never does.
+#: Seconds to wait for a greeting. A server that expects TLS first never sends one.
 GREETING_IN_CLEAR = 0.5
 
 
 class SmtpWalk(Walk):
-    """What the three ports share."""
+    """Base class of the walks to the three ports."""
 
-    #: What it means if the server hangs up on a greeting or an EHLO.
+    #: The diagnosis if the server closes the connection at the greeting or at EHLO.
     DIES = "service-dies"
 
     def greet(self, wire: Wire) -> Smtp:
@@ -99,7 +99,7 @@ class Msa(SmtpWalk):
         return usable
 
     def nothing_without_login(self, smtp: Smtp) -> None:
-        """The step of that name, for a recipient who exists here: the hardest case to refuse."""
+        """The step of that name, for a recipient that exists here: the hardest case to refuse."""
         self.begin("nothing without login", smtp.wire)
         if not self.settings.mailbox:
             self.skip("no account given")
@@ -199,7 +199,7 @@ class Submission(Msa):
         self.ok(str(reply))
 
     def login_again(self, mechanism: str) -> None:
-        """Another mechanism, on a connection of its own: nobody logs in twice on one."""
+        """Another mechanism, on a new connection: one connection allows only one login."""
         self.begin(f"login {mechanism}")
         smtp = Smtp(self.connect())
         self.agree_to_tls(smtp.wire)
@@ -248,7 +248,7 @@ class Submissions(Msa):
 
 
 class Mta(SmtpWalk):
-    """25: where other servers deliver. Nothing is sent, each recipient is only asked for."""
+    """25: where other servers deliver. No mail is sent; each recipient is only tested with RCPT."""
 
     SERVICE = "smtp"
     COMPONENT = "MTA"
@@ -337,7 +337,7 @@ class Mta(SmtpWalk):
 
 
 class WrongSettings(Walk):
-    """What a client sees that is set to the port of one kind of TLS and the other kind of TLS."""
+    """Test a client with the wrong kind of TLS for its port."""
 
     SERVICE = "wrong_settings"
     COMPONENT = "MUA"
@@ -374,7 +374,7 @@ class WrongSettings(Walk):
         self.note("tls-from-the-start", "a TLS handshake works")
 
 
-#: Enhanced status codes (RFC 3463) and reply codes that name the fault; the first that fits counts.
+#: Enhanced status codes (RFC 3463) and reply codes that name the fault; the first match counts.
 _REFUSALS = (
     ("5.1.1", "recipient-unknown"),
     ("5.2.2", "mailbox-full"),

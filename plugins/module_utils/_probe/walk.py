@@ -4,7 +4,7 @@
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 # May run on any vantage host: Python 3.6 and the standard library only.
 
-"""What all walks have in common: steps, their records, and what they tell each other."""
+"""The base of all walks: steps, their records, and data that walks share."""
 
 import math
 import ssl
@@ -36,7 +36,7 @@ STEPS_IN_A_ROW, LOGINS_IN_A_ROW, DELIVERIES_IN_A_ROW = 12, 3, 2
 #: OpenSSL's X509_V_ERR numbers.
 _NOT_YET_VALID, _EXPIRED, _NO_ISSUER, _NO_ISSUER_OF_LEAF = 9, 10, 20, 21
 
-#: What a broken connection means where a step has no better idea.
+#: The diagnosis of a broken connection, unless a step has a more specific one.
 _BROKEN = {
     "timeout": "service-stalls",
     "filtered": "service-stalls",
@@ -64,7 +64,7 @@ class Settings(t.NamedTuple):
     password: str = ""
     mailbox: str = ""
     domain: str = ""
-    #: further names of the server, which are for the people of some domains
+    #: further names of the server, for the users of single domains
     names: t.Sequence[str] = ()
 
 
@@ -75,7 +75,7 @@ def longest(settings: Settings) -> float:
 
 
 class Promise:
-    """What one walk finds out and another waits for. The first answer stands."""
+    """A result of one walk that another one waits for. The first value is final."""
 
     def __init__(self) -> None:
         self._event = threading.Event()
@@ -87,13 +87,13 @@ class Promise:
             self._event.set()
 
     def wait(self) -> str:
-        """The answer. Every walk has deadlines and tells in the end, so this needs none."""
+        """Wait for the value. Every walk has deadlines and always sets its values, so this needs no deadline."""
         self._event.wait()
         return self._answer
 
 
 class Shared:
-    """What the walks tell each other: a wrong password is tried twice at most, and nothing is looked for in vain."""
+    """Data that walks share: a wrong password is tried at most twice, and no walk waits for a message in vain."""
 
     def __init__(self, token: str, message: bytes, end: float = math.inf) -> None:
         #: when all walks must be over, whatever servers do meanwhile, in time.monotonic()'s seconds
@@ -146,10 +146,10 @@ class Walk(threading.Thread):
         raise NotImplementedError
 
     def finish(self) -> None:
-        """Tell the others that nothing more will come."""
+        """Set the values that other walks still wait for."""
 
     def agree_to_tls(self, wire: Wire) -> None:
-        """Say what has to be said in clear before TLS. Nothing where TLS comes first."""
+        """The commands in clear text before TLS. None if TLS comes first."""
 
     # what walks use
 
@@ -245,7 +245,7 @@ class Walk(threading.Thread):
             pass
         except WireError as exc:
             self._record("fail", exc.text, _BROKEN[exc.kind])
-        except (ValueError, IndexError):  # an answer that nobody expects
+        except (ValueError, IndexError):  # an unexpected answer
             said = self._wires[-1].last.decode("utf-8", "replace") if self._wires else ""
             self._record("fail", f"an answer that makes no sense: {said!r}", "service-confused")
         done = {record.step for record in self.records}
@@ -303,7 +303,7 @@ class Walk(threading.Thread):
 
 
 def renewal_is_late(begins: float, expires: float) -> bool:
-    """Whether a certificate that ends then should have been renewed by now."""
+    """Whether a certificate with this end of validity should have been renewed by now."""
     return expires - time.time() < min((expires - begins) * RENEWAL_IS_LATE, THREE_WEEKS)
 
 

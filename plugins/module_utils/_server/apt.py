@@ -4,7 +4,7 @@
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 # Runs on the server: Python 3.6 and the standard library only.
 
-"""Whether apt and dpkg are in order, and who uses them at the moment."""
+"""The state of apt and dpkg, and the processes that use them now."""
 
 import re
 import typing as t

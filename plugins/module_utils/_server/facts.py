@@ -4,10 +4,10 @@
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 # Runs on the server: Python 3.6 and the standard library only.
 
-"""What the server is and which versions it has, or would get: the one place that the roles ask.
+"""The roles' only source of facts: the server's release, and the versions of its programs.
 
-What differs between releases differs by the program's version. Check mode on a bare server has no program to ask yet;
-there the version that apt would install stands in, and where apt's lists are empty the one that the release came with.
+Differences between releases depend on a program's version. On a bare server, check mode finds no program yet; it then
+uses the version that apt would install, or, if apt's lists are empty, the version that the release came with.
 """
 
 import os
@@ -32,11 +32,10 @@ Run = t.Callable[[t.List[str]], t.Tuple[int, str, str]]
 # The package whose version is the program's version.
 POSTFIX = "postfix"
 DOVECOT = "dovecot-core"
-# Made from the same source as the library that all daemons use
+# Built from the same source as the library that all daemons use
 OPENSSL = "openssl"
 
-# The releases that are supported, and which Postfix, Dovecot and OpenSSL they have: a last resort where nothing else is
-# known.
+# The supported releases with their versions of Postfix, Dovecot and OpenSSL: the last resort if nothing else is known.
 RELEASES = {
     ("debian", "11"): ("3.5.25", "2.3.13", "1.1.1"),
     ("debian", "12"): ("3.7.11", "2.3.19.1", "3.0.16"),
@@ -48,7 +47,7 @@ RELEASES = {
     ("ubuntu", "26.04"): ("3.10.6", "2.4.2", "3.5.3"),
 }
 
-# Stand-in for asking a Postfix that is not installed yet: the first release of each branch that has the parameter.
+# Substitute for a Postfix that is not installed yet: the first release of each branch with the parameter.
 # Security parameters were carried back into older branches, and by distributions without a new version: so an installed
 # Postfix is asked.
 PARAMETERS_SINCE = {
@@ -61,7 +60,7 @@ _PACKAGE_NAME = re.compile(r"[a-z0-9][a-z0-9+.-]+\Z")
 
 
 class ServerError(Exception):
-    """The server can't be asked; the message says why."""
+    """The server's facts are not available; the message gives the reason."""
 
 
 class Package(t.NamedTuple):
@@ -82,7 +81,7 @@ def parse_os_release(text: str) -> t.Tuple[str, str]:
 
 
 def parse_dpkg(text: str) -> t.Dict[str, str]:
-    """The packages of `dpkg-query -W` that are wholly installed, name -> version."""
+    """The completely installed packages in the output of `dpkg-query -W`, name -> version."""
     installed = {}
     for line in text.splitlines():
         name, status, version = line.split("\t")
@@ -110,10 +109,10 @@ def parse_policy(text: str) -> t.Dict[str, str]:
 
 
 def upstream(version: t.Optional[str]) -> t.Optional[str]:
-    """The program's version in a package's (`1:2.3.19.1+dfsg1-2.1+deb12u1`) or in what the program says of itself."""
+    """The program's version in a package's version (`1:2.3.19.1+dfsg1-2.1+deb12u1`) or in the program's own output."""
     if version is None:
         return None
-    # A distribution that takes a version back says so: 2.4.1+really2.3.21 is 2.3.21.
+    # A distribution marks a downgrade so: 2.4.1+really2.3.21 is 2.3.21.
     version = version.split("+really")[-1]
     found = re.match(r"\s*(?:\d+:)?(\d+(?:\.\d+)*)", version)
     return found.group(1) if found else None
@@ -127,7 +126,7 @@ def newer_or_same(version: str, than: str) -> bool:
 
 
 def database_type(version: str) -> str:
-    """What a Postfix that is not installed yet will say: from 3.11 on, distributions leave Berkeley DB out."""
+    """The table type of a Postfix that is not installed yet: from 3.11 on, distributions leave Berkeley DB out."""
     return "lmdb" if newer_or_same(version, "3.11") else "hash"
 
 
@@ -146,7 +145,7 @@ def _ask(run: Run, command: t.List[str], fine: t.Tuple[int, ...] = (0,)) -> str:
 
 
 def ask_packages(run: Run, names: t.Iterable[str]) -> t.Dict[str, Package]:
-    """What is installed, and what apt would install where it isn't."""
+    """The installed versions, or those that apt would install."""
     wanted = sorted(set(names))
     wrong = [name for name in wanted if not _PACKAGE_NAME.match(name)]
     if wrong:
@@ -190,7 +189,7 @@ def runner(module: t.Any) -> Run:
 
 
 def answer(run: Run, questions: t.Mapping[str, t.List[str]]) -> t.Dict[str, t.Any]:
-    """What there is to say of this server. ``questions``: the options of port587.mail.server_info."""
+    """The requested facts of this server. ``questions``: the options of port587.mail.server_info."""
     asked = ask(
         run, os_release(), user_exists, questions["packages"], questions["users"], questions["postfix_parameters"]
     )

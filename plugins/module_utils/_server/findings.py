@@ -4,7 +4,7 @@
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 # Runs on the server: Python 3.6 and the standard library only.
 
-"""What preflight finds, and how a person reads it. The controller uses this, too."""
+"""Findings of preflight, and their text form. The controller uses this, too."""
 
 import typing as t
 
@@ -26,7 +26,7 @@ def listed(values: t.Iterable[t.Any]) -> str:
 
 
 def report(hostname: str, findings: t.List[Finding]) -> str:
-    """One readable text: a line if all is well, else everything that isn't, the worst first."""
+    """The report: one line if all is well, else all findings that are not, the worst first."""
     fails = [one for one in findings if one.verdict == "fail"]
     warns = [one for one in findings if one.verdict == "warn"]
     if not fails:
@@ -40,5 +40,5 @@ def report(hostname: str, findings: t.List[Finding]) -> str:
 
 
 def warnings(hostname: str, findings: t.List[Finding]) -> t.List[str]:
-    """One line each. They name the host, because Ansible shows equal warnings of several hosts once."""
+    """One line per warning, with the host's name, because Ansible shows equal warnings of several hosts once."""
     return [f"{hostname}: {one.name}: {one.seen}. Cure: {one.cure}." for one in findings if one.verdict == "warn"]

@@ -4,7 +4,7 @@
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 # Runs on the server: Python 3.6 and the standard library only.
 
-"""Which ports the server's own firewall keeps shut for all.
+"""The ports that the server's own firewall blocks for all clients.
 
 Read from the rules in the kernel, whichever program wrote them: ufw, firewalld, nftables, iptables. A rule that depends
 on more than the port (an address, an interface, a rate) may let some connections in, so a port counts as shut only if
@@ -18,8 +18,8 @@ import typing as t
 
 from ansible_collections.port587.mail.plugins.module_utils._transaction.commands import has_command, run_command
 
-#: What becomes of a new connection, as far as the rules are surely known.
-OPEN, SHUT, ON = "open", "shut", "on"  # on: nothing has been decided, the next rule is asked
+#: The fate of a new connection, as far as the rules are certain.
+OPEN, SHUT, ON = "open", "shut", "on"  # on: undecided, the next rule decides
 #: Whether a rule is about it.
 YES, MAYBE, NO = 2, 1, 0
 
@@ -40,12 +40,12 @@ class Chains(t.NamedTuple):
 
 class Shut(t.NamedTuple):
     ports: t.List[int]
-    by: str  # what keeps them shut, as people call it
+    by: str  # the usual name of the firewall
     cure: str
 
 
 def look(ports: t.Sequence[int]) -> t.List[Shut]:
-    """The ports that no packet reaches over IPv4, and the commands that open them."""
+    """The ports that are blocked for all over IPv4, and the commands that open them."""
     found: t.Dict[t.Tuple[int, ...], Shut] = {}
     for read in (_iptables, _legacy_iptables, _nft):
         # rules in an unknown form are left out
@@ -92,7 +92,7 @@ def _described(name: str, table: Chains, ports: t.List[int]) -> Shut:
 
 
 def closed(table: Chains, ports: t.Iterable[int]) -> t.List[int]:
-    """Those that a packet for this machine surely can't pass."""
+    """The ports that are certainly blocked for a packet to this machine."""
     return [port for port in ports if any(_start(table, chain, port) == SHUT for chain in table.policies)]
 
 
@@ -102,7 +102,7 @@ def _start(table: Chains, chain: str, port: int) -> str:
 
 
 def _walk(table: Chains, chain: str, port: int, depth: int) -> str:
-    """What the chain decides. What only might be let in counts as let in; what only might be dropped goes on."""
+    """The chain's decision. A rule that may accept counts as accepting; a rule that may drop is skipped."""
     if depth > 64:
         return OPEN
     left = False
@@ -276,7 +276,7 @@ def _nft_match(match: Json, port: int) -> int:
     elif conntrack.get("key") == "state":
         mine = "new"
     elif conntrack.get("key") == "status" and match["right"] == "dnat":
-        # what is sent on to somewhere else is not for the port
+        # a redirected packet does not reach the port
         return _upside_down(NO, match)
     elif meta.get("key") in ("iif", "iifname", "iiftype"):
         # not these, but which one is not known

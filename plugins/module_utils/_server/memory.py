@@ -4,7 +4,7 @@
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 # Runs on the server: Python 3.6 and the standard library only.
 
-"""How much memory a server has."""
+"""The server's memory."""
 
 import re
 import typing as t
@@ -33,7 +33,7 @@ def limit_files(cgroup: str) -> t.List[str]:
 
 
 def memory(root: str) -> t.Tuple[int, int]:
-    """Memory that there is to use, and swap. A container's limit counts where it is below what the machine has."""
+    """Usable memory, and swap. A container's limit counts if it is below the machine's memory."""
     machine = parse_meminfo(read_text(f"{root}proc/meminfo"))
     limits = [read_text(root + name).strip() for name in limit_files(read_text(f"{root}proc/self/cgroup"))]
     amount = min([machine["MemTotal"]] + [int(limit) for limit in limits if limit.isdigit()])

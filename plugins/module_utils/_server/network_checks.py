@@ -4,7 +4,7 @@
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 # Runs on the server: Python 3.6 and the standard library only.
 
-"""What preflight checks of the network: from what was seen to a finding. All of it warns."""
+"""Preflight's checks of the network: observations in, findings out. All findings are warnings."""
 
 import typing as t
 from ipaddress import ip_address

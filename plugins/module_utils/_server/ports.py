@@ -4,7 +4,7 @@
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 # Runs on the server: Python 3.6 and the standard library only.
 
-"""The ports of a mail server, and who listens on them."""
+"""The ports of a mail server, and the processes that listen on them."""
 
 import re
 import typing as t
@@ -44,7 +44,7 @@ def is_expected(process: Process, port: int) -> bool:
 
 
 def listeners(root: str, ports: t.Sequence[int]) -> t.List[Listener]:
-    """Who listens on these ports, over IPv4 and IPv6."""
+    """The processes that listen on these ports, over IPv4 and IPv6."""
     sockets = [one for one in proc.listening(root) if one.port in ports]
     seen = proc.holders(root, {one.target for one in sockets}) if sockets else {}
     units = socket_units() if any(len(found) > 1 for found in seen.values()) else {}

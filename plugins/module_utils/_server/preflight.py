@@ -4,7 +4,7 @@
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 # Runs on the server: Python 3.6 and the standard library only.
 
-"""Whether a server is fit to become a mail server. Looks only, changes nothing."""
+"""Check whether a server is fit to become a mail server. Changes nothing."""
 
 import os
 import time
@@ -63,7 +63,7 @@ class Request(t.NamedTuple):
 
 def examine(request: Request, root: str = "/") -> t.List[Finding]:
     """All findings, in the order of CHECKS. A check that is skipped does not look either."""
-    # What is quick comes first: the time that the network takes must not count as the clock's error.
+    # Fast checks come first: the time for the network must not count as an error of the clock.
     looks = _looks(request, root)
     findings = [looks[name]() for name in looks if name not in request.skip]
     if not set(NETWORK) <= set(request.skip):
@@ -132,7 +132,7 @@ def examine_network(request: Request, root: str) -> t.List[t.Optional[Finding]]:
         "dns": lambda: network_checks.check_dns(sight),
         "ipv6": lambda: network_checks.check_ipv6(sight),
     }
-    # Without name servers these would only say the same again.
+    # Without name servers these would only repeat that finding.
     if sight.answers:
         looks.update(
             hostname=lambda: network_checks.check_hostname(request.hostname, sight),

@@ -4,11 +4,10 @@
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 # Runs on the server: Python 3.6 and the standard library only.
 
-"""What the world sees of this server: its names, its address, and whether it may send mail.
+"""The server as seen from the network: its names and addresses, and whether it can send mail.
 
-Every question goes to the name servers themselves. getaddrinfo() is of no use here: /etc/hosts of most VPSs, and
-systemd-resolved by default, answer for the server's own name and address whatever the DNS says; and getaddrinfo() has
-no timeout.
+All queries go directly to the name servers. getaddrinfo() is not suitable: on most VPSs /etc/hosts, and by default
+systemd-resolved, answer for the server's own name and address regardless of DNS; and getaddrinfo() has no timeout.
 """
 
 import re
@@ -19,13 +18,13 @@ from ipaddress import ip_address
 
 from ansible_collections.port587.mail.plugins.module_utils._dns import client
 
-# Seconds. Long enough for any name server or mail host in the world (a lost packet costs a warning, no more), short
-# enough for a run that changes nothing. All questions are asked side by side; at most two depend on each other.
+# Seconds. Long enough for any name server or mail host in the world (a lost packet costs only a warning), short enough
+# for a run that changes nothing. All queries run in parallel; at most two depend on each other.
 PATIENCE = 1.0
 
 
 class Sight(t.NamedTuple):
-    """What was seen. None is what no name server answered for; [] is the answer that there is none."""
+    """Observations. None: no name server answered; []: the answer is that there is none."""
 
     answers: bool  # does any name server answer at all?
     addresses: t.Optional[t.List[str]]  # of the host name
@@ -44,7 +43,7 @@ def nameservers(resolv_conf: str, behind_stub: str) -> t.List[str]:
 
 
 def lookup(name: str, kind: str, servers: t.List[str], port: int = 53) -> t.Optional[t.List[str]]:
-    """What is in DNS, asked of all these servers at once. None where none of them answers in time."""
+    """The values in DNS, queried from all these servers at once. None if none of them answers in time."""
     try:
         ascii_name = name.rstrip(".").encode("idna").decode("ascii")
     except UnicodeError:
@@ -110,7 +109,7 @@ def _reach_host(host: str, servers: t.List[str]) -> str:
 
 
 def look(hostname: str, mail_hosts: t.Sequence[str], resolv_conf: str, behind_stub: str) -> Sight:
-    """Ask everything, side by side. No mail host is asked if mail_hosts is empty."""
+    """Run all queries in parallel. Without mail_hosts, no connection to port 25 is tried."""
     servers = nameservers(resolv_conf, behind_stub)
     sources = source_addresses()
     public = [address for address in sources if ip_address(address).is_global]
@@ -121,7 +120,7 @@ def look(hostname: str, mail_hosts: t.Sequence[str], resolv_conf: str, behind_st
         answered = [answer for answer in found if answer is not None]
         addresses = sum(answered, []) if answered else None
         if not public:
-            # Behind NAT the world sees another address than the server does: the one that its name leads to.
+            # Behind NAT the public address, to which the name leads, differs from the server's own.
             for address in addresses or []:
                 pointers[address] = pool.submit(lookup, pointer_name(address), "PTR", servers)
     named = {address: answer.result() for address, answer in pointers.items()}

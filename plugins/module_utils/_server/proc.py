@@ -4,7 +4,7 @@
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 # Runs on the server: Python 3.6 and the standard library only.
 
-"""What the kernel says in /proc: sockets that listen, processes, and the files and locks they hold."""
+"""Readers of /proc: listening sockets, processes, and their open files and locks."""
 
 import os
 import re
@@ -36,7 +36,7 @@ class Process(t.NamedTuple):
         return f"{self.name} (pid {self.pid}{', ' + self.unit if self.unit else ''})"
 
 
-#: The processes that hold something: one if that can be seen, else all that may.
+#: The process that holds something; if that is not visible, all candidates.
 Holders = t.Tuple[Process, ...]
 
 

@@ -4,7 +4,7 @@
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 # Runs on the server: Python 3.6 and the standard library only.
 
-"""Until when a release gets security updates.
+"""The end of security updates for a release.
 
 The package distro-info-data has the dates if it is installed, else the table here.
 """
@@ -28,7 +28,7 @@ ENDS = {
     ("ubuntu", "26.04"): ("2031-05-29", "2036-04-23"),
 }
 _COLUMNS = {"debian": ("eol-lts", "eol-elts"), "ubuntu": ("eol", "eol-esm")}
-#: Where the extended updates come from, as a line of apt's sources that is in use.
+#: Active lines in apt's sources that provide the extended updates.
 _EXTENDED = re.compile(r"^[^#\n]*\b(esm\.ubuntu\.com/infra|deb\.freexian\.com/extended-lts)\b", re.MULTILINE)
 
 

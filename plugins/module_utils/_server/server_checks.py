@@ -4,7 +4,7 @@
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 # Runs on the server: Python 3.6 and the standard library only.
 
-"""What preflight checks on the server itself: from what was seen to a finding."""
+"""Preflight's checks of the server itself: observations in, findings out."""
 
 import os
 import re
@@ -28,7 +28,7 @@ MEMORY_WITHOUT_SWAP = 900 * MIB
 DISK_NEEDED = GIB
 CLOCK_TOLERANCE = 120.0
 WRITTEN_TO = ("/", "/etc", "/usr", "/var")
-#: The site that the role autoconfig writes, and the files it names: what is wrong there, the run corrects.
+#: The site of role autoconfig, and the files that it names: the run itself corrects mistakes there.
 OUR_SITE = r"/(?:zz-port587\.conf|etc/port587/|var/lib/port587/)"
 
 
@@ -170,7 +170,7 @@ def check_clock(server: float, controller: float) -> Finding:
 def check_apt(broken: t.List[str], busy: Holders) -> Finding:
     expected = "no package half installed, and apt not busy"
     if busy:
-        # What it is working on looks half installed, and isn't.
+        # Packages that apt is working on only look half installed.
         cure = "nothing to do: it is waited for, for ten minutes at most"
         return Finding("apt", "warn", f"{listed(busy)} is installing or updating packages", expected, cure)
     return finding(

@@ -4,4 +4,4 @@
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 # Runs on the server: Python 3.6 and the standard library only.
 
-"""A change of files that is staged, checked, swapped in, proved, and taken back where it fails."""
+"""The engine: stages, checks, swaps in and proves a change of files, and rolls it back if it fails."""

@@ -4,7 +4,7 @@
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 # Runs on the server: Python 3.6 and the standard library only.
 
-"""The daemons under a change: what becomes of each, and how each is as it was again."""
+"""The daemons under a change: what to do with each, and how to restore its earlier state."""
 
 import typing as t
 
@@ -20,9 +20,9 @@ class Affected(t.NamedTuple):
 
     #: those that read its files
     readers: t.List[Daemon]
-    #: those that an earlier run has set up, and that no transaction wants any more
+    #: those that an earlier run has set up, and that no transaction wants now
     leaving: t.List[Daemon]
-    #: what each did before, by name
+    #: the state of each before the change, by name
     was: t.Dict[str, State]
 
     def all(self) -> t.List[t.Tuple[Daemon, State]]:
@@ -32,7 +32,7 @@ class Affected(t.NamedTuple):
 def affected(
     request: Request, recorded: Manifest, others: t.Iterable[Manifest], before: t.Mapping[str, State]
 ) -> Affected:
-    """``before``: what daemons did before a run that was interrupted, which they will do again."""
+    """``before``: the daemons' states before an interrupted run, which will be restored."""
     readers = [activation.daemon for activation in request.activations]
     needed = {daemon.name for daemon in readers} | {name for one in others for name in one["daemons"]}
     entries = {} if request.keep_others else recorded["daemons"]
@@ -48,7 +48,7 @@ def affected(
 
 
 def plan(daemons: Affected, changed: bool, view: View, state_directory: str) -> t.Dict[str, str]:
-    """What becomes of each daemon: started, reloaded or restarted. Daemons with nothing to do are not in it.
+    """The action for each daemon: started, reloaded or restarted. Daemons that need none are left out.
 
     ``changed``: whether there are files to change or to remove.
     """
@@ -58,7 +58,7 @@ def plan(daemons: Affected, changed: bool, view: View, state_directory: str) -> 
         if not was.running:
             planned[daemon.name] = "started"
         elif changed:
-            # a reload would not revive a process that died of what somebody has changed by hand
+            # a reload would not revive a process that died of a change by hand
             restart = daemon.needs_restart(view) or not daemon.serves(proof_of(daemon.name, state_directory))
             planned[daemon.name] = "restarted" if restart else "reloaded"
         elif not was.enabled:
@@ -70,7 +70,7 @@ def plan(daemons: Affected, changed: bool, view: View, state_directory: str) -> 
 
 
 def activate(daemon: Daemon, was: State, how: t.Optional[str]) -> None:
-    """``how``: as plan() has it; None where there is nothing to do."""
+    """``how``: an action of plan(); None if there is none."""
     if how and not was.enabled:
         daemon.enable()
     if how == "started":
@@ -82,12 +82,12 @@ def activate(daemon: Daemon, was: State, how: t.Optional[str]) -> None:
 
 
 def put_back(daemon: Daemon, was: State, state_directory: str) -> str:
-    """Let a daemon be as it was, on the previous files; in words."""
+    """Restore a daemon's state, on the previous files. Returns a description of the result."""
     try:
         if was.running:
             # a reload would not revive a process that the bad files have ended
             daemon.restart()
-            # what was proved then: the new proofs may ask for what only the new files have
+            # the earlier proofs: the new ones may need the new files
             daemon.prove(proof_of(daemon.name, state_directory))
             state = "%s runs on as before" % daemon.name
         else:

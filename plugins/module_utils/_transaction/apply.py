@@ -4,7 +4,7 @@
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 # Runs on the server: Python 3.6 and the standard library only.
 
-"""A change that was found right is carried out and proved, or taken back; and so is one that was interrupted."""
+"""Carry out a validated change and prove it, or roll it back; and roll back an interrupted one."""
 
 import contextlib
 import signal
@@ -22,20 +22,20 @@ from ansible_collections.port587.mail.plugins.module_utils._transaction.view imp
 
 
 class Prepared(t.NamedTuple):
-    """A change that was found right, and is not made yet."""
+    """A validated change that is not made yet."""
 
     difference: Difference
     #: the files to write, compiled ones too
     files: t.List[File]
     view: View
     daemons: Affected
-    #: what becomes of the daemons, by name
+    #: the action for each daemon, by name
     plan: t.Dict[str, str]
-    #: files of somebody else that the wanted ones take the place of
+    #: files from another source that the wanted ones replace
     replaced: t.List[str]
     diff: t.List[t.Dict[str, str]]
     not_validated: t.List[str]
-    #: nothing was there but what the daemon's package has brought
+    #: whether only files of the daemon's package were there
     first: bool
 
     def changes(self) -> bool:
@@ -43,14 +43,14 @@ class Prepared(t.NamedTuple):
 
 
 class Applied(t.NamedTuple):
-    #: what this server can't do of what the files want
+    #: requirements of the files that this server can't meet
     warnings: t.List[str]
-    #: what could not be done safely, and why
+    #: steps that could not be done safely, each with the reason
     notes: t.List[str]
 
 
 def recover(request: Request, journal: Journal) -> bool:
-    """Take back what an interrupted run, of whatever name, left half done. Whether there was one."""
+    """Roll back an interrupted run of any name. Returns whether there was one."""
     interrupted = journal.interrupted()
     if interrupted is None:
         return False
@@ -62,14 +62,14 @@ def recover(request: Request, journal: Journal) -> bool:
             % (exc.filename, exc.strerror)
         ) from exc
     for _name, (description, was) in sorted(daemons_of(interrupted).items()):
-        # one that does not come back may be cured by this very run
+        # this run may cure a daemon that does not come back
         put_back(request.daemon_of(description), was, request.state_directory)
     journal.forget()
     return True
 
 
 def apply(request: Request, journal: Journal, prepared: Prepared) -> Applied:
-    """Make the change, or raise TransactionError and leave all as it was."""
+    """Make the change, or restore everything and raise TransactionError."""
     began = time.time()
     files, notes = prepared.files, []
     for daemon in prepared.daemons.readers:
@@ -91,7 +91,7 @@ def apply(request: Request, journal: Journal, prepared: Prepared) -> Applied:
         except BaseException as exc:
             raise _roll_back(request, journal, prepared.daemons, exc, began) from exc
         with contextlib.suppress(OSError):
-            # the change is made; what is left behind is removed by the next run
+            # the change is made; the next run removes the leftovers
             journal.clean_up()
     return Applied(warnings, notes)
 
@@ -149,7 +149,7 @@ def _roll_back(
 
 @contextlib.contextmanager
 def _deferred_signals() -> t.Iterator[t.Callable[[], None]]:
-    """A run that is told to stop (Ctrl-C, a shutdown) ends the step it is at, rolls back, and then obeys."""
+    """On a signal to stop (Ctrl-C, a shutdown), finish the current step, roll back, and then stop."""
     received = []  # type: t.List[int]
 
     def told_to_stop() -> None:

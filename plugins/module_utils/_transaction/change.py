@@ -6,18 +6,18 @@
 
 """A change of configuration as a transaction: stage, validate, swap, activate, prove, or roll back.
 
-What makes it safe to be killed at any point is the journal (journal.py). Before a live file is touched, everything that
-needs space is written: the new files and copies of the old ones, beside them, and the journal, which says so. From
-then on there are only renames. The journal goes away when the daemons were proved. A run that finds one takes the
-interrupted change back first, daemons included, and then does its own work.
+The journal (journal.py) makes it safe to kill a run at any point. Before a live file is touched, everything that needs
+space is written: the new files, copies of the old ones next to them, and the journal, which lists them. After that
+there are only renames. The journal is removed once the daemons are proved. A run that finds a journal first rolls the
+interrupted change back, daemons included, and then does its own work.
 
-The steps, each in a file of its own, know nothing of each other but what they are given:
+Each step has its own file, and depends only on its arguments:
 
-compare     what is otherwise on the server than it is wanted
-validate    whether the change is right, with compilers, daemons and a check of the caller's own
-activation  what becomes of each daemon
-diff        what is shown of it
-apply       stage and swap (swap.py) the files, activate and prove the daemons; or take all of it back
+compare     find the differences between the server and the wanted files
+validate    check the change with compilers, the daemons' checkers and the caller's check
+activation  decide whether to start, reload or restart each daemon
+diff        describe the change for Ansible's diff mode
+apply       stage and swap (swap.py) the files, activate and prove the daemons; or roll back
 """
 
 import os
@@ -73,9 +73,9 @@ class Result(t.NamedTuple):
     not_validated: t.List[str]
     recovered: bool
     warnings: t.List[str]
-    #: copies of what somebody else had there
+    #: copies of replaced files from another source
     originals: t.List[str]
-    #: files of an earlier run that stay although they are no longer wanted
+    #: files of an earlier run that are kept although they are not wanted now
     kept: t.List[str]
 
 
@@ -93,14 +93,14 @@ def run(
     *,
     daemon_of: DaemonOf,
 ) -> Result:
-    """Make ``files`` and ``directories`` so, or change nothing and raise TransactionError.
+    """Install ``files`` and ``directories``, or change nothing and raise TransactionError.
 
     ``name`` is the transaction's identity: files that an earlier run of the same name wrote and that are no longer
-    wanted are removed, and a daemon that it set up and that is no longer wanted is stopped and disabled, unless
-    ``keep_others`` says that these are only some of them. Files that the pattern ``keep`` matches stay, and are there
-    if they are wanted again.
-    ``validate`` is a check of the caller's own, in addition to those of the daemons.
-    ``daemon_of`` makes the daemon of an earlier run again, of its description.
+    wanted are removed, and a daemon that it set up and that is no longer wanted is stopped and disabled.
+    ``keep_others`` turns that off, for a call with only some of the transaction's files. Files that match the pattern
+    ``keep`` are never removed.
+    ``validate`` is the caller's own check, in addition to those of the daemons.
+    ``daemon_of`` makes the daemon of an earlier run from its description.
     """
     request = Request(name, files, directories, activations, daemon_of, validate, keep_others, keep, state_directory)
     request.check()
@@ -138,7 +138,7 @@ def _make(request: Request) -> Result:
 
 
 def _prepare(request: Request, live: View, before: t.Mapping[str, State], check_mode: bool) -> Prepared:
-    """All that can be known before anything is touched. ``live``: the file system as it is, or will be again."""
+    """Everything that is known before the first change. ``live``: the file system now, or after recovery."""
     recorded = load(live.where(path_of(request.state_directory, request.name)))
     others = [one for name, one in manifests(request.state_directory).items() if name != request.name]
     daemons = affected(request, recorded, others, before)
@@ -174,7 +174,7 @@ def _result(request: Request, prepared: Prepared, recovered: bool, applied: Appl
         not_validated=prepared.not_validated + applied.notes,
         recovered=recovered,
         warnings=applied.warnings,
-        # what came with the daemon's package was nobody's
+        # files of the daemon's package are not the user's
         originals=[] if prepared.first else [original(request, path) for path in prepared.replaced],
         kept=prepared.difference.kept,
     )

@@ -4,7 +4,7 @@
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 # Runs on the server: Python 3.6 and the standard library only.
 
-"""Programs of the server."""
+"""Run programs on the server."""
 
 import os
 import shutil
@@ -17,10 +17,10 @@ SBIN = "/usr/sbin:/usr/bin:/sbin:/bin"
 def run_command(argv: t.Sequence[str], stdin: t.Optional[bytes] = None) -> t.Tuple[int, str, str]:
     """Exit code, standard output and standard error of a command, in the C locale."""
     env = dict(os.environ, LC_ALL="C", PATH=SBIN)
-    # what is tested without a module can't use a module's run_command
+    # this code also runs without an AnsibleModule, so module.run_command is not available
     done = subprocess.run(  # pylint: disable=ansible-bad-function
         list(argv),
-        # never a terminal to ask on
+        # without a terminal, so that no program can prompt
         input=stdin or b"",
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

@@ -4,7 +4,7 @@
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 # Runs on the server: Python 3.6 and the standard library only.
 
-"""What a server has otherwise than a transaction wants it."""
+"""The differences between a server and the files that a transaction wants."""
 
 import os
 import re
@@ -19,30 +19,30 @@ from ansible_collections.port587.mail.plugins.module_utils._transaction.view imp
 
 
 class Difference(t.NamedTuple):
-    """The wanted files and directories that are not there as wanted, and what else there is to do."""
+    """The wanted files and directories that are missing or differ, and what else there is to do."""
 
     files: t.List[File]
     directories: t.List[Directory]
-    #: sources whose compiled form is not there as it has to be, each with its compiler
+    #: sources whose compiled form is missing or outdated, each with its compiler
     stale: t.List[t.Tuple[Compiler, File]]
-    #: files of an earlier run that are no longer wanted, and those of them that stay all the same
+    #: files of an earlier run that are no longer wanted, and those of them that are kept
     removed: t.List[str]
     kept: t.List[str]
-    #: wanted paths where somebody else has put something
+    #: wanted paths with a file from another source
     adopted: t.List[str]
-    #: None where the one that is there says the same. It is swapped in with the files that it lists.
+    #: None if the present manifest is the same. It is swapped in together with the files that it lists.
     manifest: t.Optional[File]
 
 
 def compare(request: Request, recorded: Manifest, others: t.Iterable[Manifest], live: View) -> Difference:
-    """``recorded``: the transaction's manifest; ``others``: those of other transactions; ``live``: what there is."""
+    """``recorded``: the transaction's manifest; ``others``: those of other transactions; ``live``: the file system."""
     previous = recorded["files"]
     others_files = {path for one in others for path in one["files"]}
     compiled = [(f.compiler, f) for f in request.files if f.compiler and f.compiler.installed()]
     mine = {f.path for f in request.files} | {compiler.path(f.path) for compiler, f in compiled}
     mine |= set(previous if request.keep_others else ())
 
-    # what has become another part's is not to be removed from it, nor what a person made a directory of
+    # not paths that belong to another transaction now, nor those that a person replaced with a directory
     unwanted = [
         p
         for p in previous
@@ -71,7 +71,7 @@ def _same(wanted: File, live: View) -> bool:
 
 
 def _fresh(compiler: Compiler, source: File, live: View) -> bool:
-    """Whether the compiled form is there, can be read by whom it has to, and is no older than its source."""
+    """Whether the compiled form exists, has the right owner and mode, and is not older than its source."""
     compiled, text = live.where(compiler.path(source.path)), live.where(source.path)
     if compiled is None or text is None or not same_attributes(compiled, source):
         return False

@@ -4,7 +4,7 @@
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 # Runs on the server: Python 3.6 and the standard library only.
 
-"""What a transaction asks of a daemon. It knows none by name: they are handed in, and described by plain data."""
+"""The interface of a daemon. The engine knows no daemon by name: callers pass them in, described by plain data."""
 
 import typing as t
 
@@ -12,15 +12,15 @@ from ansible_collections.port587.mail.plugins.module_utils._transaction.errors i
 from ansible_collections.port587.mail.plugins.module_utils._transaction.tree import File, Problem
 from ansible_collections.port587.mail.plugins.module_utils._transaction.view import View
 
-#: Seconds until a daemon that was just started or reloaded has to be up. The old processes may still answer at first.
+#: Seconds within which a daemon must be up after a start or reload. At first the old processes may still answer.
 DEADLINE = 20.0
 
-#: What the daemon of a transaction is made of again later: a dictionary that JSON can hold.
+#: From this a later run makes the daemon of a transaction again: a dictionary that JSON can hold.
 Description = t.Dict[str, t.Any]
 
 
 class Daemon:
-    """A daemon that reads the files of a transaction. _daemons/ has those there are."""
+    """A daemon that reads the files of a transaction. Implementations are in _daemons/."""
 
     name = ""
     description = {}  # type: Description
@@ -38,7 +38,7 @@ class Daemon:
         raise NotImplementedError
 
     def in_order(self, files: t.Sequence[File], view: View) -> t.Tuple[t.List[File], str]:
-        """The files in an order in which the daemon can load each state on the way; what to say if there is none."""
+        """The files in an order in which the daemon can load every intermediate state; a warning if there is none."""
         return list(files), ""
 
     def needs_restart(self, view: View) -> bool:
@@ -63,11 +63,11 @@ class Daemon:
         raise NotImplementedError
 
     def prove(self, proof: t.Dict[str, t.Any], patience: float = DEADLINE) -> None:
-        """Prove what an activation asks for, see there, within so many seconds. Raises ProofError."""
+        """Run the proofs of an activation, within the deadline in seconds. Raises ProofError."""
         raise NotImplementedError
 
     def serves(self, proof: t.Dict[str, t.Any]) -> bool:
-        """Whether it does now what it was proved by last."""
+        """Whether it passes its latest proofs now."""
         try:
             self.prove(proof, patience=0)
         except (ProofError, OSError):
@@ -75,30 +75,30 @@ class Daemon:
         return True
 
     def complaints_since(self, moment: float) -> t.List[str]:
-        """What it logged that means that the next start would fail, although it answers."""
+        """Log lines that mean that the next start would fail, although the daemon answers now."""
         return []
 
     def words_since(self, moment: float) -> t.List[str]:
-        """What the daemon logged of warnings and errors since ``moment`` (seconds since the epoch)."""
+        """Warnings and errors that the daemon logged since ``moment`` (seconds since the epoch)."""
         raise NotImplementedError
 
 
-#: Makes a daemon of its description. Raises TransactionError where it can't.
+#: Makes a daemon from its description. Raises TransactionError if it can't.
 DaemonOf = t.Callable[[Description], Daemon]
 
 
 class Activation(t.NamedTuple):
-    """A daemon that has to take over the change, and what proves that it did."""
+    """A daemon that must load the change, and the proofs that it did."""
 
     daemon: Daemon
-    #: What Daemon.prove() is given.
+    #: The argument of Daemon.prove().
     proof: t.Dict[str, t.Any] = {}
-    #: Whether the proof is kept, so that another transaction (a new certificate) can ask the same of the daemon.
+    #: Whether to keep the proof, so that another transaction (a new certificate) can repeat it.
     remember: bool = True
 
 
 class State(t.NamedTuple):
-    """What a daemon did before the change."""
+    """The state of a daemon before the change."""
 
     running: bool
     enabled: bool

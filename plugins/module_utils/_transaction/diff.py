@@ -4,7 +4,7 @@
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 # Runs on the server: Python 3.6 and the standard library only.
 
-"""What is shown of a change. Secrets never are."""
+"""The diff of a change, without secrets."""
 
 import hashlib
 import os
@@ -17,7 +17,7 @@ from ansible_collections.port587.mail.plugins.module_utils._transaction.view imp
 
 MASKED = "(contents hidden: this file holds secrets)\n"
 
-#: Where programs of this collection lie.
+#: The directory of this collection's programs.
 PROGRAMS = "/usr/local/lib/port587/"
 
 #: Longer files are shown by their changed lines only, and of these so many: a table can have a hundred thousand.
@@ -29,8 +29,8 @@ Entry = t.Dict[str, str]
 def diff(difference: Difference, directories: t.Sequence[Directory], live: View, first: bool) -> t.List[Entry]:
     """An entry for each file and directory that changes, as Ansible shows them.
 
-    ``first``: nothing of the daemon's was there but what its package has brought. That is not shown, and all the wanted
-    ``directories`` are, as check mode on a bare host can't know what the package brings.
+    ``first``: only files of the daemon's package were there. These are not shown, and all the wanted ``directories``
+    are, since check mode on a bare host can't know what the package brings.
     """
     hidden = difference.adopted if first else []
     entries = [_changed(f, None if f.path in hidden else live.where(f.path)) for f in difference.files]
@@ -59,7 +59,7 @@ def _changed(wanted: File, where: t.Optional[str]) -> Entry:
 
 
 def _removed(path: str) -> Entry:
-    # what an older version wrote may have been a secret, and nobody can tell any more
+    # an older version may have written a secret there, and nothing says whether it did
     header = path + " (removed: written by an earlier version, no longer used)"
     return _entry(path, "(present)\n", "", after_header=header)
 
@@ -71,7 +71,7 @@ def _directory(wanted: Directory, hidden: bool) -> Entry:
 
 
 def _shown(path: str, content: bytes) -> str:
-    """A file's content in a diff; of a program of this collection, which nobody reads there, which one it is."""
+    """A file's content in a diff; for a program of this collection, only a short description."""
     if path.startswith(PROGRAMS):
         return "(this collection's program, sha256 %s)\n" % hashlib.sha256(content).hexdigest()
     return content.decode("utf-8", "replace")
@@ -91,7 +91,7 @@ def _header(wanted: File) -> str:
 
 
 def shortened(before: str, after: str) -> t.Tuple[str, str]:
-    """The two sides of a diff; of long ones only the lines that differ."""
+    """The two sides of a diff; for long files only the lines that differ."""
     sides = before.splitlines(True), after.splitlines(True)
     if max(len(side) for side in sides) <= SHOWN_LINES:
         return before, after

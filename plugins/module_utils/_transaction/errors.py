@@ -4,13 +4,13 @@
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 # Runs on the server: Python 3.6 and the standard library only.
 
-"""What goes wrong with a transaction."""
+"""Errors of a transaction."""
 
 import typing as t
 
 
 class TransactionError(Exception):
-    """The change was not made, or was taken back. ``details`` goes into the module's result."""
+    """The change was not made, or was rolled back. ``details`` goes into the module's result."""
 
     def __init__(self, message: str, **details: t.Any) -> None:
         super().__init__(message)

@@ -4,7 +4,7 @@
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 # Runs on the server: Python 3.6 and the standard library only.
 
-"""Reading, writing and comparing files, with owner and mode, so that what is written is on disk."""
+"""Read, write and compare files with owner and mode. Written data is synced to disk."""
 
 import contextlib
 import grp
@@ -19,15 +19,15 @@ import typing as t
 from ansible_collections.port587.mail.plugins.module_utils._transaction.errors import TransactionError
 from ansible_collections.port587.mail.plugins.module_utils._transaction.tree import Directory, File
 
-#: Where a new file waits, and where the old one is kept until the change is proved: beside the file's own place, since
-#: only within a file system is a rename atomic, and needs no space.
+#: Names of a staged new file, and of the old one until the change is proved. Both are next to the file itself, since a
+#: rename is atomic and needs no space only within one file system.
 STAGED_PREFIX = ".port587-staged."
 BEFORE_PREFIX = ".port587-before."
 
 
 @contextlib.contextmanager
 def temporary_directory() -> t.Iterator[str]:
-    """A private directory (mode 0700) that is gone afterwards."""
+    """A private directory (mode 0700) that is removed afterwards."""
     directory = tempfile.mkdtemp(prefix="port587-")
     try:
         yield directory
@@ -62,7 +62,7 @@ def ids(wanted: t.Union[File, Directory]) -> t.Tuple[int, int]:
 
 
 def write(path: str, new: File, moment: float) -> None:
-    """Write a file that is complete with owner and mode, and on disk, before this returns."""
+    """Write a file with owner and mode; it is synced to disk before this returns."""
     remove(path)
     uid, gid = ids(new)
     with naming(path), os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as handle:
@@ -77,8 +77,8 @@ def write(path: str, new: File, moment: float) -> None:
 def settled(replaced: t.Iterable[float] = ()) -> float:
     """A time stamp for new files: Postfix reads one that is younger than two seconds over and over until it is not.
 
-    It is in a later second than those of the files that are ``replaced``: Dovecot takes a file of the same second and
-    the same size for the one that it has read, until it changes again.
+    It is in a later second than those of the ``replaced`` files: Dovecot does not read a changed file again if its size
+    and the second of its time stamp are the same.
     """
     now = time.time()
     return max([now - 5] + [int(stamp) + 1.0 for stamp in replaced if stamp <= now])
@@ -108,14 +108,14 @@ def copy(source: str, target: str) -> None:
 
 
 def remove(path: str) -> None:
-    # a read-only file system refuses to unlink even what is not there
+    # a read-only file system refuses to unlink even a missing file
     if os.path.lexists(path):
         os.unlink(path)
 
 
 @contextlib.contextmanager
 def naming(path: str) -> t.Iterator[None]:
-    """A full disk is told by write(2), which knows no file name."""
+    """Add the file name to an error: write(2) reports a full disk without one."""
     try:
         yield
     except OSError as exc:
@@ -124,7 +124,7 @@ def naming(path: str) -> t.Iterator[None]:
 
 
 def missing_directories(paths: t.Iterable[str]) -> t.List[str]:
-    """The directories that have to be made for these to exist, outermost first."""
+    """The missing parents of these directories and the directories themselves, outermost first."""
     missing = []  # type: t.List[str]
     for path in paths:
         new = []  # type: t.List[str]
@@ -137,7 +137,7 @@ def missing_directories(paths: t.Iterable[str]) -> t.List[str]:
 
 def set_attributes(path: str, mode: int, uid: int, gid: int) -> None:
     os.chown(path, uid, gid)
-    # after chown(2), which takes away the set-ID bits; and chmod(2) heeds no umask
+    # after chown(2), which clears the set-ID bits; chmod(2) ignores the umask
     os.chmod(path, mode)
 
 
@@ -148,7 +148,7 @@ def private_directory(path: str) -> None:
 
 
 def sync_directories(paths: t.Iterable[str]) -> None:
-    """Put on disk what happened in the directories that these lie in."""
+    """Sync the parent directories of these paths to disk."""
     for directory in sorted({os.path.dirname(p) for p in paths}):
         with contextlib.suppress(FileNotFoundError):
             descriptor = os.open(directory, os.O_RDONLY)
@@ -172,7 +172,7 @@ def attributes(status: os.stat_result) -> t.Tuple[int, str, str]:
 
 
 def same_attributes(where: t.Optional[str], wanted: t.Union[File, Directory]) -> bool:
-    """Whether what lies there has the kind, mode and owner wanted. A directory may be a link to one elsewhere."""
+    """Whether the path has the wanted type, mode and owner. A directory may be a link to one elsewhere."""
     try:
         if where is None:
             return False

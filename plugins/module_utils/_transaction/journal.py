@@ -4,9 +4,9 @@
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 # Runs on the server: Python 3.6 and the standard library only.
 
-"""The journal of a change: what it replaces, written before a live file is touched, so that it can be taken back.
+"""The journal of a change: what it replaces, written before a live file is touched, so that it can be rolled back.
 
-It exists only while a change is not proved. There is one for the host.
+It exists only until the change is proved. A host has one journal.
 """
 
 import contextlib
@@ -38,8 +38,8 @@ class Journal:
     without need of space:
 
     staging   new files and copies of the old ones are written beside the live ones, which are untouched
-    swapping  all is written; live files are replaced, and daemons take over
-    done      the change stays; the copies of the old files are removed
+    swapping  everything is written; live files are replaced, and daemons load them
+    done      the change is proved; the copies of the old files are removed
     """
 
     def __init__(self, state_directory: str) -> None:
@@ -58,7 +58,7 @@ class Journal:
         changed: t.Sequence[t.Sequence[t.Any]],
         daemons: t.Iterable[t.Tuple[Daemon, State]],
     ) -> None:
-        """Write down what is about to be replaced.
+        """Record what is about to be replaced.
 
         ``files``: whether each path existed; ``created``: directories; ``changed``: path, mode, owner's and group's
         number of directories.
@@ -78,11 +78,11 @@ class Journal:
     def finish(self) -> None:
         os.rename(self.swapping, self.done)
         with contextlib.suppress(OSError):
-            # if this gets lost with the power, a proved change is taken back and made again
+            # if a power failure loses this, a proved change is rolled back and made again
             sync_directories([self.done])
 
     def clean_up(self) -> None:
-        """Remove what a run that ended, or that was killed before it touched a live file, has left."""
+        """Remove leftovers of a run that ended, or that was killed before it touched a live file."""
         for index in (self.staging, self.done):
             if os.path.exists(index):
                 record = _load(index, _TIDY)
@@ -94,11 +94,11 @@ class Journal:
                 os.unlink(index)
 
     def interrupted(self) -> t.Optional[Record]:
-        """The record of a change that was begun and neither proved nor taken back."""
+        """The record of a change that was begun and neither proved nor rolled back."""
         return _load(self.swapping, _TAKE_BACK) if os.path.exists(self.swapping) else None
 
     def beneath(self) -> t.Dict[str, t.Optional[str]]:
-        """Where the content lies that restore() would give back to each path; None: it would be removed."""
+        """For each path, the file from which restore() would restore it; None: it would be removed."""
         where = {}  # type: t.Dict[str, t.Optional[str]]
         for path, existed in (self.interrupted() or {"files": {}})["files"].items():
             if not os.path.lexists(staged_name(path)):
@@ -109,13 +109,13 @@ class Journal:
         return where
 
     def restore(self) -> None:
-        """Put back what was there. Can be interrupted anywhere, and done again."""
+        """Restore the old files. Can be interrupted anywhere, and repeated."""
         record = _load(self.swapping, _TAKE_BACK)
         failed = []  # type: t.List[OSError]
         for path, existed in record["files"].items():
             try:
                 if os.path.lexists(staged_name(path)):
-                    # still waiting, so the live file was not replaced, which it may refuse
+                    # still staged, so the live file was not replaced
                     remove(before_name(path))
                     remove(staged_name(path))
                 elif os.path.lexists(before_name(path)):
@@ -123,7 +123,7 @@ class Journal:
                 elif not existed:
                     remove(path)
             except OSError as exc:
-                # the others all the same
+                # go on with the other files
                 failed.append(exc)
         sync_directories(record["files"])
         for path, mode, uid, gid in record["changed"]:
@@ -133,20 +133,20 @@ class Journal:
             raise failed[0]
 
     def forget(self) -> None:
-        """What was put back runs: the journal has served."""
+        """Remove the journal: the daemons run on the restored files."""
         remove(self.swapping)
         sync_directories([self.swapping])
 
 
 def _remove_directories(record: Record) -> None:
     for directory in reversed(record["created"]):
-        # only if nobody has put anything there since
+        # a directory that has other files by now is kept
         with contextlib.suppress(OSError):
             os.rmdir(directory)
 
 
 def _load(path: str, remedy: str) -> Record:
-    """A journal in today's format."""
+    """Load a journal, converted to the current format."""
     record = load_record(path, _SHAPE, remedy)
     if record["version"] == 0:
         record["version"] = FORMAT
@@ -158,6 +158,6 @@ def _load(path: str, remedy: str) -> Record:
 
 
 def daemons_of(record: t.Optional[Record]) -> t.Dict[str, t.Tuple[Description, State]]:
-    """The daemons that a change concerned, by name: how to make each again, and what it did before."""
+    """The daemons that a change concerned, by name: the description of each, and its earlier state."""
     entries = record["daemons"] if record else {}
     return {name: (entry["description"], State(entry["running"], entry["enabled"])) for name, entry in entries.items()}

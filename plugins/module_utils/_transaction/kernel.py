@@ -6,7 +6,7 @@
 
 """Limits of the kernel that a transaction raises: the lines of its files in /etc/sysctl.d, which are read at boot.
 
-None is ever lowered: somebody else may need more. A container shares its kernel with others, and may not be let.
+No limit is lowered, since other programs may need more. A container shares its kernel, and may lack the permission.
 """
 
 import contextlib
@@ -17,7 +17,7 @@ import typing as t
 from ansible_collections.port587.mail.plugins.module_utils._transaction.files import read_file
 
 DIRECTORY = "/etc/sysctl.d/"
-#: Those of this collection. The names begin with a number so low that the files of others have the last word.
+#: Files of this collection. Their names begin with a low number, so that other files override them.
 FILES = DIRECTORY + "10-port587-*.conf"
 PARAMETERS = "/proc/sys/"
 
@@ -34,7 +34,7 @@ class Limit(t.NamedTuple):
 
 
 def _read(path: str) -> str:
-    """Empty where it is not there, or must not be read."""
+    """The content; empty if the file is missing or not readable."""
     try:
         return (read_file(path) or b"").decode("utf-8", "replace")
     except OSError:
@@ -46,7 +46,7 @@ def _path(name: str) -> str:
 
 
 def limits(paths: t.Iterable[str]) -> t.List[Limit]:
-    """What is in these files, and what the kernel says."""
+    """The limits in these files, and the kernel's present values."""
     found = []
     for path in paths:
         for name, wanted in re.findall(r"^([a-z][a-z0-9_.]*) = (\d+)$", _read(path), re.MULTILINE):
@@ -56,7 +56,7 @@ def limits(paths: t.Iterable[str]) -> t.List[Limit]:
 
 
 def raise_limits(paths: t.Iterable[str]) -> t.List[str]:
-    """As the boot will do it with those of the files that lie in /etc/sysctl.d; in words, what can't be raised."""
+    """Raise the limits of those files that are in /etc/sysctl.d, as a boot does. Returns what can't be raised."""
     mine = [path for path in paths if path.startswith(DIRECTORY)]
     for limit in limits(mine):
         if limit.too_low:
@@ -71,5 +71,5 @@ def raise_limits(paths: t.Iterable[str]) -> t.List[str]:
 
 
 def too_low() -> t.List[Limit]:
-    """Limits that are lower than a transaction of this server wants them."""
+    """Limits that are lower than a transaction of this server needs."""
     return [limit for limit in limits(sorted(glob.glob(FILES))) if limit.too_low]

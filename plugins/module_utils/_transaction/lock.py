@@ -25,7 +25,7 @@ def lock(state_directory: str, timeout: float, check_mode: bool) -> t.Iterator[N
         yield
         return
     if not check_mode and not os.path.isdir(state_directory):
-        # not for root alone: there may be something below that others read, such as a web server
+        # not only for root: other programs, such as a web server, read files below it
         os.makedirs(state_directory, 0o711)
         sync_directories([state_directory])
     with open(path, "r" if check_mode else "a") as handle:

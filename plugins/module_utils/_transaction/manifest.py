@@ -4,9 +4,9 @@
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 # Runs on the server: Python 3.6 and the standard library only.
 
-"""Who wrote which files: each transaction keeps a manifest below /var/lib/port587, which is swapped in with its files.
+"""Manifests: each transaction records its files below /var/lib/port587. The manifest is swapped in with the files.
 
-A manifest has the paths of the files and directories, and of each daemon its description and what proves it.
+A manifest has the paths of the files and directories, and the description and proofs of each daemon.
 """
 
 import os
@@ -26,7 +26,7 @@ _REMEDY = "Put it back from a backup, or move it away: then no file of earlier r
 
 
 def manifest(files: t.Iterable[str], directories: t.Iterable[str], activations: t.Iterable[Activation]) -> Manifest:
-    """What is kept of a transaction."""
+    """The manifest of a transaction."""
     return {
         "version": FORMAT,
         "files": sorted(files),
@@ -38,7 +38,7 @@ def manifest(files: t.Iterable[str], directories: t.Iterable[str], activations: 
 
 
 def load(path: t.Optional[str]) -> Manifest:
-    """The manifest that lies there, in today's format; that of a transaction that has nothing where there is none."""
+    """The stored manifest, converted to the current format; an empty one if there is none."""
     if path is None or not os.path.lexists(path):
         return manifest((), (), ())
     record = load_record(path, _SHAPE, _REMEDY)
@@ -54,7 +54,7 @@ def path_of(state_directory: str, name: str) -> str:
 
 
 def manifests(state_directory: str = STATE_DIRECTORY) -> t.Dict[str, Manifest]:
-    """What each transaction of this host has written, and its daemon, by the transaction's name."""
+    """The manifests of all transactions of this host, by the transaction's name."""
     try:
         names = sorted(os.listdir(state_directory))
     except (FileNotFoundError, NotADirectoryError):
@@ -64,7 +64,7 @@ def manifests(state_directory: str = STATE_DIRECTORY) -> t.Dict[str, Manifest]:
 
 
 def remembered(state_directory: str = STATE_DIRECTORY) -> t.Dict[str, t.Dict[str, t.Any]]:
-    """The description and the proof of each daemon that transactions of this host look after, by the daemon's name."""
+    """The description and the proof of each daemon that transactions of this host manage, by the daemon's name."""
     found = {}  # type: t.Dict[str, t.Dict[str, t.Any]]
     for one in manifests(state_directory).values():
         found.update(one["daemons"])
@@ -72,5 +72,5 @@ def remembered(state_directory: str = STATE_DIRECTORY) -> t.Dict[str, t.Dict[str
 
 
 def proof_of(name: str, state_directory: str) -> t.Dict[str, t.Any]:
-    """What a daemon was proved by last; nothing where no transaction has looked after it."""
+    """The latest proof of a daemon; empty if no transaction manages it."""
     return dict(remembered(state_directory).get(name, {}).get("proof", {}))

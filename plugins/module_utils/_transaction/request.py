@@ -4,7 +4,7 @@
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 # Runs on the server: Python 3.6 and the standard library only.
 
-"""What run() is asked for."""
+"""The arguments of run()."""
 
 import os
 import re
@@ -30,7 +30,7 @@ class Request(t.NamedTuple):
     state_directory: str
 
     def check(self) -> None:
-        """Raises TransactionError where it makes no sense."""
+        """Raises TransactionError if the arguments are invalid."""
         if not re.match(r"[a-z][a-z0-9_-]*$", self.name):
             raise TransactionError(
                 "name: %r is not a name for a transaction; write one in small letters, such as postfix" % self.name

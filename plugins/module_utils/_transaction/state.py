@@ -4,10 +4,10 @@
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 # Runs on the server: Python 3.6 and the standard library only.
 
-"""Where transactions keep what they have to know later, and how: JSON, written so that it is whole or not there.
+"""Persistent state of transactions: JSON files, written atomically.
 
-Manifests and journals carry the number of their format. A newer collection understands the older ones; an older
-collection refuses the newer ones, and touches nothing.
+Manifests and journals carry a format number. A newer collection reads the older formats; an older collection refuses
+newer formats, and changes nothing.
 """
 
 import json
@@ -24,17 +24,17 @@ from ansible_collections.port587.mail.plugins.module_utils._transaction.files im
 
 STATE_DIRECTORY = "/var/lib/port587"
 
-#: The format of manifests and journals. 0, which is not written in them, named daemons without describing them.
+#: The format of manifests and journals. Format 0 has no number in the file, and names daemons without describing them.
 FORMAT = 1
 
-#: By key, what kind of thing has to be there. A key that is not there stands for an empty one.
+#: The type of each key's value. A missing key stands for an empty value.
 Shape = t.Mapping[str, type]
 
 
 def load_record(path: str, shape: Shape, remedy: str) -> t.Dict[str, t.Any]:
-    """A manifest or a journal as it was written. Raises TransactionError where it can't be used, and leaves it there.
+    """Load a manifest or a journal. Raises TransactionError if it can't be used, and leaves the file in place.
 
-    ``remedy``: what a person can do about one that is damaged.
+    ``remedy``: what a person can do about a damaged file.
     """
     try:
         record = json.loads((read_file(path) or b"").decode("utf-8"))

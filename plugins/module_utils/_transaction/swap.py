@@ -29,7 +29,7 @@ from ansible_collections.port587.mail.plugins.module_utils._transaction.journal 
 from ansible_collections.port587.mail.plugins.module_utils._transaction.request import Request
 from ansible_collections.port587.mail.plugins.module_utils._transaction.tree import File
 
-#: Whether systemd has to read its units anew is a matter of these.
+#: A change in these directories needs `systemctl daemon-reload`.
 UNITS = "/etc/systemd/system/"
 
 
@@ -41,9 +41,9 @@ def stage(
     replaced: t.Sequence[str],
     daemons: t.Iterable[t.Tuple[Daemon, State]],
 ) -> None:
-    """Write everything that has to be written, beside the live files. From here on there are only renames.
+    """Write everything next to the live files. After this there are only renames.
 
-    ``replaced``: files of somebody else, of which copies are kept for good.
+    ``replaced``: files from another source, of which copies are kept for good.
     """
     created = missing_directories([d.path for d in request.directories] + [os.path.dirname(f.path) for f in files])
     changed = []
@@ -74,7 +74,7 @@ def stage(
 
 
 def original(request: Request, path: str) -> str:
-    """Where a copy of what was there before this collection took a file over is kept: a person's own main.cf, say."""
+    """The path of the permanent copy of a file that this collection replaced, such as the user's own main.cf."""
     return os.path.join(request.state_directory, request.name, "original", path.lstrip("/"))
 
 
@@ -86,10 +86,10 @@ def _keep_original(path: str, keep: str) -> None:
 
 
 def swap(files: t.Sequence[File], difference: Difference) -> t.List[str]:
-    """Let the new files be the live ones. Returns what this server can't do of what they want, in words."""
+    """Swap the new files in. Returns warnings about requirements that this server can't meet."""
     for new in files:
         os.rename(staged_name(new.path), new.path)
-    # last: nothing points to these any more
+    # last, when no file refers to them
     for path in difference.removed:
         os.rename(path, before_name(path))
     for directory in difference.directories:
@@ -101,15 +101,15 @@ def swap(files: t.Sequence[File], difference: Difference) -> t.List[str]:
 
 
 def take_back(journal: Journal) -> None:
-    """Put back what the journal says. What runs on it is another step."""
+    """Restore the files in the journal. Restoring the daemons is another step."""
     journal.restore()
     _read_units_of((journal.interrupted() or {"files": {}})["files"])
 
 
 def _read_units_of(paths: t.Iterable[str]) -> None:
-    """Let systemd read its units anew if some of them are among these: it is slow, and runs all generators again.
+    """Run daemon-reload only if some of these are units: it is slow, and runs all generators again.
 
-    systemd's own NeedDaemonReload does not tell: 247 overlooks a new drop-in.
+    systemd's own property NeedDaemonReload is not reliable: 247 overlooks a new drop-in.
     """
     if any(path.startswith(UNITS) for path in paths):
         run_command(["systemctl", "daemon-reload"])

@@ -4,7 +4,7 @@
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 # Runs on the server: Python 3.6 and the standard library only.
 
-"""What a transaction is asked for: files and directories as they have to be, and what can be wrong with them."""
+"""The wanted files and directories of a transaction, and the problems that checks find in them."""
 
 import typing as t
 
@@ -12,23 +12,23 @@ import typing as t
 class Compiler:
     """A program of the server that makes a second file out of a file. Both are replaced together."""
 
-    #: What check mode says of the files where the program is not installed yet.
+    #: Check mode's message about the files if the program is not installed yet.
     not_installed = ""
 
     def installed(self) -> bool:
         raise NotImplementedError
 
     def path(self, source: str) -> str:
-        """Where the compiled form of a file lies."""
+        """The path of a file's compiled form."""
         raise NotImplementedError
 
     def compile(self, sources: t.Sequence["File"]) -> t.Tuple[t.List["File"], t.List["Problem"]]:
-        """The compiled files, and what is wrong with the sources. No live file is touched."""
+        """The compiled files, and the problems in the sources. No live file is touched."""
         raise NotImplementedError
 
 
 class File(t.NamedTuple):
-    """A file as it has to be. ``compiler`` makes a second file of it, such as Postfix's form of a lookup table."""
+    """A wanted file. ``compiler`` makes a second file from it, such as the compiled form of a Postfix lookup table."""
 
     path: str
     content: bytes
@@ -40,7 +40,7 @@ class File(t.NamedTuple):
 
 
 class Directory(t.NamedTuple):
-    """A directory as it has to be. It is never removed."""
+    """A wanted directory. It is never removed."""
 
     path: str
     mode: int = 0o755
@@ -49,10 +49,10 @@ class Directory(t.NamedTuple):
 
 
 class Problem(t.NamedTuple):
-    """What a check found wrong: ``line`` counts from 1 in the file as rendered; None where no line can be named.
+    """A mistake that a check found. ``line`` counts from 1 in the rendered file; None if the line is unknown.
 
-    ``pending``: something is missing that another part of a play makes. Check mode, which has only predicted that
-    part, does not count it as wrong.
+    ``pending``: something is missing that another part of the play makes. Check mode, which only predicts that part,
+    does not count it as a mistake.
     """
 
     path: str

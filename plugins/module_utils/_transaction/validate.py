@@ -4,7 +4,7 @@
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 # Runs on the server: Python 3.6 and the standard library only.
 
-"""Whether a change is right: asked before a live file is touched."""
+"""Validate a change before a live file is touched."""
 
 import os
 import typing as t
@@ -18,7 +18,7 @@ from ansible_collections.port587.mail.plugins.module_utils._transaction.view imp
 
 
 def compile_stale(difference: Difference) -> t.Tuple[t.List[File], t.List[Problem]]:
-    """The compiled forms that have to be made, and what their compilers find wrong."""
+    """The compiled forms that must be made, and the problems that their compilers find."""
     files = []  # type: t.List[File]
     problems = []  # type: t.List[Problem]
     for compiler in dict.fromkeys(compiler for compiler, _source in difference.stale):
@@ -29,9 +29,9 @@ def compile_stale(difference: Difference) -> t.Tuple[t.List[File], t.List[Proble
 
 
 def validate(request: Request, changed: bool, view: View, problems: t.List[Problem], check_mode: bool) -> t.List[str]:
-    """Raise TransactionError with all that is wrong with the change. Returns what could not be validated, and why.
+    """Raise TransactionError with all problems of the change. Returns what could not be validated, and why.
 
-    ``changed``: whether there are files to change or to remove. ``problems``: what is known to be wrong already.
+    ``changed``: whether there are files to change or to remove. ``problems``: those that are known already.
     """
     compilers = dict.fromkeys(f.compiler for f in request.files if f.compiler)
     not_validated = [one.not_installed for one in compilers if not one.installed()]
@@ -54,9 +54,9 @@ def validate(request: Request, changed: bool, view: View, problems: t.List[Probl
 
 
 def could_stage(files: t.Sequence[File], difference: Difference) -> t.List[str]:
-    """What staging would find, for check mode, which leaves no trace. Returns which owners are not there yet.
+    """Predict for check mode, without a trace, whether staging would succeed. Returns the owners that do not exist yet.
 
-    Raises TransactionError where the file system is full or can't be written to.
+    Raises TransactionError if the file system is full or not writable.
     """
     missing = []  # type: t.List[str]
     everything: t.List[t.Union[File, Directory]] = [*files, *difference.directories]
@@ -64,7 +64,7 @@ def could_stage(files: t.Sequence[File], difference: Difference) -> t.List[str]:
         try:
             ids(wanted)
         except TransactionError as exc:
-            # may be added by a task that check mode has only predicted
+            # a task that check mode has only predicted may add it
             missing += [line for line in [exc.message] if line not in missing]
     for new in files:
         directory = (missing_directories([os.path.dirname(new.path)]) + [new.path])[0]

@@ -14,10 +14,10 @@ from ansible_collections.port587.mail.plugins.module_utils._transaction.tree imp
 
 
 class View:
-    """The file system as it will be after the swap: what checks read, so that the live files need not be touched.
+    """The file system as it will be after the swap. Checks read this view instead of the live files.
 
-    ``beneath`` says where the present content of a path lies, if that is not the path itself (None: it has none): check
-    mode sees there what an interrupted run will be taken back to.
+    ``beneath``: the file with a path's present content, if that is not the path itself (None: no content). With it,
+    check mode sees the files to which an interrupted run will be rolled back.
     """
 
     def __init__(
@@ -31,11 +31,11 @@ class View:
         self.beneath = dict(beneath or {})
 
     def where(self, path: str) -> t.Optional[str]:
-        """Where the content lies that the path has before the change; None where it has none."""
+        """The file with the path's content before the change; None if there is none."""
         return self.beneath.get(path, path)
 
     def present(self, path: str) -> bool:
-        """Whether there is something before the change, be it a link that leads nowhere."""
+        """Whether the path exists before the change, even as a broken link."""
         where = self.where(path)
         return where is not None and os.path.lexists(where)
 

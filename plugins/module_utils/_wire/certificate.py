@@ -4,14 +4,14 @@
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 # May run on any vantage host and on the server: Python 3.6 and the standard library only.
 
-"""What a TLS handshake showed of the server's certificate."""
+"""The server's certificate from a TLS handshake."""
 
 import ssl
 import typing as t
 
 
 class Certificate(t.NamedTuple):
-    """The server's certificate, after it was verified. ``begins`` and ``expires`` are seconds since 1970."""
+    """A verified server certificate. ``begins`` and ``expires`` are seconds since 1970."""
 
     protocol: str
     key: str
@@ -50,7 +50,7 @@ _CURVES = {
 
 
 def describe_key(der: bytes) -> t.Tuple[str, bool]:
-    """The kind of key in a certificate, and whether it is too weak. The ssl module tells neither."""
+    """The kind of key in a certificate, and whether it is too weak. The ssl module does not provide this."""
     at = der.find(_RSA)
     if at >= 0:
         # after the algorithm: NULL, BIT STRING (unused bits 0), SEQUENCE, INTEGER: the modulus

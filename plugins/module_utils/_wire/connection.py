@@ -4,7 +4,7 @@
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 # May run on any vantage host and on the server: Python 3.6 and the standard library only.
 
-"""One connection, with or without TLS, that waits no longer and takes no more than it was told to."""
+"""A connection, with or without TLS, with deadlines and size limits."""
 
 import contextlib
 import ipaddress
@@ -30,7 +30,7 @@ def connect(address: str, port: int, timeout: float, end: float = math.inf) -> "
     try:
         ipaddress.ip_address(address.partition("%")[0])
     except ValueError:
-        # the system's resolver knows no deadline, so names are looked up before, with one
+        # the system's resolver has no deadline, so the caller looks names up before, with one
         raise WireError("nameless", f"{address} has no address") from None
     left = min(timeout, end - time.monotonic())
     try:
@@ -46,13 +46,13 @@ def connect(address: str, port: int, timeout: float, end: float = math.inf) -> "
 class Wire:
     """A connection whose every step has a deadline: call ``step`` first, then send and read.
 
-    ``timeout``: seconds for one step. ``end``: when all must be over, in time.monotonic()'s seconds. A deadline that
-    has passed also counts while data arrives. An answer is what comes between two ``send``; its size is limited.
+    ``timeout``: seconds for one step. ``end``: deadline for all steps, in time.monotonic()'s seconds. A deadline also
+    applies while data arrives. All data between two calls of ``send`` counts as one answer, whose size is limited.
     """
 
     def __init__(self, connected: socket.socket, timeout: float, end: float = math.inf) -> None:
         self.timeout = timeout
-        #: the last line that was read, to show it where it makes no sense
+        #: the last line that was read, to quote it if it is invalid
         self.last = b""
         self._socket = connected
         self._tls: t.Optional[Tls] = None
@@ -62,7 +62,7 @@ class Wire:
         self.step()
 
     def step(self, timeout: t.Optional[float] = None) -> None:
-        """Start the clock for what comes next."""
+        """Start the deadline of the next step."""
         self._patience = self.timeout if timeout is None else timeout
         self._step_end = min(time.monotonic() + self._patience, self._end)
 
@@ -97,7 +97,7 @@ class Wire:
         return data
 
     def until_closed(self, most: int) -> bytes:
-        """All that comes until the server closes the connection, which has at most so many bytes."""
+        """All data until the server closes the connection, up to this number of bytes."""
         try:
             while len(self._buffer) <= most:
                 self._fill()
@@ -109,7 +109,7 @@ class Wire:
         raise endless(f"more than {most} bytes")
 
     def start_tls(self, context: ssl.SSLContext, host: t.Optional[str]) -> None:
-        """Shake hands. What was sent in clear before must not count as said inside TLS (RFC 3207, CVE-2011-0411)."""
+        """Start TLS. Data that arrived before the handshake is an error (RFC 3207, CVE-2011-0411)."""
         if self._buffer:
             raise WireError("protocol", "the server went on talking in clear after it agreed to TLS")
         tls = Tls(context, host)
@@ -119,7 +119,7 @@ class Wire:
                 done = tls.shake_hands()
             except WireError:
                 with contextlib.suppress(WireError):
-                    self._send_encrypted(tls)  # why, for the server's log
+                    self._send_encrypted(tls)  # sends the reason to the server's log
                 raise
             self._send_encrypted(tls)
             if done:
@@ -132,7 +132,7 @@ class Wire:
         self._tls = tls
 
     def tls(self) -> ssl.SSLObject:
-        """What is known of the TLS session, after ``start_tls``."""
+        """The TLS session, after ``start_tls``."""
         if self._tls is None:
             raise ValueError("TLS has not begun")
         return self._tls.session

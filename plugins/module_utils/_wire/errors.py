@@ -4,7 +4,7 @@
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 # May run on any vantage host and on the server: Python 3.6 and the standard library only.
 
-"""What can go wrong on a connection."""
+"""Errors of a connection."""
 
 
 class WireError(Exception):
@@ -26,5 +26,5 @@ class CertificateError(WireError):
 
 
 def endless(what: str) -> WireError:
-    """The error for an answer that is larger than any honest one. ``what``: the limit that it has passed."""
+    """The error for an answer that exceeds a limit. ``what``: the limit."""
     return WireError("endless", f"the answer does not end, or is far too large: {what}")

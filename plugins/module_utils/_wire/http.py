@@ -6,7 +6,7 @@
 
 """One GET in HTTP/1.0, after which the server closes the connection.
 
-The answer is taken as it comes: it is not asked to be compressed or in chunks, and no redirect is followed.
+The request asks for neither compression nor chunks, and redirects are not followed.
 """
 
 import re
@@ -26,7 +26,7 @@ class Status(t.NamedTuple):
 
 
 def get(wire: Wire, host: str, path: str) -> Status:
-    """Ask for the page. What follows the first line is left to ``body``."""
+    """Request the page and read the status line. ``body`` reads the rest."""
     wire.send(f"GET {path} HTTP/1.0\r\nHost: {host}\r\n\r\n".encode())
     line = text(wire.line())
     found = re.match(r"HTTP/1\.[01] ([1-5][0-9]{2})( |$)", line)

@@ -4,7 +4,7 @@
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 # May run on any vantage host and on the server: Python 3.6 and the standard library only.
 
-"""IMAP as a client speaks it (RFC 3501), as far as the probe and the proofs need it. It knows no verdicts."""
+"""The client side of IMAP (RFC 3501), as far as the probe and the proofs need it."""
 
 import re
 import typing as t
@@ -13,7 +13,7 @@ from ansible_collections.port587.mail.plugins.module_utils._wire.connection impo
 from ansible_collections.port587.mail.plugins.module_utils._wire.errors import WireError, endless
 from ansible_collections.port587.mail.plugins.module_utils._wire.words import plain_token, text
 
-#: Announces bytes that stand for themselves, line ends included.
+#: Announces a literal: a number of bytes, which may include line ends.
 _LITERAL = re.compile(rb"\{([0-9]{1,10})\}$")
 
 
@@ -31,15 +31,15 @@ class Imap:
         return line[2:]
 
     def send(self, command: str) -> bytes:
-        """Gives the tag of the command."""
+        """Send a command. Returns its tag."""
         self._tag += 1
         tag = b"p%d " % self._tag
         self.wire.send(tag + command.encode() + b"\r\n")
         return tag
 
     def response(self, tag: bytes, *answers: bytes) -> t.Tuple[str, str, t.List[bytes]]:
-        """All that is said until the line with this tag. ``answers``: what to say to each continuation request."""
-        # one more is answered with "*", which cancels the command
+        """All lines up to the one with this tag. ``answers``: replies to the continuation requests, in order."""
+        # a further request gets "*", which cancels the command
         left = [*answers, b"*"]
         untagged: t.List[bytes] = []
         while True:
@@ -66,12 +66,12 @@ class Imap:
     def login(self, capabilities: t.List[str], login: str, password: str) -> t.Tuple[str, str]:
         if "AUTH=PLAIN" in capabilities:
             return self.command("AUTHENTICATE PLAIN", plain_token(login, password).encode("ascii"))[:2]
-        # literals carry every character; a quoted string does not
+        # a literal can have every character; a quoted string can't
         user, secret = login.encode(), password.encode()
         return self.command(f"LOGIN {{{len(user)}}}", user + b" {%d}" % len(secret), secret)[:2]
 
     def line(self) -> bytes:
-        """One line, with its literals and what comes after them."""
+        """One line, with its literals and the text after them."""
         parts = [self.wire.line()]
         size = _LITERAL.search(parts[-1])
         while size:

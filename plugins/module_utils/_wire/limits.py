@@ -4,14 +4,14 @@
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 # May run on any vantage host and on the server: Python 3.6 and the standard library only.
 
-"""How much a server, a name server or a file may send us.
+"""Size limits for data from servers, name servers and files.
 
-Whoever answers may be hostile, broken, or not the server that we meant. Each limit is far above what honest programs
-send, and small enough that all walks side by side stay below 100 MiB. Time is limited too: each step of a conversation
-has a deadline, and so has the conversation as a whole (see connection.py).
+The other side may be hostile, broken, or the wrong server. Each limit is far above the output of correct programs, and
+small enough that all walks together stay below 100 MiB of memory. Time is limited, too: each step of a conversation has
+a deadline, and so has the whole conversation (see connection.py).
 """
 
-#: Bytes read from a socket at a time. The clock is looked at before each read, inside TLS too.
+#: Bytes read from a socket at a time. The deadline is checked before each read, inside TLS, too.
 CHUNK = 16384
 
 #: Bytes of one line. SMTP allows 512 and a message 998 (RFC 5321 4.5.3.1); only IMAP's lists are longer.
@@ -32,7 +32,7 @@ LARGEST_PAGE = 65536
 #: Addresses of one name that are tried. A server has one or two of each family.
 MOST_ADDRESSES = 8
 
-#: Characters of what was seen, for people.
+#: Characters of a quoted answer in a report.
 LONGEST_TEXT = 300
 
 #: Bytes of a name in DNS, and pointers on the way through one, for it has no more labels (RFC 1035 2.3.4).

@@ -4,7 +4,7 @@
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 # May run on any vantage host and on the server: Python 3.6 and the standard library only.
 
-"""ManageSieve as a client speaks it (RFC 5804), as far as the probe and the proofs need it. It knows no verdicts."""
+"""The client side of ManageSieve (RFC 5804), as far as the probe and the proofs need it."""
 
 import re
 import typing as t
@@ -40,7 +40,7 @@ class Sieve:
 
 
 def sieve_capabilities(lines: t.List[str]) -> t.Dict[str, t.List[str]]:
-    """Name to values, from what a ManageSieve server says of itself."""
+    """Name to values, from a ManageSieve server's capabilities."""
     found = {}
     for line in lines:
         words = re.findall(r'"([^"]*)"', line)

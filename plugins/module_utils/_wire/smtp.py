@@ -4,7 +4,7 @@
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 # May run on any vantage host and on the server: Python 3.6 and the standard library only.
 
-"""SMTP as a client speaks it (RFC 5321), as far as the probe and the proofs need it. It knows no verdicts."""
+"""The client side of SMTP (RFC 5321), as far as the probe and the proofs need it."""
 
 import base64
 import re
@@ -67,7 +67,7 @@ class Smtp:
         return reply
 
     def ask(self, sender: str, recipient: str) -> Reply:
-        """Would this mail be taken? Nothing is sent."""
+        """Ask whether the server would accept this mail, without sending it."""
         reply = self.command(f"MAIL FROM:<{sender}>")
         if reply.code == 250:
             reply = self.command(f"RCPT TO:<{recipient}>")

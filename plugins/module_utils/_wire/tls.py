@@ -4,7 +4,7 @@
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 # May run on any vantage host and on the server: Python 3.6 and the standard library only.
 
-"""TLS between two buffers, so that the connection's clock and limits hold inside TLS too."""
+"""TLS between two buffers, so that the connection's deadlines and limits apply inside TLS, too."""
 
 import ssl
 import typing as t
@@ -12,7 +12,7 @@ import typing as t
 from ansible_collections.port587.mail.plugins.module_utils._wire.errors import CertificateError, WireError
 from ansible_collections.port587.mail.plugins.module_utils._wire.limits import CHUNK
 
-#: OpenSSL's number for a certificate that is good, but for another name.
+#: OpenSSL's number for a valid certificate with another name.
 HOSTNAME_MISMATCH = 62
 
 
@@ -31,7 +31,7 @@ class Tls:
             return False
         except ssl.SSLError as exc:
             if exc.reason == "CERTIFICATE_VERIFY_FAILED":
-                # before 3.7 Python does not say what it doesn't like
+                # before 3.7 Python does not give the reason
                 code, why = getattr(exc, "verify_code", 0), getattr(exc, "verify_message", "certificate verify failed")
                 raise CertificateError(code, why) from None
             raise WireError("tls", (exc.reason or "handshake failed").lower().replace("_", " ")) from None

@@ -4,7 +4,7 @@
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 # May run on any vantage host and on the server: Python 3.6 and the standard library only.
 
-"""What all protocols encode in the same way."""
+"""Encodings that all protocols share."""
 
 import base64
 
@@ -15,7 +15,7 @@ def text(line: bytes) -> str:
 
 
 def printable(said: str) -> str:
-    """Text of somebody else, fit for a terminal, a page and XML."""
+    """Untrusted text, made safe for a terminal, a page and XML."""
     return "".join(char if char.isprintable() else " " for char in said)
 
 

@@ -1,6 +1,6 @@
 # Copyright (c) The port587.mail contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""docs/variables.md is what scripts/variables writes now."""
+"""docs/variables.md is up to date with scripts/variables."""
 
 from __future__ import annotations
 

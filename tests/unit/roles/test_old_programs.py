@@ -1,7 +1,7 @@
 # Copyright (c) The port587.mail contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What is written for each supported release has no option that its programs don't know yet (docs/versions.md)."""
+"""The configuration for each supported release uses only options that its programs support (docs/versions.md)."""
 
 import json
 import os

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright: (c) The port587.mail contributors
-"""What the role postfix does with what no scenario has: a Postfix before 3.4, a server with little memory."""
+"""Role postfix in cases that no scenario has: a Postfix before 3.4, a server with little memory."""
 
 import json
 import os

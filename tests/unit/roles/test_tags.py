@@ -1,6 +1,6 @@
 # Copyright (c) The port587.mail contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""With a role's tag, what has to run does run: what is included does not inherit the tag by which it was chosen."""
+"""With a role's tag, all its tasks run: included tasks do not inherit the tag of their include."""
 
 import pathlib
 import typing as t

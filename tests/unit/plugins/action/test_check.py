@@ -1,6 +1,6 @@
 # Copyright (c) The port587.mail contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What port587.mail.check says of a site's variables: all mistakes at once, and nothing of a good site."""
+"""port587.mail.check reports all mistakes in a site's variables at once, and none for a correct site."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 # Copyright (c) The port587.mail contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What is done while somebody else has apt. With apt's own locks: the scenario default."""
+"""The action packages while another program uses apt. The scenario default tests it with real locks."""
 
 import typing as t
 

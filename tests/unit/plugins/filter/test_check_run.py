@@ -1,6 +1,6 @@
 # Copyright (c) The port587.mail contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Command lines with which nothing would be done, or half of it."""
+"""Command lines that would do nothing, or skip the checks."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 # Copyright (c) The port587.mail contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Files of accounts with anything in them: accounts, or a place and what is wrong there."""
+"""Fuzz files of accounts: the result is accounts, or a mistake with its place."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 # Copyright (c) The port587.mail contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Files of accounts as people's programs write them, and with whatever may be wrong with them."""
+"""Files of accounts as spreadsheets and editors write them, and with mistakes."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 # Copyright (c) The port587.mail contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What sudo says, as it was seen, and the sentence that it becomes."""
+"""Real messages of sudo, and their explanations."""
 
 from __future__ import annotations
 

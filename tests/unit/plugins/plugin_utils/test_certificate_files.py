@@ -1,6 +1,6 @@
 # Copyright (c) The port587.mail contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Certificates and keys as people bring them: the good ones pass, and of each bad one it is said what is wrong."""
+"""The user's certificates and keys: good ones pass, and each bad one gets a clear error."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 # Copyright (c) The port587.mail contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The rules in meta/checks.yml: each names a variable and a kind that there are, and finds the values that it means."""
+"""The rules in meta/checks.yml: each names an existing variable and kind, and finds the right values."""
 
 from __future__ import annotations
 

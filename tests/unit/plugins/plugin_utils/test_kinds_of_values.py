@@ -1,6 +1,6 @@
 # Copyright (c) The port587.mail contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Each kind of value: what fits, and what is said of what doesn't."""
+"""Each kind of value: good values, and the messages about bad ones."""
 
 from __future__ import annotations
 

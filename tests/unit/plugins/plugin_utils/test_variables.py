@@ -1,6 +1,6 @@
 # Copyright (c) The port587.mail contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What is said of variables whose names or types are wrong; and that the specs name all there are."""
+"""Messages about wrong names and types of variables; and the specs name all variables."""
 
 from __future__ import annotations
 

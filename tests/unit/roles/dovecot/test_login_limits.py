@@ -1,6 +1,6 @@
 # Copyright (c) The port587.mail contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""How many wrong logins an address may try."""
+"""The limit of wrong logins per address."""
 
 import pytest
 from repository import program

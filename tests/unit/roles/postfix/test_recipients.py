@@ -1,6 +1,6 @@
 # Copyright (c) The port587.mail contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Whether a recipient's mailboxes are full: which addresses Dovecot is asked about, and what becomes of its answers."""
+"""The policy service for full mailboxes: its requests to Dovecot, and its answers to Postfix."""
 
 import contextlib
 import json

@@ -1,6 +1,6 @@
 # Copyright (c) The port587.mail contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""How much each login may send: whom the policy service lets send on, until when it does not, and what it says then."""
+"""The policy service for send limits: its decisions, their duration, and its messages."""
 
 import socket
 import threading

@@ -1,7 +1,7 @@
 # Copyright (c) The port587.mail contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What a person may write in mail_domains, mail_accounts, mail_aliases and mail_postmaster, and what they are told."""
+"""Valid and invalid values of mail_domains, mail_accounts, mail_aliases and mail_postmaster, and the messages."""
 
 import typing as t
 

@@ -1,7 +1,7 @@
 # Copyright (c) The port587.mail contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Hashing with the machine's real libraries; that Dovecot takes the hashes is shown by the scenario `accounts`."""
+"""Hashing with the machine's real libraries; the scenario `accounts` tests that Dovecot accepts the hashes."""
 
 import pathlib
 import typing as t

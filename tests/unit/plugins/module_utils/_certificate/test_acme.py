@@ -1,6 +1,6 @@
 # Copyright (c) The port587.mail contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""When the authority is asked and for what, what certbot's words mean, and that the program runs without Ansible."""
+"""Orders from the authority, parsing of certbot's output, and the renewal program without Ansible."""
 
 import datetime
 import os

@@ -1,6 +1,6 @@
 # Copyright (c) The port587.mail contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The server's own CA: when it signs, and what the OpenSSL at hand makes of it."""
+"""The server's own CA: when it signs, tested with the installed OpenSSL."""
 
 import datetime
 import typing as t

@@ -1,6 +1,6 @@
 # Copyright (c) The port587.mail contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The server's own certificates: when they are made anew, and that real OpenSSL makes and accepts them."""
+"""The server's own certificates: when they are replaced, and whether real OpenSSL makes and accepts them."""
 
 import datetime
 

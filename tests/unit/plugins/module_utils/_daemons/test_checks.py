@@ -1,7 +1,7 @@
 # Copyright (c) The port587.mail contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What the checks of several daemons have in common."""
+"""Helpers for the checks of several daemons."""
 
 import socket
 

@@ -1,6 +1,6 @@
 # Copyright (c) The port587.mail contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What daemons and their programs say, with anything in it: milters, postconf, nginx -T, doveconf, /proc, journals."""
+"""Fuzz the parsers of daemons' output: milters, postconf, nginx -T, doveconf, /proc, journals."""
 
 import contextlib
 import json

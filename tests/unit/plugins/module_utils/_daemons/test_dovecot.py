@@ -1,7 +1,7 @@
 # Copyright (c) The port587.mail contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""How Dovecot is checked, and what it is restarted for."""
+"""The checks of Dovecot, and the changes that need a restart."""
 
 import pathlib
 import typing as t

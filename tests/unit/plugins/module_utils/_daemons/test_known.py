@@ -1,7 +1,7 @@
 # Copyright (c) The port587.mail contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Whether a tree needs a module run of its own: only what is certain to change nothing does without."""
+"""A transaction is skipped only if it certainly has nothing to do."""
 
 import json
 import os

@@ -1,7 +1,7 @@
 # Copyright (c) The port587.mail contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""A milter is asked what it makes of a message: what it may answer, and what is made of that."""
+"""The milter client: possible answers of a milter to a message, and the resulting outcome."""
 
 import contextlib
 import pathlib

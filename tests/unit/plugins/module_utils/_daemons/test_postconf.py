@@ -1,6 +1,6 @@
 # Copyright (c) The port587.mail contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What is read of postconf's output."""
+"""Parsing of postconf's output."""
 
 from ansible_collections.port587.mail.plugins.module_utils._daemons import postconf
 

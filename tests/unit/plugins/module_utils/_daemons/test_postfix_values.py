@@ -1,7 +1,7 @@
 # Copyright (c) The port587.mail contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What is found wrong with values of main.cf that Postfix's own check accepts."""
+"""Mistakes in values of main.cf that Postfix's own check accepts."""
 
 import typing as t
 

@@ -1,7 +1,7 @@
 # Copyright (c) The port587.mail contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What counts as proof that a daemon serves, asked of small servers that do it well or badly."""
+"""The proofs that a daemon serves, against small servers that work or fail."""
 
 import contextlib
 import pathlib

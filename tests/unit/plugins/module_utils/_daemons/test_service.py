@@ -1,7 +1,7 @@
 # Copyright (c) The port587.mail contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""A daemon of which nothing is known but its description."""
+"""A daemon that only its description defines."""
 
 import pathlib
 import socket

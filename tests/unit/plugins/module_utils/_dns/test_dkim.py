@@ -1,7 +1,7 @@
 # Copyright (c) The port587.mail contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What is published of a private DKIM key."""
+"""The published record of a private DKIM key."""
 
 import base64
 import subprocess

@@ -1,7 +1,7 @@
 # Copyright (c) The port587.mail contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""From a site to what DNS has to say of it."""
+"""The DNS records of a site."""
 
 import re
 import typing as t

@@ -1,7 +1,7 @@
 # Copyright (c) The port587.mail contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What of the wanted records the world sees, asked of name servers that say this or that."""
+"""The wanted records compared with the answers of various name servers."""
 
 import struct
 import typing as t

@@ -1,6 +1,6 @@
 # Copyright (c) The port587.mail contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a mail server looks like from inside, and how that explains what is seen from outside."""
+"""The inspection from inside, and how it explains findings from outside."""
 
 import copy
 import json

@@ -1,6 +1,6 @@
 # Copyright (c) The port587.mail contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a person, a program and a CI system are told about a probe's result."""
+"""A probe's result as a text, for programs, and for CI."""
 
 import base64
 import hashlib

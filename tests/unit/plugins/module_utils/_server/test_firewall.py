@@ -1,7 +1,7 @@
 # Copyright (c) The port587.mail contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Which ports a firewall surely keeps shut. What real ones look like: the scenario preflight."""
+"""Ports that a firewall certainly blocks. The scenario preflight tests real firewalls."""
 
 import json
 import typing as t

@@ -1,6 +1,6 @@
 # Copyright (c) The port587.mail contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""preflight: from what is seen on a server to the findings, and how they are told."""
+"""preflight: from observations on a server to findings and their text."""
 
 import os
 import socket

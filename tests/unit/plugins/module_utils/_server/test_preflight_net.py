@@ -1,6 +1,6 @@
 # Copyright (c) The port587.mail contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""preflight's questions to the network: bounded in time, and asked of the name servers themselves."""
+"""preflight's network queries: limited in time, and sent directly to the name servers."""
 
 import socket
 import struct

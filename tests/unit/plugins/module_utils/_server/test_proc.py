@@ -1,6 +1,6 @@
 # Copyright (c) The port587.mail contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What is read in /proc: sockets, the units of processes, and locks."""
+"""Parsing of /proc: sockets, the units of processes, and locks."""
 
 import subprocess
 import sys

@@ -1,6 +1,6 @@
 # Copyright (c) The port587.mail contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Limits of the kernel are raised, never lowered, and what can't be raised is said."""
+"""Limits of the kernel are raised, never lowered, and those that can't be raised are reported."""
 
 import os
 import pathlib

@@ -1,7 +1,7 @@
 # Copyright (c) The port587.mail contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What transactions keep on a server: that of earlier versions is understood, and what can't be used is left alone."""
+"""The state of transactions on a server: older formats are read, and unusable files are left alone."""
 
 import json
 import os

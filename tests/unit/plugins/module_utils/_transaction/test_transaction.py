@@ -1,7 +1,7 @@
 # Copyright (c) The port587.mail contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What a transaction does to a tree of files and to the daemon that reads it."""
+"""The effects of a transaction on a tree of files and on the daemon that reads it."""
 
 import json
 import os

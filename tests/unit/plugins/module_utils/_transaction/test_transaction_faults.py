@@ -1,7 +1,7 @@
 # Copyright (c) The port587.mail contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""A transaction that is killed, or that a system call fails, at each point there is, one after the other.
+"""Kill a transaction, or let a system call fail, at every possible point, one after the other.
 
 A point is before and after each system call that changes something, and in the middle of each write.
 """
