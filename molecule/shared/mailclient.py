@@ -24,7 +24,7 @@ IMPLICIT_TLS = (465, 993, 995)
 
 
 class Account(t.NamedTuple):
-    """Somebody who logs in."""
+    """A user who logs in."""
 
     address: str
     password: str

@@ -53,7 +53,7 @@ class ActionModule(ActionBase):
                 raise AnsibleActionFail(f"{where}.dest: {file.get('dest')!r} is not an absolute path on the server")
             if boolean(file.get("secret", False)):
                 # separate from the list: a logged list would show the secrets, escaped and so not recognized;
-                # an option of its own is left out whole
+                # a separate option is left out of the log completely
                 secrets[file["dest"]] = file.pop("content")
             files.append(file)
 

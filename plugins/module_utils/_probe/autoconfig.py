@@ -67,7 +67,7 @@ class Autoconfig(Walk):
         self.find()
 
     def get(self, path: str) -> t.Tuple[int, str]:
-        """Status and text. Each request has a connection of its own, which the server closes."""
+        """Status and text. Each request uses a new connection, which the server closes."""
         wire = self.connect()
         wire.start_tls(self.settings.context, self.settings.host)
         status = http.get(wire, self.settings.host, path).code

@@ -274,7 +274,7 @@ class Walk(threading.Thread):
             _NOT_YET_VALID: "certificate-not-yet-valid",
             HOSTNAME_MISMATCH: "certificate-wrong-name",
         }
-        # with only the leaf at hand nobody can tell a missing intermediate from a CA of one's own; the cure names both
+        # the leaf alone does not show whether an intermediate is missing or the CA is private; the cure names both
         if exc.code in (_NO_ISSUER, _NO_ISSUER_OF_LEAF) and len(chain) == 1:
             return "certificate-chain", seen
         return known.get(exc.code, "certificate-untrusted"), seen

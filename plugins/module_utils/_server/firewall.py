@@ -117,7 +117,7 @@ def _walk(table: Chains, chain: str, port: int, depth: int) -> str:
         if verdict == OPEN:
             return OPEN
         if about == YES and verdict in (SHUT, "return"):
-            # whoever may have left the chain before is the next one's to decide on
+            # a packet that may have left the chain before is decided by the next one
             return SHUT if verdict == SHUT and not left else ON
         left = left or verdict == "return"
     return ON

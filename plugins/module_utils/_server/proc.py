@@ -95,7 +95,7 @@ def _stat(root: str, pid: int) -> t.List[str]:
 
 
 def parse_stat(text: str) -> t.List[str]:
-    """The fields of /proc/PID/stat after the program's name, which may have blanks and parentheses of its own."""
+    """The fields of /proc/PID/stat after the program's name, which may contain blanks and parentheses."""
     return text.rpartition(")")[2].split()
 
 
