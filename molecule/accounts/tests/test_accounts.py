@@ -670,7 +670,7 @@ def test_many_in_the_inventory_go_the_same_way(host: Host) -> None:
     assert set_accounts(host, **{**DATA, "accounts": people, "aliases": []})["changed"]
     assert smtp_login(host, "user250@example.com", "secret")[0] == 235
     wrong = set_accounts(host, **{**DATA, "accounts": [*people, account("bad:name")], "aliases": []})
-    assert "mail_accounts[251].address: 'bad:name@example.com' can't be a login" in wrong["msg"]
+    assert "accounts[251].address: 'bad:name@example.com' can't be a login" in wrong["msg"]
     assert set_accounts(host, **DATA)["changed"]
 
 
