@@ -163,7 +163,7 @@ def test_ufw(host: Host, ask: Ask) -> None:
         lines = result["msg"].splitlines()
         assert lines[2] == "FAIL firewall: ufw lets nobody in on 25, 993"
         assert lines[3] == "  wanted: 22, 25, 993 open to the world, at the provider too"
-        cure = re.match(r"  cure: (.*)\. What is shut on purpose, leave out of `preflight_open_ports`", lines[4])
+        cure = re.match(r"  cure: (.*)\. What is shut on purpose, leave out of `open_ports`", lines[4])
         assert cure
         assert cure.group(1) == "ufw allow 25,993/tcp"
         # for one network only: somebody may come in
