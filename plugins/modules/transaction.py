@@ -329,7 +329,7 @@ EXAMPLES = r"""
     daemon:
       unit: haproxy
       check:
-        - {file: /etc/haproxy/haproxy.cfg, command: [haproxy, -q, -c, -f]}
+        - {file: /etc/haproxy/haproxy.cfg, command: [haproxy, -c, -f]}
     files:
       - src: etc/haproxy/haproxy.cfg.j2
     units: [haproxy.service]

@@ -37,7 +37,7 @@ def test_its_own_checker_refuses_a_bad_one(host: Host) -> None:
     before = host.file(CONFIGURATION).content_string
     done = play(host, haproxy_timeout="soon")
     assert "not valid, this change was not made" in done.output
-    assert f"[{CONFIGURATION}:6]" in done.output
+    assert f"[{CONFIGURATION}:7]" in done.output
     assert host.file(CONFIGURATION).content_string == before
 
 
