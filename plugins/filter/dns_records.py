@@ -7,7 +7,7 @@ from __future__ import annotations
 import typing as t
 
 from ansible.errors import AnsibleFilterError
-from ansible_collections.port587.mail.plugins.module_utils._dns import records as records
+from ansible_collections.port587.mail.plugins.module_utils._dns import records
 
 DOCUMENTATION = r"""
 name: dns_records

@@ -18,8 +18,8 @@ Say = t.Callable[[str, str], None]
 class Problems:
     """``variables``: the variables behind the options, if their names differ from the options' names."""
 
-    def __init__(self, variables: t.Mapping[str, str] = {}) -> None:
-        self._variables = variables
+    def __init__(self, variables: t.Optional[t.Mapping[str, str]] = None) -> None:
+        self._variables = variables or {}
         # a dict for its order: the same postmaster would be wrong for each domain
         self._found = {}  # type: t.Dict[str, None]
 

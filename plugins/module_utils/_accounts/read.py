@@ -60,7 +60,7 @@ def read(
     postmaster: t.Any,
     more: Entries = (),
     update_password: str = "always",
-    variables: t.Mapping[str, str] = {},
+    variables: t.Optional[t.Mapping[str, str]] = None,
 ) -> t.Tuple[Site, t.List[str]]:
     """The site, and all its problems. Entries with problems are left out of the site.
 

@@ -145,6 +145,7 @@ def main() -> None:
 
 def _install(settings: Settings, pair: t.Optional[Pair]) -> str:
     """Install the certificates; returns why that failed. Also if nothing is new: the last run may have been stopped."""
+    # a program, not a module: pylint: disable=ansible-bad-function
     files = to_install(settings, pair)
     try:
         if files and served.install(files).changed:

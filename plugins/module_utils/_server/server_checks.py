@@ -65,7 +65,7 @@ def check_ports(
     listening: t.Iterable[t.Tuple[int, Holders]],
     web: bool = False,
     other_mtas: t.Sequence[str] = (),
-    variables: t.Mapping[str, str] = {},
+    variables: t.Optional[t.Mapping[str, str]] = None,
 ) -> Finding:
     others: t.Dict[Holders, t.List[int]] = {}
     for port, processes in sorted(set(listening)):  # a set, for most listen on IPv4 and on IPv6
@@ -89,12 +89,12 @@ def check_ports(
     )
 
 
-def _without_web_server(variables: t.Mapping[str, str]) -> str:
-    return f"do without the web server: `{variables.get('web', 'web')}: false`"
+def _without_web_server(variables: t.Optional[t.Mapping[str, str]]) -> str:
+    return f"do without the web server: `{(variables or {}).get('web', 'web')}: false`"
 
 
 def check_web(
-    code: int, said: str, configuration: str, hosts: t.Sequence[str], variables: t.Mapping[str, str] = {}
+    code: int, said: str, configuration: str, hosts: t.Sequence[str], variables: t.Optional[t.Mapping[str, str]] = None
 ) -> Finding:
     """``code``, ``said``, ``configuration``: of `nginx -T`. ``hosts``: the names that it is to answer for."""
     errors = re.findall(r"\[emerg\] (?:\d+#\d+: )?(.*)", said) if code else []
@@ -113,7 +113,7 @@ def check_web(
 
 
 def check_firewall(
-    found: t.Sequence[Shut], open_ports: t.Sequence[int], variables: t.Mapping[str, str] = {}
+    found: t.Sequence[Shut], open_ports: t.Sequence[int], variables: t.Optional[t.Mapping[str, str]] = None
 ) -> Finding:
     return finding(
         "firewall",
@@ -121,7 +121,7 @@ def check_firewall(
         "; ".join(f"{one.by} lets nobody in on {listed(one.ports)}" for one in found) or "shuts none of the ports",
         f"{listed(sorted(open_ports))} open to the world, at the provider too",
         "; ".join(one.cure for one in found)
-        + f". What is shut on purpose, leave out of `{variables.get('open_ports', 'open_ports')}`",
+        + f". What is shut on purpose, leave out of `{(variables or {}).get('open_ports', 'open_ports')}`",
     )
 
 
