@@ -81,8 +81,7 @@ records:
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.port587.mail.plugins.module_utils._dns import records
-from ansible_collections.port587.mail.plugins.module_utils._dns import seen
+from ansible_collections.port587.mail.plugins.module_utils._dns import records, seen
 from ansible_collections.port587.mail.plugins.module_utils._probe.records import Record
 
 
