@@ -15,6 +15,7 @@ import socket
 import typing as t
 
 from ansible_collections.port587.mail.plugins.module_utils._daemons.checks import is_pending, is_taken
+from ansible_collections.port587.mail.plugins.module_utils._daemons.postconf import parse_parameters
 from ansible_collections.port587.mail.plugins.module_utils._daemons.postfix_values import RestrictionWords, Values
 from ansible_collections.port587.mail.plugins.module_utils._daemons.systemd import SystemdDaemon
 from ansible_collections.port587.mail.plugins.module_utils._transaction.commands import run_command
@@ -138,7 +139,7 @@ class Postfix(SystemdDaemon):
             # $config_directory stands for the live directory again
             return run_command(["postconf", "-c", tree, *arguments])[1].replace(tree, self.directory)
 
-        main, defaults = _settings(ask("-nx")), _settings(ask("-d"))
+        main, defaults = parse_parameters(ask("-nx")), parse_parameters(ask("-d"))
         programs = main.get("daemon_directory", defaults.get("daemon_directory", ""))
         words = RestrictionWords(main, os.path.join(programs, "smtpd"))
         look_up = Values(defaults, ask("-m").split(), words, view)
@@ -212,9 +213,3 @@ def _main_cf_value(content: bytes, key: str) -> t.Optional[str]:
         r"^%s\s*=\s*((?:.*\n)(?:[ \t].*\n)*)" % re.escape(key), content.decode("utf-8", "replace"), re.MULTILINE
     )
     return " ".join(found[-1].split()) if found else None
-
-
-def _settings(output: str) -> t.Dict[str, str]:
-    """postconf's output as a dictionary."""
-    pairs = (line.partition(" =") for line in output.splitlines())
-    return {key: value.strip() for key, _sep, value in pairs}
