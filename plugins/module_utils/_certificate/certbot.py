@@ -129,6 +129,11 @@ def _version() -> t.Tuple[int, ...]:
     return tuple(int(number) for number in found.groups())
 
 
+def _new_address(version: t.Tuple[int, ...]) -> t.List[str]:
+    """The command that sends a new address; certbot has one of its own for that since 0.30."""
+    return ["update_account"] if version >= (0, 30) else ["register", "--update-registration"]
+
+
 def update_email(settings: Settings) -> str:
     """Send the authority a new contact address (RFC 8555, 7.3.2); returns why that failed.
 
@@ -139,8 +144,7 @@ def update_email(settings: Settings) -> str:
         return ""
     try:
         with _exclusively():
-            # certbot has a command for it since 0.30
-            command = ["update_account"] if _version() >= (0, 30) else ["register", "--update-registration"]
+            command = _new_address(_version())
             argv = _certbot(settings, command[0]) + command[1:] + ["--email", settings.email, "--no-eff-email"]
             code, out, err = run_command(argv)
             if code == 0:

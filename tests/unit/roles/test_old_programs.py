@@ -11,24 +11,14 @@ import sys
 import typing as t
 
 import pytest
+from ansible_collections.port587.mail.plugins.module_utils._certificate import acme, certbot
 from ansible_collections.port587.mail.plugins.module_utils._daemons import tls
 from ansible_collections.port587.mail.plugins.module_utils._server.facts import RELEASES, newer_or_same
 from repository import ROOT
 
 pytest.importorskip("ansible.playbook")
 
-
-#: Versions besides those of Postfix and Dovecot, as the releases came with them.
-RSPAMD = {
-    ("debian", "11"): "2.7",
-    ("debian", "12"): "3.4",
-    ("debian", "13"): "3.12.1",
-    ("ubuntu", "18.04"): "1.6.6",
-    ("ubuntu", "20.04"): "1.9.4",
-    ("ubuntu", "22.04"): "2.7",
-    ("ubuntu", "24.04"): "3.8.1",
-    ("ubuntu", "26.04"): "3.8.1",
-}
+Release = t.Tuple[str, str]
 
 PLAY = """
 - hosts: all
@@ -40,15 +30,30 @@ PLAY = """
     mail_sni: "{{ ['mail.example.org'] if __common_server.postfix.version is version('3.4', '>=') else [] }}"
     certificates_key_type: both
     mail_training: true
+    mail_resolver: true
+    postfix_greylisting: true
+    postfix_mta_sts: true
+    postfix_relays: [{host: relay.example.net, username: u, password: p, port: 465}]
+    unbound_forwarders: [192.0.2.1]
     rspamd_dkim_selectors: [{name: one, type: rsa}, {name: two, type: ed25519}]
     at: "%(root)s/roles"
     overrides: "{{ lookup('fileglob', at ~ '/rspamd/templates/etc/rspamd/override.d/*.j2', wantlist=true) }}"
+    openssl: "{{ [at ~ '/postfix/templates/etc/postfix/openssl.cnf.j2'] * (__postfix_openssl | bool | int)
+      + [at ~ '/dovecot/templates/etc/dovecot/openssl.cnf.j2'] * (__dovecot_openssl | bool | int) }}"
     written:
       postfix: "{{ lookup('template', at ~ '/postfix/templates/etc/postfix/main.cf.j2')
         ~ lookup('template', at ~ '/postfix/templates/etc/postfix/master.cf.j2') }}"
       dovecot: "{{ lookup('template', at ~ '/dovecot/templates/etc/dovecot/' ~ __dovecot_template) }}"
       rspamd: "{{ lookup('template', at ~ '/rspamd/templates/etc/rspamd/rspamd.conf.local.override.j2')
         ~ lookup('template', *overrides) }}"
+      nginx: "{{ lookup('template', at ~ '/autoconfig/templates/etc/nginx/sites-enabled/zz-port587.conf.j2') }}"
+      unbound: "{{ lookup('template', at ~ '/unbound/templates/etc/unbound/port587.conf.j2') }}"
+      redis: "{{ lookup('template', at ~ '/rspamd/templates/etc/port587/redis.conf.j2') }}"
+      openssl: "{{ lookup('template', *openssl) if openssl else '' }}"
+      systemd: "{{ lookup('template', *units) }}"
+      sysctl: "{{ lookup('template', at ~ '/dovecot/templates/etc/sysctl.d/10-port587-dovecot.conf.j2') }}"
+      postgrey: "{{ lookup('template', at ~ '/postfix/templates/etc/default/postgrey.j2') }}"
+      postfix-mta-sts-resolver: "{{ lookup('template', at ~ '/postfix/templates/etc/mta-sts-daemon.yml.j2') }}"
   tasks:
     # for their variables
     - ansible.builtin.import_role: {name: port587.mail.postfix}
@@ -57,52 +62,142 @@ PLAY = """
       when: false
     - ansible.builtin.import_role: {name: port587.mail.rspamd}
       when: false
-    - port587.mail.check: {roles: [postfix, dovecot, rspamd], site: false}
+    - ansible.builtin.import_role: {name: port587.mail.unbound}
+      when: false
+    - ansible.builtin.import_role: {name: port587.mail.autoconfig}
+      when: false
+    - port587.mail.check: {roles: [postfix, dovecot, rspamd, unbound, autoconfig], site: false}
     - ansible.builtin.copy:
         content: "{{ written | to_json }}"
         dest: "%(directory)s/{{ inventory_hostname }}"
         mode: "0600"
 """
 
+DOCUMENT = (ROOT / "docs/versions.md").read_text(encoding="utf-8")
+
+
+def _names(pattern: str) -> t.Callable[[str], t.Set[str]]:
+    """The options in a text: what the groups of the pattern match."""
+
+    def find(text: str) -> t.Set[str]:
+        return {group for match in re.finditer(pattern, text, re.MULTILINE) for group in match.groups() if group}
+
+    return find
+
+
+def _in_rspamd(text: str) -> t.Set[str]:
+    # Left out are: strings, which hold names of domains and rules; modules that are switched off; our own sections.
+    plain = re.sub(r"^\w+ \{ enabled = false; \}$", "", re.sub(r'"[^"]*"', '""', text), flags=re.MULTILINE)
+    found = _names(r"(?<![\w.])([a-z][\w-]*)[ \t]*(?:\"\"[ \t]*)?(?:=|\{|\[)")(plain)
+    return found - {"port587", "forged-headers", "people_here"}
+
+
+def _in_nginx(text: str) -> t.Set[str]:
+    without_strings = re.sub(r"\"[^\"]*\"|'[^']*'", '""', text)
+    return _names(r"(?:\A|[;{}])\s*([a-z]\w+)(?=[\s;{])")(without_strings)
+
+
+#: How the options in a program's files are found.
+OPTIONS: t.Dict[str, t.Callable[[str], t.Set[str]]] = {
+    "postfix": _names(r"^([a-z]\w+) = ?|^  -o \{?([a-z]\w+)="),
+    "dovecot": _names(r"^\s*([a-z]\w*)(?:[ :][^\n={]*)?(?:=|\{)"),
+    "rspamd": _in_rspamd,
+    "nginx": _in_nginx,
+    "unbound": _names(r"^\s*([a-z][a-z-]+):"),
+    "redis": _names(r"^([a-z-]+) "),
+    "openssl": _names(r"^(\w+) = "),
+    "systemd": _names(r"^([A-Z]\w+)="),
+    "sysctl": _names(r"^([a-z][\w.]+) = "),
+    "postgrey": _names(r"--([a-z-]+)|^([A-Z_]+)="),
+    "postfix-mta-sts-resolver": _names(r"^\s*(\w+):"),
+    "certbot": _names(r"--([a-z-]+)"),
+}
+
 
 class Row(t.NamedTuple):
-    """Of the table."""
+    """Of the table of options."""
 
     program: str
     option: str
     since: str
 
 
+def cells(heading: str) -> t.List[t.List[str]]:
+    """The rows of the table whose first column has this heading."""
+    body = re.search(rf"^\| {heading} \|.*\n\|---.*\n((?:\|.*\n)+)", DOCUMENT, re.MULTILINE)
+    assert body, heading
+    return [[cell.strip() for cell in line.strip("|").split(" | ")] for line in body.group(1).splitlines()]
+
+
 def table() -> t.List[Row]:
-    text = (ROOT / "docs/versions.md").read_text(encoding="utf-8")
-    cells = [[cell.strip() for cell in line.split(" | ")] for line in text.splitlines() if line.startswith("| `")]
-    return [Row(row[1].lower(), row[0].strip("| `"), row[2]) for row in cells]
+    return [Row(row[1].lower(), row[0].strip("` "), row[2]) for row in cells("Option as written")]
 
 
-def versions(release: t.Tuple[str, str]) -> t.Dict[str, str]:
-    return {"postfix": RELEASES[release][0], "dovecot": RELEASES[release][1], "rspamd": RSPAMD[release]}
+def programs_of_releases() -> t.Dict[Release, t.Dict[str, str]]:
+    """The table of versions: release -> program -> version. Unknown ones are left out."""
+    (line,) = re.findall(r"^\| Release \|(.*)\|$", DOCUMENT, re.MULTILINE)
+    names = [name.strip().lower() for name in line.split("|")]
+    found = {}
+    for row in cells("Release"):
+        distribution, number = row[0].lower().split(" ")
+        found[distribution, number] = {name: cell for name, cell in zip(names, row[1:]) if cell != "?"}
+    return found
 
 
-def server(release: t.Tuple[str, str]) -> t.Dict[str, t.Any]:
+def known(program: str, version: str) -> t.Set[str]:
+    """The options of a program of this version that were looked up."""
+    found = {
+        row.option.split(" ")[0] for row in table() if row.program == program and newer_or_same(version, row.since)
+    }
+    for title, body in re.findall(r"^### (.+)\n((?:(?!^#).*\n)*)", DOCUMENT, re.MULTILINE):
+        name, _, bound = title.lower().partition(" ")
+        word, _, limit = bound.partition(" ")
+        in_range = not bound or newer_or_same(version, limit) == (word == "since")
+        if name == program and in_range:
+            found.update(re.findall(r"`([^`]+)`", body))
+    return found
+
+
+VERSIONS = programs_of_releases()
+#: Stands for a version that is not in the table.
+NEWEST = "9999"
+
+
+def server(release: Release) -> t.Dict[str, t.Any]:
     """What server_info says of one."""
-    have, openssl = versions(release), RELEASES[release][2]
+    have, openssl = VERSIONS[release], RELEASES[release][2]
+    packages = {**have, "redis-server": "5"}
     return {
         "openssl": {"version": openssl},
         "tls": {"ciphers": tls.CIPHERS, "groups": tls.groups(openssl)},
         "postfix": {"version": have["postfix"], "default_database_type": "hash", "knows": []},
         "dovecot": {"version": have["dovecot"]},
-        "packages": {name: {"installed": version, "candidate": None} for name, version in have.items()},
+        "packages": {name: {"installed": version, "candidate": None} for name, version in packages.items()},
         "memory": 4 * 2**30,
     }
 
 
+def certbot_options(version: str) -> str:
+    """All options that the collection gives to a certbot of this version."""
+    numbers = tuple(int(number) for number in version.split("."))
+    words: t.List[str] = []
+    for challenge in ("http", "nsupdate", "hook"):
+        settings = acme.Settings(
+            ["mail.example.com"], "ecdsa", "https://acme.example.com/", "eve@example.com", challenge
+        )
+        for force in (False, True):
+            words += certbot._command(settings, settings.names, [], force, numbers)
+    return " ".join(words + certbot._new_address(numbers))
+
+
 @pytest.fixture(scope="module")
-def written(tmp_path_factory: pytest.TempPathFactory) -> t.Dict[t.Tuple[str, str], t.Dict[str, str]]:
+def written(tmp_path_factory: pytest.TempPathFactory) -> t.Dict[Release, t.Dict[str, str]]:
     """The files of each program for each release, without their comments."""
     directory = tmp_path_factory.mktemp("written")
     (directory / "play.yml").write_text(PLAY % {"root": ROOT, "directory": directory}, encoding="utf-8")
     hosts = {"-".join(release): {"__common_server": server(release)} for release in RELEASES}
-    inventory = {"all": {"hosts": hosts, "vars": {"ansible_connection": "local"}}}
+    units = [str(unit) for unit in ROOT.glob("roles/*/*/etc/systemd/system/**/*") if unit.is_file()]
+    inventory = {"all": {"hosts": hosts, "vars": {"ansible_connection": "local", "units": units}}}
     (directory / "hosts.json").write_text(json.dumps(inventory), encoding="utf-8")
     argv = [
         sys.executable,
@@ -124,29 +219,38 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> t.Dict[t.Tuple[str, str
     )
     assert done.returncode == 0, done.stdout
     texts = {release: json.loads((directory / "-".join(release)).read_text(encoding="utf-8")) for release in RELEASES}
+    for release, programs in texts.items():
+        programs["certbot"] = certbot_options(VERSIONS[release].get("certbot", NEWEST))
     return {
         release: {program: re.sub(r"^\s*#.*", "", text, flags=re.MULTILINE) for program, text in programs.items()}
         for release, programs in texts.items()
     }
 
 
-def test_the_table_is_read() -> None:
-    assert {row.program for row in table()} == {"postfix", "dovecot", "rspamd"}
+def test_the_tables_are_read() -> None:
+    assert {row.program for row in table()} <= set(OPTIONS)
+    assert len(table()) > 10
+    assert set(VERSIONS) == set(RELEASES)
+    named = {
+        release: tuple(VERSIONS[release][one] for one in ("postfix", "dovecot", "openssl")) for release in RELEASES
+    }
+    assert named == RELEASES
 
 
 @pytest.mark.parametrize("row", table(), ids=lambda row: row.option)
-def test_an_option_is_written_only_where_it_is_known(
-    row: Row, written: t.Dict[t.Tuple[str, str], t.Dict[str, str]]
-) -> None:
+def test_an_option_is_written_only_where_it_is_known(row: Row, written: t.Dict[Release, t.Dict[str, str]]) -> None:
     has = {release: row.option in written[release][row.program] for release in RELEASES}
-    knows = {release: newer_or_same(versions(release)[row.program], row.since) for release in RELEASES}
+    knows = {release: newer_or_same(VERSIONS[release][row.program], row.since) for release in RELEASES}
     assert [release for release in RELEASES if has[release] and not knows[release]] == []
-    # a row about nothing would prove nothing
+    # a row about an option that no file has would prove nothing
     assert any(has.values())
 
 
-def test_every_parameter_of_postfix_was_looked_up(written: t.Dict[t.Tuple[str, str], t.Dict[str, str]]) -> None:
-    looked_up = set(re.findall(r"`([A-Za-z0-9_]+)(?: = )?`", (ROOT / "docs/versions.md").read_text(encoding="utf-8")))
-    for programs in written.values():
-        names = re.findall(r"^([a-z]\w+) = ?|^  -o \{?([a-z]\w+)=", programs["postfix"], re.MULTILINE)
-        assert {first or second for first, second in names} - looked_up == set()
+@pytest.mark.parametrize("release", RELEASES, ids="-".join)
+def test_every_option_was_looked_up(release: Release, written: t.Dict[Release, t.Dict[str, str]]) -> None:
+    texts, have = written[release], VERSIONS[release]
+    found = {program: find(texts[program]) for program, find in OPTIONS.items()}
+    # only some releases need a configuration of OpenSSL
+    assert [program for program in OPTIONS if not found[program]] in ([], ["openssl"])
+    unknown = {program: sorted(found[program] - known(program, have.get(program, NEWEST))) for program in OPTIONS}
+    assert {program: names for program, names in unknown.items() if names} == {}
