@@ -254,3 +254,13 @@ def test_every_option_was_looked_up(release: Release, written: t.Dict[Release, t
     assert [program for program in OPTIONS if not found[program]] in ([], ["openssl"])
     unknown = {program: sorted(found[program] - known(program, have.get(program, NEWEST))) for program in OPTIONS}
     assert {program: names for program, names in unknown.items() if names} == {}
+
+
+def test_only_dovecot_2_2_needs_the_script_against_second_copies(written: t.Dict[Release, t.Dict[str, str]]) -> None:
+    found = {
+        release: re.findall(r"sieve_before(2?) = file:(\S+);", written[release]["dovecot"]) for release in RELEASES
+    }
+    junk = "/etc/dovecot/junk.sieve"
+    assert found.pop(("ubuntu", "18.04")) == [("", "/etc/dovecot/once.sieve"), ("2", junk)]
+    others = {tuple(scripts) for release, scripts in found.items() if VERSIONS[release]["dovecot"].startswith("2.3")}
+    assert others == {(("", junk),)}
