@@ -219,7 +219,9 @@ class Http(Conversation):
 
 
 class Service(threading.Thread):
-    """A listening port."""
+    """A listening port, until close_all()."""
+
+    running: t.List["Service"] = []
 
     def __init__(
         self,
@@ -239,6 +241,7 @@ class Service(threading.Thread):
         self.listener.bind(("127.0.0.1", 0))
         self.listener.listen(5)
         self.port: int = self.listener.getsockname()[1]
+        self.running.append(self)
         self.start()
 
     def answer(self, said: str, healthy: str) -> str:
@@ -248,10 +251,14 @@ class Service(threading.Thread):
         return next(wanted, healthy).replace("{tag}", tag)
 
     def run(self) -> None:
-        while True:
-            connection, _address = self.listener.accept()
-            self.connections += 1
-            threading.Thread(target=self.serve, args=(connection,), daemon=True).start()
+        with self.listener:
+            while True:
+                try:
+                    connection, _address = self.listener.accept()
+                except OSError:
+                    return  # it was shut down
+                self.connections += 1
+                threading.Thread(target=self.serve, args=(connection,), daemon=True).start()
 
     def serve(self, connection: socket.socket) -> None:
         try:
@@ -262,6 +269,13 @@ class Service(threading.Thread):
             pass  # the probe hung up
         finally:
             connection.close()
+
+
+def close_all() -> None:
+    """Close the ports of all servers, which would otherwise stay open until the last test."""
+    while Service.running:
+        # wakes accept(), which a close does not
+        Service.running.pop().listener.shutdown(socket.SHUT_RDWR)
 
 
 class MailServer:

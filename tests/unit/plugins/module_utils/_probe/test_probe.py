@@ -31,6 +31,7 @@ from probe_server import (
     Mailbox,
     MailServer,
     Service,
+    close_all,
     ssl,
 )
 from repository import ROOT
@@ -49,6 +50,12 @@ def tls(certificates: Certificates) -> ssl.SSLContext:
 @pytest.fixture(autouse=True)
 def short_patience(monkeypatch: t.Any) -> None:
     monkeypatch.setattr(smtp, "GREETING_IN_CLEAR", 0.1)
+
+
+@pytest.fixture(autouse=True)
+def close_the_servers() -> t.Iterator[None]:
+    yield
+    close_all()
 
 
 def walk(
