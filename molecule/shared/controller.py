@@ -22,14 +22,25 @@ def ready(**environment: str) -> Ready:
 
 
 @functools.lru_cache(maxsize=None)
-def inventory() -> str:
-    """What the inventory says while the tests run, in a file: asking Docker for it costs as much as a task."""
-    file = pathlib.Path(os.environ["MOLECULE_EPHEMERAL_DIRECTORY"]) / f"inventory-{os.getpid()}.json"
-    told = json.loads(subprocess.run([INVENTORY], check=True, capture_output=True).stdout)
-    hosts = told.pop("_meta")["hostvars"]
-    groups = {name: {"hosts": {host: hosts[host] for host in told[name]["hosts"]}} for name in ("mail", "clients")}
-    file.write_text(json.dumps({"all": {"vars": told["all"]["vars"], "children": groups}}), encoding="utf-8")
+def told() -> t.Dict[str, t.Any]:
+    """What the inventory says while the tests run."""
+    return t.cast(t.Any, json.loads(subprocess.run([INVENTORY], check=True, capture_output=True).stdout))
+
+
+def written(name: str, groups: t.Mapping[str, t.Mapping[str, t.Any]]) -> str:
+    """An inventory file: by group, the hosts and their variables."""
+    file = pathlib.Path(os.environ["MOLECULE_EPHEMERAL_DIRECTORY"]) / f"{name}-{os.getpid()}.json"
+    children = {group: {"hosts": hosts} for group, hosts in groups.items()}
+    file.write_text(json.dumps({"all": {"vars": told()["all"]["vars"], "children": children}}), encoding="utf-8")
     return str(file)
+
+
+@functools.lru_cache(maxsize=None)
+def inventory() -> str:
+    """The inventory in a file: asking Docker for it costs as much as a task."""
+    hosts = told()["_meta"]["hostvars"]
+    groups = ("mail", "clients")
+    return written("inventory", {group: {host: hosts[host] for host in told()[group]["hosts"]} for group in groups})
 
 
 def start(program: str, name: str, *arguments: t.Any, **environment: str) -> Running:
@@ -75,3 +86,21 @@ def begin(playbook: pathlib.Path, name: str, *options: t.Any, **variables: t.Any
 def play(playbook: pathlib.Path, name: str, *options: t.Any, **variables: t.Any) -> Played:
     """A playbook, with these variables set otherwise, to its end."""
     return end(begin(playbook, name, *options, **variables))
+
+
+def refused(playbook: pathlib.Path, name: str, cases: t.Mapping[str, t.Mapping[str, t.Any]]) -> t.Dict[str, str]:
+    """One play that refuses each case: the host under as many names, each with other variables. What is said of each.
+
+    A play for each costs its start and the reading of the playbook every time.
+    """
+    host = told()["_meta"]["hostvars"][name]
+    aliases = {f"case{number}": case for number, case in enumerate(cases)}
+    file = written("cases", {"mail": {alias: {**host, **cases[case]} for alias, case in aliases.items()}})
+    done = end(ready().start("ansible-playbook", "--inventory", file, "--diff", playbook))
+    assert done.code == 2, done.output
+    said: t.Dict[str, str] = dict.fromkeys(cases, "")
+    for block in re.split(r"^(?=\w+: \[|TASK \[|PLAY |case\d)", done.output, flags=re.MULTILINE):
+        found = re.match(r"(?:\w+: \[)?(case\d+)\b", block)
+        if found:
+            said[aliases[found[1]]] += block
+    return said

@@ -5,6 +5,8 @@
 A scenario's tests run some hundred plays. Each has a process of its own, forked from one that has only imported.
 """
 
+import atexit
+import contextlib
 import importlib
 import json
 import os
@@ -52,13 +54,20 @@ class Ready:
     def __init__(self, environment: t.Mapping[str, str]) -> None:
         self._socket, theirs = socket.socketpair()
         with theirs:
-            subprocess.Popen(
+            self._process = subprocess.Popen(
                 [sys.executable, __file__, str(theirs.fileno())],
                 env=dict(environment),
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
             )
+        # its parent waits for it: so what the plays used of the processors is in the table of scripts/test
+        atexit.register(self.end)
+
+    def end(self) -> None:
+        """End the process, after its last play."""
+        self._socket.close()
+        self._process.wait()
 
     def start(self, command: str, *arguments: t.Any) -> Running:
         """Begin ``ansible`` or ``ansible-playbook``."""
@@ -79,9 +88,11 @@ def serve(channel: socket.socket) -> None:
     commands = {name: getattr(importlib.import_module(module), cls) for name, (module, cls) in COMMANDS.items()}
     for module in LATER:
         importlib.import_module(module)
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     while True:
         word, descriptors, _flags, _address = socket.recv_fds(channel, 1, 3)
+        with contextlib.suppress(ChildProcessError):
+            while os.waitpid(-1, os.WNOHANG if word else 0)[0]:
+                pass
         if not word:
             return
         if os.fork() == 0:
@@ -93,7 +104,6 @@ def serve(channel: socket.socket) -> None:
 
 def run(commands: t.Mapping[str, t.Any], request: int, output: int, status: int) -> t.NoReturn:
     """Be the command, in this process."""
-    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     arguments = json.loads(os.pread(request, os.fstat(request).st_size, 0))
     for channel in (1, 2):
         os.dup2(output, channel)
