@@ -37,6 +37,24 @@ class ActionModule(AsRoot):
         )
         accounts = _accounts_source.plain(arguments.get("accounts"))
         arguments["fingerprint_key"] = fingerprint_key()
+        result = self._ask(accounts, arguments, task_vars)
+        replaced = result.pop("replaces_own", [])
+        if replaced:
+            # before it happens
+            self._display.warning(
+                f"passwords that were changed on the server are replaced with the given ones: {', '.join(replaced)};"
+                " update_password: on_create keeps them"
+            )
+        if replaced and not self._task.check_mode:
+            result = self._ask(accounts, {**arguments, "replace_own": True}, task_vars)
+            result.pop("replaces_own", None)
+        self._warn(result.pop("new_passwords", {}))
+        return result
+
+    def _ask(
+        self, accounts: t.Any, arguments: dict[str, t.Any], task_vars: dict[str, t.Any] | None
+    ) -> dict[str, t.Any]:
+        arguments = dict(arguments)
         self._weak: dict[str, str] = {}
         if self._file or (isinstance(accounts, list) and len(accounts) > MANY):
             place = problems.Problems(arguments.get("variables", {})).name("accounts")
@@ -45,9 +63,7 @@ class ActionModule(AsRoot):
         else:
             self._look_for_weak(accounts or [])
         arguments["watched"] = sorted(self._weak)
-        result = self._run_as_root(arguments, task_vars)
-        self._warn(result.pop("new_passwords", {}))
-        return result
+        return self._run_as_root(arguments, task_vars)
 
     def _look_for_weak(self, accounts: t.Iterable[t.Any]) -> None:
         """Look for weak passwords. The module itself reports invalid entries."""
@@ -60,7 +76,7 @@ class ActionModule(AsRoot):
 
     def _warn(self, new: t.Iterable[str]) -> None:
         """Warn once, when a password is set. Not in the module: Ansible would mask a short one in all text."""
-        found = [f"{address} {self._weak[address]}" for address in sorted(new)]
+        found = [f"{address}: the password {self._weak[address]}" for address in sorted(new)]
         if found:
             self._display.warning(
                 "weak passwords, which let others send spam from here: "

@@ -113,7 +113,8 @@ options:
     choices: [auto, ARGON2ID, SHA512-CRYPT]
     default: auto
   update_password:
-    description: V(always) sets the given password. V(on_create) sets it for new accounts only, so that passwords that
+    description: V(always) sets the given password; if it replaces one that was changed on the server with
+      C(port587-passwd), a warning says so before. V(on_create) sets it for new accounts only, so that passwords that
       were changed on the server are kept; the given password of an existing account is ignored.
     type: str
     choices: [always, on_create]
@@ -141,6 +142,11 @@ options:
     type: list
     elements: str
     default: []
+  replace_own:
+    description: Set by the action plugin once it has warned. Until then the module changes nothing if it would replace
+      a password that was changed on the server.
+    type: bool
+    default: false
 extends_documentation_fragment:
   - port587.mail.attributes
   - port587.mail.attributes.server
@@ -203,6 +209,7 @@ not_validated:
   elements: str
 """
 
+import contextlib
 import json
 import os
 import shutil
@@ -210,10 +217,12 @@ import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.port587.mail.plugins.module_utils._accounts import files as accounts_files
+from ansible_collections.port587.mail.plugins.module_utils._accounts import own
 from ansible_collections.port587.mail.plugins.module_utils._accounts import passwords as account_passwords
 from ansible_collections.port587.mail.plugins.module_utils._accounts import read as read_accounts
 from ansible_collections.port587.mail.plugins.module_utils._accounts.checks import check_schemes
 from ansible_collections.port587.mail.plugins.module_utils._accounts.faults import is_login
+from ansible_collections.port587.mail.plugins.module_utils._accounts.lock import Busy, locked
 from ansible_collections.port587.mail.plugins.module_utils._accounts.problems import Problems, as_message
 from ansible_collections.port587.mail.plugins.module_utils._accounts.site import Site
 from ansible_collections.port587.mail.plugins.module_utils._daemons import kinds
@@ -223,6 +232,8 @@ from ansible_collections.port587.mail.plugins.module_utils._transaction import c
 DIRECTORY = "/etc/port587/accounts"
 PASSWD = DIRECTORY + "/passwd"
 OWN_ALIASES = DIRECTORY + "/own_aliases.passwd"
+#: Seconds to wait for another run, or for a person who changes a password.
+LOCK_TIMEOUT = 120.0
 RECOGNISED = "/var/lib/port587/accounts/fingerprints"
 
 ARGUMENTS = {
@@ -275,6 +286,7 @@ ARGUMENTS = {
     "variables": {"type": "dict", "default": {}},
     "fingerprint_key": {"type": "str", "no_log": True},
     "watched": {"type": "list", "elements": "str", "default": []},
+    "replace_own": {"type": "bool", "default": False},
 }  # type: t.Dict[str, t.Dict[str, t.Any]]
 
 
@@ -358,6 +370,9 @@ def run(module: AnsibleModule) -> t.Dict[str, t.Any]:
         hashes = {account.address: "{not hashed yet}" for account in site.accounts}
     else:
         raise Refused("Dovecot is not installed, so the hashes it knows are unknown; install dovecot-core first")
+    replaces = own.replaced(own.read(own.PATH), {login: line[0] for login, line in before.items()}, hashes)
+    if replaces and not (p["replace_own"] or module.check_mode):
+        return {"changed": False, "replaces_own": replaces}
     text = accounts_files.passwd(site, hashes)
     after = accounts_files.read_passwd(text)
 
@@ -391,6 +406,7 @@ def run(module: AnsibleModule) -> t.Dict[str, t.Any]:
             for login in p["watched"]
             if login in after and after[login][0] != before.get(login, ("", ""))[0]
         },
+        "replaces_own": replaces,
         "removed": removed,
         "mail": mail,
         "not_validated": not_validated + result.not_validated,
@@ -400,10 +416,14 @@ def run(module: AnsibleModule) -> t.Dict[str, t.Any]:
 def main() -> None:
     module = AnsibleModule(argument_spec=ARGUMENTS, supports_check_mode=True)
     try:
-        result = run(module)
+        # port587-passwd changes the same file
+        with contextlib.ExitStack() as stack:
+            if not module.check_mode:
+                stack.enter_context(locked(LOCK_TIMEOUT))
+            result = run(module)
     except transaction.TransactionError as error:
         module.fail_json(msg=str(error), **error.details)
-    except (Refused, account_passwords.HashError, OSError) as error:
+    except (Refused, Busy, account_passwords.HashError, OSError) as error:
         module.fail_json(msg=str(error))
     module.exit_json(**result)
 

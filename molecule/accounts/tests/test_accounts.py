@@ -588,8 +588,8 @@ def test_what_people_put_there_by_hand_stays(host: Host) -> None:
 def test_a_weak_password_is_named_when_it_is_set(host: Host) -> None:
     weak = [account("a", password="b"), account("eve", password="Eve2026"), account("kim", password="correct horse")]
     said = (
-        "[WARNING]: weak passwords, which let others send spam from here: a@example.com has a password of less than 8"
-        " characters; eve@example.com has its own name for a password, or little more"
+        "[WARNING]: weak passwords, which let others send spam from here: a@example.com: the password has less"
+        " than 8 characters; eve@example.com: the password is the account's own name, or little more"
     )
     for arguments, told in ((["--check"], True), ([], True), ([], False)):
         done = play(host, *arguments, mail_accounts=weak, mail_aliases=[], mail_domains=["example.com"])
@@ -598,8 +598,10 @@ def test_a_weak_password_is_named_when_it_is_set(host: Host) -> None:
         assert "Eve2026" not in done.output
     weak[1]["password"] = "password"
     done = play(host, mail_accounts=weak, mail_aliases=[], mail_domains=["example.com"])
-    assert "from here: eve@example.com has one of the passwords that are tried first" in " ".join(done.output.split())
-    assert "a@example.com has" not in done.output
+    assert "from here: eve@example.com: the password is one of those that are tried first" in " ".join(
+        done.output.split()
+    )
+    assert "a@example.com: the" not in done.output
     assert set_accounts(host, **DATA)["failed"] is False
 
 

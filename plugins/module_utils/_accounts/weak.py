@@ -22,14 +22,14 @@ COMMON_PASSWORDS = frozenset(_COMMON.split())
 
 
 def weakness(address: str, password: str) -> t.Optional[str]:
-    """Why a password is easily guessed: completes a sentence that begins with the address; None if it isn't."""
+    """Why a password is easily guessed: completes a sentence that begins with "the password"; None if it isn't."""
     folded = password.lower()
     # "eve" of eve@example.com, and "eve2026!": the name is public, and the rest is too short
     rest = len(password) - len(address.split("@")[0])
     if folded == address or (folded.startswith(address.split("@")[0]) and rest < SHORTEST_PASSWORD):
-        return "has its own name for a password, or little more"
+        return "is the account's own name, or little more"
     if len(password) < SHORTEST_PASSWORD:
-        return "has a password of less than %d characters" % SHORTEST_PASSWORD
+        return "has less than %d characters" % SHORTEST_PASSWORD
     if folded in COMMON_PASSWORDS or len(set(folded)) < 3:
-        return "has one of the passwords that are tried first"
+        return "is one of those that are tried first"
     return None

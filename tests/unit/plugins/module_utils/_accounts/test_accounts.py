@@ -115,9 +115,9 @@ def test_a_server_may_just_forward() -> None:
     [
         ("x", "less than 8 characters"),
         ("Abc!234", "less than 8 characters"),
-        ("eve", "its own name"),
-        ("Eve@example.com", "its own name"),
-        ("EVE2026!", "its own name"),
+        ("eve", "own name"),
+        ("Eve@example.com", "own name"),
+        ("EVE2026!", "own name"),
         ("Password1", "tried first"),
         ("aaaaaaaaaaaa", "tried first"),
         ("1212121212", "tried first"),
