@@ -262,6 +262,9 @@ def _settings(module: AnsibleModule, address: str) -> Settings:
     if params["password"] and not mailbox:
         module.fail_json(msg="password is given, but not the login that it belongs to.")
     try:
+        if params["ca_file"] and not os.path.isfile(params["ca_file"]):
+            # a pipe or a device might never end
+            raise ValueError("it is not a file; give a file with nothing but certificates")
         if params["ca_file"] and os.path.getsize(params["ca_file"]) > LARGEST_PEM:
             raise ValueError("it has more than %d bytes; give a file with nothing but certificates" % LARGEST_PEM)
         context = trust(params["ca_pem"], params["ca_file"])

@@ -312,8 +312,9 @@ def _lmtp(connection: _Connection, proof: Proof, leaf: t.Optional[bytes]) -> Non
 def _policy(connection: _Connection, proof: Proof, leaf: t.Optional[bytes]) -> None:
     # a greylisting service dies without an address
     connection.wire.send(
-        b"request=smtpd_access_policy\nprotocol_state=RCPT\nclient_address=127.0.0.1\nclient_name=localhost\n"
-        b"helo_name=localhost\nsender=\nrecipient=%s\nsize=1\n\n" % (proof.recipient or "").encode("ascii")
+        b"request=smtpd_access_policy\nprotocol_state=RCPT\nclient_address=127.0.0.1\nclient_port=1\n"
+        b"server_address=127.0.0.1\nserver_port=25\nclient_name=localhost\nhelo_name=localhost\nsender=\nrecipient=%s\nsize=1\n\n"
+        % (proof.recipient or "").encode("ascii")
     )
     _expect([connection.line()], ("action=",), "a recipient")
 

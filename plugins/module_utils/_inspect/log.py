@@ -26,7 +26,7 @@ def parse_log(text: str) -> t.List[Facts]:
     for row in text.splitlines():
         try:
             entry = json.loads(row)
-        except ValueError:
+        except (ValueError, RecursionError):
             continue
         message = entry.get("MESSAGE") if isinstance(entry, dict) else None
         if isinstance(message, str):

@@ -55,7 +55,7 @@ def at_limit() -> t.Optional[t.List[str]]:
             with connection.makefile() as answers:
                 said = answers.readline()
             return json.loads(said.partition("=")[2])
-        except (OSError, ValueError):
+        except (OSError, ValueError, RecursionError):
             return None
 
 
@@ -159,7 +159,7 @@ def parse_queue(text: str, now: float) -> Facts:
     for line in text.splitlines()[:QUEUE_MESSAGES]:
         try:
             entry = json.loads(line)
-        except ValueError:
+        except (ValueError, RecursionError):
             continue
         messages += 1
         oldest = max(oldest, now - entry.get("arrival_time", now))

@@ -29,7 +29,7 @@ def lock(state_directory: str, timeout: float, check_mode: bool) -> t.Iterator[N
         os.makedirs(state_directory, 0o711)
         sync_directories([state_directory])
     with open(path, "r" if check_mode else "a") as handle:
-        deadline = time.time() + timeout
+        deadline = time.monotonic() + timeout
         while True:
             try:
                 fcntl.flock(handle, (fcntl.LOCK_SH if check_mode else fcntl.LOCK_EX) | fcntl.LOCK_NB)
@@ -37,7 +37,7 @@ def lock(state_directory: str, timeout: float, check_mode: bool) -> t.Iterator[N
             except OSError as exc:
                 if exc.errno not in (errno.EAGAIN, errno.EACCES):
                     raise
-                if time.time() >= deadline:
+                if time.monotonic() >= deadline:
                     raise TransactionError(
                         "another run is changing this server (it holds %s); this change was not made, try again later"
                         % path

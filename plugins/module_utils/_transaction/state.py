@@ -38,7 +38,7 @@ def load_record(path: str, shape: Shape, remedy: str) -> t.Dict[str, t.Any]:
     """
     try:
         record = json.loads((read_file(path) or b"").decode("utf-8"))
-    except ValueError as exc:
+    except (ValueError, RecursionError) as exc:
         raise _damaged(path, str(exc), remedy) from exc
     if not isinstance(record, dict):
         raise _damaged(path, "it is not a dictionary", remedy)
@@ -63,10 +63,11 @@ def dump_json(value: t.Dict[str, t.Any]) -> bytes:
 
 
 def load_json(path: str) -> t.Dict[str, t.Any]:
-    content = read_file(path)
-    if not content:
+    """Load what may be lost at any time: empty if there is no such file, or if it is damaged."""
+    try:
+        loaded = json.loads((read_file(path) or b"").decode("utf-8"))
+    except (ValueError, RecursionError):
         return {}
-    loaded = json.loads(content.decode("utf-8"))
     return loaded if isinstance(loaded, dict) else {}
 
 

@@ -3,6 +3,7 @@
 """The policy service for send limits: its decisions, their duration, and its messages."""
 
 import socket
+import sqlite3
 import threading
 import time
 
@@ -109,12 +110,47 @@ def test_what_is_old_is_removed(ledger):
     limits = settings(day=2)
     ask(ledger, limits, 1)
     ask(ledger, limits, 1, NOW + 24 * HOUR)
-    assert len(ledger.sent(EVE, 0)) == 1
+    assert len(ledger.sent(EVE, 0, NOW + 24 * HOUR)) == 1
 
 
-def test_a_broken_file_is_begun_anew(tmp_path, capsys):
+def test_a_clock_that_was_wrong_once_locks_nobody_out(ledger):
+    limits = settings(hour=2, day=3)
+    assert ask(ledger, limits, 2, NOW + 365 * 24 * HOUR) == "DUNNO"
+    assert ask(ledger, limits, 2) == "DUNNO"
+    assert ask(ledger, limits, 1, NOW + 1).startswith("450 ")
+    # what was from the future is gone
+    assert ask(ledger, limits, 2, NOW + 365 * 24 * HOUR + 1) == "DUNNO"
+
+
+#: What may have become of a file.
+DAMAGES = {
+    "zeros": lambda content: bytes(len(content)),
+    "garbage": lambda content: b"no database" * 500,
+    "half": lambda content: content[: len(content) // 2],
+    "a page of zeros": lambda content: content[:4096] + bytes(4096) + content[8192:],
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_damaged_file_is_begun_anew(tmp_path, capsys, damage):
     path = tmp_path / "sent.sqlite"
-    path.write_bytes(b"no database" * 100)
+    ledger = Ledger.begin(str(path))
+    for number in range(500):
+        ask(ledger, settings(hour=1), 1, login="login%d@example.com" % number)
+    ledger.close()
+    path.write_bytes(DAMAGES[damage](path.read_bytes()))
+    ledger = Ledger.begin(str(path))
+    assert ask(ledger, settings(hour=1), 1) == "DUNNO"
+    assert ask(ledger, settings(hour=1), 1).startswith("450 ")
+    assert str(path) in capsys.readouterr().err
+    ledger.close()
+
+
+def test_a_file_of_another_version_is_begun_anew(tmp_path, capsys):
+    path = tmp_path / "sent.sqlite"
+    other = sqlite3.connect(str(path))
+    other.execute("CREATE TABLE sent (login TEXT, at REAL, messages INTEGER)")
+    other.close()
     ledger = Ledger.begin(str(path))
     assert ask(ledger, settings(hour=1), 1) == "DUNNO"
     assert str(path) in capsys.readouterr().err

@@ -104,6 +104,8 @@ def test_an_old_journal_is_taken_back(server: Server) -> None:
     [
         ("", "is damaged"),
         ('{"version": 1, "fil', "is damaged"),
+        ("\0" * 100, "is damaged"),
+        ("[" * 100000, "is damaged"),
         ("[]", "is damaged [(]it is not a dictionary[)]"),
         ('{"files": 3}', "is damaged [(]files is not a (list|dict)[)]"),
         ('{"version": 2}', "was written by a newer version of port587.mail [(]format 2; this one knows up to 1[)]"),

@@ -271,11 +271,80 @@ local function sign_only_for(task, domains)
   end
 end
 
+-- -- the machine's own programs ---------------------------------------------------------------------------------------
+
+-- The envelope says whose program it is: Postfix has compared it with the user, and lets only root and the trusted have another.
+local trusted = {}
+for _, user in ipairs(options.trusted or {}) do
+  trusted[user] = true
+end
+
+-- By user and period what was sent to how many recipients, and since when.
+local sent = {}
+local PERIODS = { hour = 3600, day = 86400 }
+
+-- What the user has sent within a period so far.
+local function counted(user, period)
+  local key, now = period .. ' ' .. user, os.time()
+  local one = sent[key]
+  -- a clock that was wrong counts for nothing
+  if not one or now < one.since or now >= one.since + PERIODS[period] then
+    one = { since = now, recipients = 0 }
+    sent[key] = one
+  end
+  return one
+end
+
+local function too_many(task, user)
+  local recipients = #(task:get_recipients('smtp') or {})
+  for period, limit in pairs(options.limits or {}) do
+    if counted(user, period).recipients + recipients > limit then
+      local text = 'Sending limit: %s may send to %d recipients within one %s; try again later'
+      task:set_pre_result('soft reject', text:format(shown(user), limit, period), 'port587')
+      return true
+    end
+  end
+  for period in pairs(options.limits or {}) do
+    counted(user, period).recipients = counted(user, period).recipients + recipients
+  end
+  return false
+end
+
+local function check_local(task, envelope)
+  local user = (envelope.user or ''):lower():gsub('%+.*$', '')
+  if (envelope.domain or ''):lower() ~= options.hostname or trusted[user] then
+    return
+  end
+  for _, header in ipairs(headers_of(task)) do
+    local name = AUTHORS[header[1]]
+    local found = name and addresses(header[2])
+    if name and not found then
+      return refuse(task, 'the header ' .. name .. ' has to be an address such as: ' .. shown(user .. '@' .. options.hostname))
+    end
+    for _, address in ipairs(found or {}) do
+      if address.user:lower():gsub('%+.*$', '') ~= user or address.domain:lower() ~= options.hostname then
+        local claimed = shown(address.user .. '@' .. address.domain)
+        return refuse(task, 'programs of the user ' .. shown(user) .. ' may not send as ' .. claimed .. ' (in ' .. name .. ')')
+      end
+    end
+  end
+  too_many(task, user)
+end
+
+-- -- before anything else ------------------------------------------------------------------------------------------------
+
 local function check_login(task)
   local login, authors = task:get_user(), {}
   if not login then
-    local envelope = (((task:get_from('smtp') or {})[1] or {}).domain or ''):lower()
-    return envelope ~= '' and sign_only_for(task, { [envelope] = true })
+    local envelope, address = (task:get_from('smtp') or {})[1] or {}, task:get_from_ip()
+    if (envelope.domain or '') == '' then
+      return
+    end
+    sign_only_for(task, { [envelope.domain:lower()] = true })
+    return address and address:is_local() and check_local(task, envelope)
+  end
+  if not options.senders then
+    return
   end
   local text = senders()
   if not text then
@@ -307,9 +376,7 @@ local function check_login_or_defer(task)
   end
 end
 
-if options.senders then
-  rspamd_config:register_symbol({ name = 'PORT587_LOGIN', type = 'prefilter', callback = check_login_or_defer, priority = 10 })
-end
+rspamd_config:register_symbol({ name = 'PORT587_LOGIN', type = 'prefilter', callback = check_login_or_defer, priority = 10 })
 
 -- -- from outside ------------------------------------------------------------------------------------------------------
 

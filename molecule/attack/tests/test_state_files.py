@@ -1,0 +1,92 @@
+# Copyright (c) The port587.mail contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Files in which the daemons and the runs keep their state, damaged: each begins anew, says so, and keeps nobody out."""
+
+import typing as t
+
+import mailclient
+import pytest
+from conftest import Tries, Vps
+from mailclient import until
+
+COUNTS = "/var/lib/private/port587-send-limits/sent.sqlite"
+FINGERPRINTS = "/var/lib/port587/accounts/fingerprints"
+REDIS = ["redis-cli", "-s", "/run/port587-redis/redis.sock"]
+
+#: On the host: damages files. Prints those that were there.
+DAMAGE = r"""
+import glob, json, os, sys
+patterns, damage = json.loads(sys.argv[1])
+paths = [path for pattern in patterns for path in glob.glob(pattern)]
+for path in paths:
+    with open(path, "rb+") as file:
+        content = file.read()
+        new = {
+            "half": content[: len(content) // 2],
+            "zeros": bytes(len(content)),
+            "garbage": os.urandom(max(len(content), 5000)),
+            # the number of the format, in a head of text or of bytes
+            "another version": b"REDIS9999" + content[9:] if content[:5] == b"REDIS" else content[:90] + b"\xff" * 8 + content[98:],
+        }[damage]
+        file.seek(0)
+        file.truncate()
+        file.write(new)
+print(json.dumps(paths))
+"""
+
+DAMAGES = ["half", "zeros", "garbage", "another version"]
+
+
+def comes_up(vps: Vps, *command: str, answer: str) -> bool:
+    """Whether a command gets this answer within a while."""
+    return any(answer in said for said in until(lambda: vps.run(*command, check=False), 15))
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_what_rspamd_has_learned(vps: Vps, tries: Tries, damage: str) -> None:
+    top = "/var/lib/port587-redis/"
+    for pattern in ("appendonly.aof", "appendonlydir/*.manifest", "appendonlydir/*.rdb", "appendonlydir/*.aof"):
+        vps.run(*REDIS, "mset", *(word for number in range(300) for word in (f"key{number}", "value")))
+        vps.run(*REDIS, "bgrewriteaof")
+        vps.run(*REDIS, "set", "last", "value")
+        vps.run("systemctl", "stop", "port587-redis")
+        if not vps.python(DAMAGE, [[top + pattern], damage]):
+            vps.run("systemctl", "start", "port587-redis")
+            assert comes_up(vps, *REDIS, "ping", answer="PONG")
+            continue
+        before = vps.run("find", top, "-name", "damaged-*").split()
+        vps.run("systemctl", "start", "port587-redis")
+        name = f"{pattern}: {damage}"
+        tries.add(name, comes_up(vps, *REDIS, "set", "new", "value", answer="OK"))
+        aside = set(vps.run("find", top, "-name", "damaged-*").split()) - set(before)
+        said = vps.run("journalctl", "--quiet", "--output=cat", "--unit=port587-redis")
+        # what Redis could repair itself is not put aside
+        tries.add(f"{name}, said", all(one in said for one in aside), said)
+
+
+@pytest.mark.parametrize("damage", [*DAMAGES, "from the future"])
+def test_counts_of_sent_mail(vps: Vps, tries: Tries, damage: str) -> None:
+    vps.run("systemctl", "stop", "port587-send-limits")
+    if damage == "from the future":
+        vps.python(
+            "import json, sqlite3, sys, time; path, login = json.loads(sys.argv[1]); db = sqlite3.connect(path);"
+            "db.execute('CREATE TABLE IF NOT EXISTS sent (login TEXT, at REAL, recipients INTEGER)');"
+            "db.execute('INSERT INTO sent VALUES (?, ?, 1000)', (login, time.time() + 3e7)); db.commit(); print(1)",
+            [COUNTS, vps.bob.address],
+        )
+    else:
+        assert vps.python(DAMAGE, [[COUNTS], damage])
+    vps.run("systemctl", "start", "port587-send-limits")
+    word = mailclient.token()
+    message = mailclient.mail(vps.bob.address, vps.alice.address, word)
+    mailclient.submit(vps.server, vps.bob, vps.alice.address, message)
+    tries.add(damage, len(mailclient.received(vps.server, vps.alice, word)) == 1)
+
+
+def test_a_run_is_not_held_up(vps: Vps, tries: Tries) -> None:
+    vps.run("systemctl", "stop", "port587-redis", "port587-send-limits")
+    paths = [COUNTS, FINGERPRINTS, "/var/lib/port587-redis/appendonly.aof", "/var/lib/port587-redis/appendonlydir/*"]
+    assert len(t.cast(t.List[str], vps.python(DAMAGE, [paths, "garbage"]))) >= 3
+    outcome = vps.play("converge.yml")
+    tries.add("site.yml", outcome.code == 0, outcome.output)
+    vps.serves()
