@@ -184,6 +184,12 @@ trees:
     O(port587.mail.transaction#module:known). Empty during a transaction, or after an interrupted one.
   returned: always
   type: dict
+run:
+  description: >-
+    A value for the environment variable E(PORT587_RUN) of the modules of this play. With it, a transaction refuses to
+    change a server that another play with such a value has changed meanwhile.
+  returned: always
+  type: str
 """
 
 from ansible.module_utils.basic import AnsibleModule

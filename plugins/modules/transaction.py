@@ -22,7 +22,9 @@ description:
     in the same directories are left alone. A file that existed before the first run is saved once, below
     C(/var/lib/port587/<name>/original/).
   - A killed run leaves a journal. The next run first restores everything from it.
-  - Only one run at a time changes a host; a second one waits for up to O(lock_timeout).
+  - Only one transaction at a time changes a host; a second one waits for up to O(lock_timeout). If the environment
+    variable E(PORT587_RUN) has RV(port587.mail.server_info#module:run), the change is refused if another play has
+    changed the server since.
   - State is kept below C(/var/lib/port587/). If a file there is damaged, or was written by a newer version of this
     collection, nothing is changed, and the message says what to do.
 options:

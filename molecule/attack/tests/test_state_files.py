@@ -1,6 +1,6 @@
 # Copyright (c) The port587.mail contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Files in which the daemons and the runs keep their state, damaged: each begins anew, says so, and keeps nobody out."""
+"""Damaged files in which daemons and runs keep their state: each begins anew, says so, and keeps nobody out."""
 
 import typing as t
 
@@ -26,7 +26,9 @@ for path in paths:
             "zeros": bytes(len(content)),
             "garbage": os.urandom(max(len(content), 5000)),
             # the number of the format, in a head of text or of bytes
-            "another version": b"REDIS9999" + content[9:] if content[:5] == b"REDIS" else content[:90] + b"\xff" * 8 + content[98:],
+            "another version": b"REDIS9999" + content[9:]
+            if content[:5] == b"REDIS"
+            else content[:90] + b"\xff" * 8 + content[98:],
         }[damage]
         file.seek(0)
         file.truncate()

@@ -19,6 +19,7 @@ from ansible_collections.port587.mail.plugins.module_utils._daemons import known
 from ansible_collections.port587.mail.plugins.module_utils._daemons import postconf, tls
 from ansible_collections.port587.mail.plugins.module_utils._server import memory
 from ansible_collections.port587.mail.plugins.module_utils._server.proc import read_text
+from ansible_collections.port587.mail.plugins.module_utils._transaction import generation
 
 #: The options of port587.mail.server_info.
 QUESTIONS: t.Dict[str, t.Dict[str, t.Any]] = {
@@ -190,13 +191,20 @@ def runner(module: t.Any) -> Run:
 
 def answer(run: Run, questions: t.Mapping[str, t.List[str]]) -> t.Dict[str, t.Any]:
     """The requested facts of this server. ``questions``: the options of port587.mail.server_info."""
+    # before anything else is looked at
+    name = generation.look()
     asked = ask(
         run, os_release(), user_exists, questions["packages"], questions["users"], questions["postfix_parameters"]
     )
     missing = [path for path in questions["files"] if not os.path.isfile(path)]
     others = parse_other_mtas(read_text("/var/lib/dpkg/status"))
     return dict(
-        asked, missing_files=missing, memory=memory.memory("/")[0], other_mtas=others, trees=known_trees.trees()
+        asked,
+        missing_files=missing,
+        memory=memory.memory("/")[0],
+        other_mtas=others,
+        trees=known_trees.trees(),
+        run=name,
     )
 
 

@@ -11,7 +11,7 @@ import signal
 import time
 import typing as t
 
-from ansible_collections.port587.mail.plugins.module_utils._transaction import swap
+from ansible_collections.port587.mail.plugins.module_utils._transaction import generation, swap
 from ansible_collections.port587.mail.plugins.module_utils._transaction.activation import Affected, activate, put_back
 from ansible_collections.port587.mail.plugins.module_utils._transaction.compare import Difference
 from ansible_collections.port587.mail.plugins.module_utils._transaction.errors import ProofError, TransactionError
@@ -76,6 +76,7 @@ def apply(request: Request, journal: Journal, prepared: Prepared) -> Applied:
         files, note = daemon.in_order(files, prepared.view)
         notes += [note] if note else []
     files = files + ([prepared.difference.manifest] if prepared.difference.manifest else [])
+    files = files + generation.mark(request.state_directory)
     with _deferred_signals() as told_to_stop:
         try:
             swap.stage(request, journal, files, prepared.difference, prepared.replaced, prepared.daemons.all())

@@ -17,6 +17,7 @@ compare     find the differences between the server and the wanted files
 validate    check the change with compilers, the daemons' checkers and the caller's check
 activation  decide whether to start, reload or restart each daemon
 diff        describe the change for Ansible's diff mode
+generation  notice that another run has changed the server meanwhile
 apply       stage and swap (swap.py) the files, activate and prove the daemons; or roll back
 """
 
