@@ -15,6 +15,7 @@ chgrp mail /etc/old.key
 chmod 0640 /etc/old.key
 
 printf %s "carla's old one" | saslpasswd2 -p -c -u client.test carla
+printf %s "mover's own" | saslpasswd2 -p -c -u client.test mover
 chown cyrus:mail /etc/sasldb2
 useradd --system --home-dir /var/old --create-home old
 

@@ -18,9 +18,12 @@ from controller import Played, begin, end, inventory, play
 from mailclient import Account, Imap, Server
 from testinfra.host import Host
 
-MOVE_IN = pathlib.Path(__file__).parents[3] / "playbooks" / "move_in.yml"
+PLAYBOOKS = pathlib.Path(__file__).parents[3] / "playbooks"
+MOVE_IN = PLAYBOOKS / "move_in.yml"
 EPHEMERAL = pathlib.Path(os.environ["MOLECULE_EPHEMERAL_DIRECTORY"])
 TIMEOUT = 60
+
+testinfra_hosts = ["ansible://mail"]
 
 #: Folders of the old servers in their spelling, what they are called here, and how many mails they have.
 CYRUS = {
@@ -302,8 +305,11 @@ def test_a_run_without_news_changes_nothing(new: New) -> None:
     assert new.box("carla") == before
 
 
-def test_check_mode_counts(new: New) -> None:
-    result = play(MOVE_IN, new.name, "--check", **new.cyrus(move_in_accounts=[new.carla("erik")]))
+def test_check_mode_counts_with_cyrus_master_login(new: New) -> None:
+    master = {"master_user": "mover", "master_password": "mover's own", "master_separator": ""}
+    server = {"host": "client.test", "ca_file": new.ca_file, **master}
+    accounts = [{"address": f"erik@{new.domain}", "login": "carla"}]
+    result = play(MOVE_IN, new.name, "--check", move_in_from=server, move_in_accounts=accounts)
     assert result.code == 0, result.output
     assert copied(result, f"erik@{new.domain}")[0] >= 1000
     assert new.box("erik") == {}
@@ -366,6 +372,26 @@ def test_speed(new: New) -> None:
     assert int(count.stdout) == 1000
     print(f"{new.name}: move_in {1000 / ours:.0f} mails/s, mbsync {1000 / theirs:.0f} mails/s")
     assert ours < 4 * theirs
+
+
+def test_accounts_that_were_taken_over_log_in(new: New, tmp_path: pathlib.Path) -> None:
+    """The last test: these replace the accounts from above. Everybody keeps the password."""
+    stored = new.host.check_output("doveadm -O pw -s SHA512-CRYPT -p 'carla'\\''s new one'")
+    (tmp_path / "postfix-accounts.cf").write_text(f"carla@{new.domain}|{stored}\nold@{new.domain}|{{MD5}}x\n")
+    (tmp_path / "postfix-virtual.cf").write_text(f"info@{new.domain} carla@{new.domain}\n")
+    path = tmp_path / "accounts.yml"
+    options = {"take_over_system": "docker-mailserver", "take_over_path": str(tmp_path), "take_over_to": str(path)}
+    command = ["ansible-playbook", str(PLAYBOOKS / "take_over.yml"), "--diff", "--extra-vars", json.dumps(options)]
+    done = subprocess.run(command, text=True, capture_output=True, check=False)
+    assert done.returncode == 0, done
+    assert f"- old@{new.domain}: the account is missing: its password is hashed with MD5" in done.stdout
+    assert stored not in done.stdout + done.stderr
+    assert path.stat().st_mode & 0o777 == 0o600
+
+    result = play(PLAYBOOKS / "accounts.yml", new.name, "-e", f"@{path}")
+    assert result.code == 0, result.output
+    with new.open("carla") as imap:
+        assert imap.select("INBOX")[0] == "OK"
 
 
 def number(imap: Imap, mail: Mail) -> str:
