@@ -30,7 +30,7 @@ from ansible_collections.port587.mail.plugins.module_utils._wire.limits import D
 #: A cell of these columns holds several addresses, separated by blanks.
 LISTS = ("aliases", "senders")
 SCALARS = tuple(f"tag:yaml.org,2002:{kind}" for kind in ("str", "null", "bool", "int", "float"))
-ENDINGS = {".csv": "_csv", ".yml": "_yaml", ".yaml": "_yaml"}
+ENDINGS = (".csv", ".yml", ".yaml")
 
 Entry = t.Tuple[str, t.Any]
 
@@ -62,51 +62,51 @@ def problems(action: ActionBase, value: t.Callable[[str], t.Any]) -> t.Iterator[
         yield as_message(broken or found)
 
 
-def find(action: ActionBase, name: t.Any, inventories: t.Any) -> tuple[str, str] | None:
-    """The file to read, decrypted if it is in a vault, and its name for messages."""
+def find(
+    action: ActionBase, name: t.Any, inventories: t.Any, variable: str = "accounts_file"
+) -> tuple[str, str] | None:
+    """The file to read, decrypted if it is in a vault, and its name for messages. ``variable``: what has the path."""
     if not name:
         return None
-    problem = problem_of_name(str(name))
+    problem = problem_of_name(str(name), variable)
     if problem:
         raise AnsibleActionFail(problem)
     try:
         path = action._find_needle("files", str(name))
-        problem = problem_of_place(path, inventories or [])
+        problem = problem_of_place(path, inventories or [], variable)
         if problem:
             raise AnsibleActionFail(problem)
         return action._loader.get_real_file(path), os.path.basename(path)
     except AnsibleActionFail:
         raise
     except AnsibleError as error:
-        raise AnsibleActionFail(f"accounts_file: {error}") from error
+        raise AnsibleActionFail(f"{variable}: {error}") from error
 
 
-def problem_of_name(path: str) -> str | None:
+def problem_of_name(path: str, variable: str = "accounts_file") -> str | None:
     if os.path.splitext(path)[1].lower() in ENDINGS:
         return None
-    return (
-        f"accounts_file: {os.path.basename(path)!r} ends with neither {', '.join(ENDINGS)}, which says how to read it"
-    )
+    return f"{variable}: {os.path.basename(path)!r} ends with neither {', '.join(ENDINGS)}, which says how to read it"
 
 
-def problem_of_place(path: str, inventories: t.Iterable[str]) -> str | None:
+def problem_of_place(path: str, inventories: t.Iterable[str], variable: str = "accounts_file") -> str | None:
     """Refuse a file in an inventory directory: Ansible would read it as an inventory before any play begins."""
     for inventory in map(os.path.realpath, inventories):
         inside = os.path.relpath(os.path.realpath(path), inventory)
         parts = [] if inside == "." else inside.split(os.sep)
         if parts[:1] != [os.pardir] and not any(IGNORED.search(part.encode()) for part in parts):
             return (
-                f"accounts_file: {path!r} is part of the inventory {inventory!r}. Ansible takes each of its lines for "
+                f"{variable}: {path!r} is part of the inventory {inventory!r}. Ansible takes each of its lines for "
                 "the name of a host, and has possibly printed passwords already, in the warnings above. Move it out of "
                 "there, to ~/port587/ say, and change what has been shown"
             )
     return None
 
 
-def entries(path: str, name: str, say: Say) -> t.Iterator[Entry]:
-    """The accounts in a file, with their places; ``name``: the file's name in messages."""
+def entries(path: str, name: str, say: Say, keys: t.Sequence[str] = ACCOUNT_KEYS) -> t.Iterator[Entry]:
+    """The accounts in a file, with their places. ``name``: the file's name in messages; ``keys``: columns of CSV."""
     try:
-        yield from _read(path, name, say)
+        yield from _read(path, name, say, keys)
     except _Unreadable as error:
         # the next lines would be wrong, too, and a skipped one would shift the others
         say(*error.args)
@@ -116,10 +116,10 @@ class _Unreadable(Exception):
     """An error after which reading can't continue: the place, and the mistake there."""
 
 
-def _read(path: str, name: str, say: Say) -> t.Iterator[Entry]:
-    reader = {"_csv": _csv, "_yaml": _yaml}[ENDINGS[os.path.splitext(name)[1].lower()]]
+def _read(path: str, name: str, say: Say, keys: t.Sequence[str]) -> t.Iterator[Entry]:
     with open(path, "rb") as handle:
-        yield from reader(_lines(handle, name), name, say)
+        lines = _lines(handle, name)
+        yield from _csv(lines, name, say, keys) if name.lower().endswith(".csv") else _yaml(lines, name, say)
 
 
 def _lines(handle: t.BinaryIO, name: str) -> t.Iterator[str]:
@@ -140,7 +140,7 @@ def _lines(handle: t.BinaryIO, name: str) -> t.Iterator[str]:
 # -- CSV ----------------------------------------------------------------------------------------------------------
 
 
-def _csv(lines: t.Iterator[str], name: str, say: Say) -> t.Iterator[Entry]:
+def _csv(lines: t.Iterator[str], name: str, say: Say, keys: t.Sequence[str]) -> t.Iterator[Entry]:
     columns: list[str] = []
     for number, line in enumerate(lines, 1):
         where = f"{name} line {number}"
@@ -155,7 +155,7 @@ def _csv(lines: t.Iterator[str], name: str, say: Say) -> t.Iterator[Entry]:
             continue
         if not columns:
             columns = [cell.strip().lower() for cell in cells]
-            wrong = _wrong_columns(columns)
+            wrong = _wrong_columns(columns, keys)
             if wrong:
                 say(where, wrong)
                 return
@@ -179,14 +179,14 @@ def _count(cells: int) -> str:
     return "1 cell" if cells == 1 else f"{cells} cells"
 
 
-def _wrong_columns(columns: list[str]) -> str | None:
-    unknown = [column for column in columns if column not in ACCOUNT_KEYS]
+def _wrong_columns(columns: list[str], keys: t.Sequence[str]) -> str | None:
+    unknown = [column for column in columns if column not in keys]
     if "address" not in columns and (len(unknown) == len(columns) or ";" in columns[0]):
         hint = "; there has to be a comma between them" if len(columns) == 1 and ";" in columns[0] else ""
         # not shown: without a header, this line holds personal data
-        return f"does not name the columns{hint}; write a first line such as address,password,name"
+        return f"does not name the columns{hint}; write a first line such as {','.join(keys[:2])}"
     if unknown:
-        return f"names an unknown column {unknown[0][:40]!r}; there are: {', '.join(ACCOUNT_KEYS)}"
+        return f"names an unknown column {unknown[0][:40]!r}; there are: {', '.join(keys)}"
     if len(set(columns)) < len(columns):
         return "names a column twice"
     return None if "address" in columns else "has no column address"

@@ -54,6 +54,8 @@ class Wire:
         self.timeout = timeout
         #: the last line that was read, to quote it if it is invalid
         self.last = b""
+        #: limits of one answer, for who has to read more than the probe does
+        self.largest, self.most_lines = LARGEST_ANSWER, MOST_LINES
         self._socket = connected
         self._tls: t.Optional[Tls] = None
         self._buffer = bytearray()
@@ -81,8 +83,8 @@ class Wire:
         line = bytes(self._buffer[: self._buffer.index(b"\n")])
         del self._buffer[: len(line) + 1]
         self._lines += 1
-        if self._lines > MOST_LINES:
-            raise endless(f"more than {MOST_LINES} lines")
+        if self._lines > self.most_lines:
+            raise endless(f"more than {self.most_lines} lines")
         self._count(len(line))
         self.last = line[:-1] if line.endswith(b"\r") else line
         return self.last
@@ -145,8 +147,8 @@ class Wire:
 
     def _count(self, size: int) -> None:
         self._bytes += size
-        if self._bytes > LARGEST_ANSWER:
-            raise endless(f"more than {LARGEST_ANSWER} bytes")
+        if self._bytes > self.largest:
+            raise endless(f"more than {self.largest} bytes")
 
     def _fill(self) -> None:
         if not self._tls:

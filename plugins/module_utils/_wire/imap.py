@@ -30,11 +30,11 @@ class Imap:
             raise WireError("protocol", f"not an IMAP greeting: {line[:80]}")
         return line[2:]
 
-    def send(self, command: str) -> bytes:
+    def send(self, command: t.Union[str, bytes]) -> bytes:
         """Send a command. Returns its tag."""
         self._tag += 1
         tag = b"p%d " % self._tag
-        self.wire.send(tag + command.encode() + b"\r\n")
+        self.wire.send(tag + (command.encode() if isinstance(command, str) else command) + b"\r\n")
         return tag
 
     def response(self, tag: bytes, *answers: bytes) -> t.Tuple[str, str, t.List[bytes]]:
@@ -54,7 +54,7 @@ class Imap:
             else:
                 raise endless("it asks for more, though the command was cancelled")
 
-    def command(self, command: str, *answers: bytes) -> t.Tuple[str, str, t.List[bytes]]:
+    def command(self, command: t.Union[str, bytes], *answers: bytes) -> t.Tuple[str, str, t.List[bytes]]:
         return self.response(self.send(command), *answers)
 
     def capabilities(self) -> t.List[str]:
@@ -63,9 +63,10 @@ class Imap:
                 return text(line).upper().split()[2:]
         return []
 
-    def login(self, capabilities: t.List[str], login: str, password: str) -> t.Tuple[str, str]:
-        if "AUTH=PLAIN" in capabilities:
-            return self.command("AUTHENTICATE PLAIN", plain_token(login, password).encode("ascii"))[:2]
+    def login(self, capabilities: t.List[str], login: str, password: str, owner: str = "") -> t.Tuple[str, str]:
+        """``owner``: whose mailbox to open, if that is another's; the server must offer PLAIN then (RFC 4616)."""
+        if "AUTH=PLAIN" in capabilities or owner:
+            return self.command("AUTHENTICATE PLAIN", plain_token(login, password, owner).encode("ascii"))[:2]
         # a literal can have every character; a quoted string can't
         user, secret = login.encode(), password.encode()
         return self.command(f"LOGIN {{{len(user)}}}", user + b" {%d}" % len(secret), secret)[:2]

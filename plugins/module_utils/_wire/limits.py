@@ -23,6 +23,11 @@ MOST_LINES = 10000
 #: Bytes of one answer: its lines, and its literals. The test message has 2 KiB; Postfix takes headers up to 100 KiB.
 LARGEST_ANSWER = 1048576
 
+#: The same for a mailbox that moves in: a line for each mail of a folder, and a whole mail. The copy asks for few at a
+#: time, which limits the memory.
+MOST_LINES_OF_FOLDER = 10000000
+LARGEST_MAIL = 1073741824
+
 #: Bytes that a server may send until the TLS handshake is done. OpenSSL takes a chain of up to 100 KiB.
 LARGEST_HANDSHAKE = 262144
 

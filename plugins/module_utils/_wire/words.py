@@ -19,6 +19,6 @@ def printable(said: str) -> str:
     return "".join(char if char.isprintable() else " " for char in said)
 
 
-def plain_token(login: str, password: str) -> str:
+def plain_token(login: str, password: str, owner: str = "") -> str:
     """The answer to SASL PLAIN (RFC 4616)."""
-    return base64.b64encode((f"\0{login}\0{password}").encode()).decode("ascii")
+    return base64.b64encode((f"{owner}\0{login}\0{password}").encode()).decode("ascii")
