@@ -299,9 +299,13 @@ def known_schemes(module: AnsibleModule) -> t.Set[str]:
     doveadm, doveconf = module.get_bin_path("doveadm"), module.get_bin_path("doveconf")
     if not doveadm or not doveconf:
         return set()
-    listed = set(module.run_command([doveadm, "pw", "-l"], check_rc=True)[1].split())
+    # -O: without the configuration, which may be that of another version after an upgrade of the release
+    listed = set(module.run_command([doveadm, "-O", "pw", "-l"], check_rc=True)[1].split())
     # 2.4 lists the weak ones and refuses every login with them; older versions don't have the parameter
-    refused = module.run_command([doveconf, "-h", "auth_allow_weak_schemes"])[1].strip() == "no"
+    code, said, _err = module.run_command([doveconf, "-h", "auth_allow_weak_schemes"])
+    if code:
+        said = module.run_command([doveconf, "-d", "-h", "auth_allow_weak_schemes"])[1]
+    refused = said.strip() == "no"
     return listed - account_passwords.WEAK if refused else listed
 
 

@@ -211,7 +211,8 @@ def main():  # type: () -> None
             msg="FAIL python: Python " + found + " on this server\n  wanted: 3.6 or newer\n  cure: " + cure
         )
 
-    request = preflight.Request(**{name: module.params[name] for name in preflight.Request._fields})
+    options = {name: module.params[name] for name in preflight.Request._fields if name != "packages"}
+    request = preflight.Request(packages=(module.params["server"] or {}).get("packages", []), **options)
     findings = preflight.examine(request)
     report = reports.report(request.hostname, findings)
     if any(finding.verdict == "fail" for finding in findings):

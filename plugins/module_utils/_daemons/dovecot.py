@@ -113,8 +113,10 @@ class Dovecot(SystemdDaemon):
         pattern = re.compile(r"\s*%s\s*=.*%s" % (re.escape(name), re.escape(value.strip())))
         return view.line_of(self.configuration, lambda row: pattern.match(row) is not None)
 
-    def _ports(self) -> t.List[str]:
-        """The ports that Dovecot uses already."""
+    def _ports(self) -> t.Optional[t.List[str]]:
+        """The ports that Dovecot uses already; None if it runs, and its files are not in this version's language."""
+        if not self.running():
+            return []
         # without -n: default ports count, too
-        values = doveconf(run_command(["doveconf"])[1]) if self.running() else []
-        return [value for name, value in values if name == "port"]
+        code, out, _err = run_command(["doveconf"])
+        return None if code else [value for name, value in doveconf(out) if name == "port"]

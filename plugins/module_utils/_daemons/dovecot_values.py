@@ -39,8 +39,13 @@ def doveconf(output: str) -> t.List[t.Tuple[str, str]]:
     return values
 
 
-def wrong(name: str, value: str, view: View, served: t.Sequence[str]) -> t.Iterator[t.Tuple[str, t.Optional[str]]]:
-    """The mistake in a value, and the missing path or user, if that is the mistake."""
+def wrong(
+    name: str, value: str, view: View, served: t.Optional[t.Sequence[str]]
+) -> t.Iterator[t.Tuple[str, t.Optional[str]]]:
+    """The mistake in a value, and the missing path or user, if that is the mistake.
+
+    ``served``: the ports that Dovecot uses already; None if that is unknown.
+    """
     for path in _files_in(name, value):
         if not view.exists(path):
             yield "%s does not exist" % path, path
@@ -52,7 +57,7 @@ def wrong(name: str, value: str, view: View, served: t.Sequence[str]) -> t.Itera
         for plugin in value.split():
             if not _has_plugin(plugin):
                 yield "plugin %s is not installed" % plugin, None
-    elif name == "port" and value.isdigit() and value not in served and is_taken(int(value)):
+    elif name == "port" and value.isdigit() and served is not None and value not in served and is_taken(int(value)):
         yield "another program listens on port %s" % value, None
     elif name in _ACCOUNTS and value and not _has_account(name, value):
         yield "this server has no user or group %s" % value, value

@@ -37,6 +37,7 @@ class Postfix(SystemdDaemon):
     resolver = "/etc/port587/resolv.conf"
     drop_ins = tuple("/etc/systemd/system/%s.service.d/port587.conf" % unit for unit in ("postfix", "postfix@-"))
     units = "/etc/systemd/system/"
+    old_instance = "postfix@-.service"
 
     def running(self) -> bool:
         # not systemctl is-active: up to Debian 12 the unit says "active" after the master is dead;
@@ -62,6 +63,24 @@ class Postfix(SystemdDaemon):
             _main_cf_value(old, key) != _main_cf_value(new, key)
             for key in ("inet_interfaces", "inet_protocols", "queue_directory")
         )
+
+    def restart(self) -> None:
+        self._end_old_instance()
+        super().restart()
+
+    def _end_old_instance(self) -> None:
+        """Stop the unit that an older Postfix was started by, and that conflicts with the new one.
+
+        Up to 3.9.0, postfix.service is a wrapper (/bin/true) around postfix@-.service. After an upgrade, the old unit
+        still runs, its name stands for /etc/postfix-, and systemd refuses to restart both in one transaction.
+        """
+        shown = run_command(["systemctl", "show", "--property=ExecStart", "postfix.service"])[1]
+        if "/bin/true" not in shown:
+            state = run_command(["systemctl", "show", "--property=ActiveState", self.old_instance])[1].strip()
+            if state != "ActiveState=inactive":
+                # its command to stop fails in a directory that does not exist; systemd then ends the processes
+                run_command(["systemctl", "stop", self.old_instance])
+                run_command(["systemctl", "reset-failed", self.old_instance])
 
     def reload(self) -> None:
         self._reload_until_logged("reload -- version")

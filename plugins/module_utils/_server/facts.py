@@ -17,7 +17,7 @@ import typing as t
 
 from ansible_collections.port587.mail.plugins.module_utils._daemons import known as known_trees
 from ansible_collections.port587.mail.plugins.module_utils._daemons import postconf, tls
-from ansible_collections.port587.mail.plugins.module_utils._server import memory
+from ansible_collections.port587.mail.plugins.module_utils._server import apt, memory
 from ansible_collections.port587.mail.plugins.module_utils._server.proc import read_text
 from ansible_collections.port587.mail.plugins.module_utils._transaction import generation
 
@@ -197,7 +197,11 @@ def answer(run: Run, questions: t.Mapping[str, t.List[str]]) -> t.Dict[str, t.An
         run, os_release(), user_exists, questions["packages"], questions["users"], questions["postfix_parameters"]
     )
     missing = [path for path in questions["files"] if not os.path.isfile(path)]
-    others = parse_other_mtas(read_text("/var/lib/dpkg/status"))
+    status = read_text("/var/lib/dpkg/status")
+    others = parse_other_mtas(status)
+    # an interrupted upgrade leaves such packages, also ones that nobody has asked for (dovecot-pgsql)
+    unfinished = apt.of_same_source(status, apt.parse_broken(status), questions["packages"])
+    asked["missing"] += [name for name in unfinished if name not in asked["missing"]]
     return dict(
         asked,
         missing_files=missing,

@@ -49,7 +49,7 @@ NETWORK = ("dns", "ipv6", "hostname", "ptr", "outgoing")
 
 
 class Request(t.NamedTuple):
-    """The options of port587.mail.preflight that say what to examine."""
+    """The options of port587.mail.preflight that say what to examine. ``packages``: those that are installed next."""
 
     hostname: str
     smtp_probe_hosts: t.Sequence[str] = ()
@@ -58,6 +58,7 @@ class Request(t.NamedTuple):
     web_names: t.Sequence[str] = ()
     open_ports: t.Sequence[int] = ()
     skip: t.Collection[str] = ()
+    packages: t.Sequence[str] = ()
     variables: t.Mapping[str, str] = {}
 
 
@@ -95,6 +96,11 @@ def _looks(request: Request, root: str) -> t.Dict[str, t.Callable[[], t.Optional
             return None
         return server_checks.check_firewall(firewall.look(request.open_ports), request.open_ports, variables)
 
+    def check_apt() -> Finding:
+        broken = apt.parse_broken(packages)
+        completed = apt.of_same_source(packages, broken, request.packages) if broken else []
+        return server_checks.check_apt(broken, apt.users(root), completed)
+
     def check_clock() -> t.Optional[Finding]:
         there = request.controller_time
         return None if there is None else server_checks.check_clock(time.time(), there)
@@ -115,7 +121,7 @@ def _looks(request: Request, root: str) -> t.Dict[str, t.Callable[[], t.Optional
         "disk": lambda: server_checks.check_disk(server_checks.free_space(("/", "/var"))),
         "writable": lambda: server_checks.check_writable(server_checks.read_only(server_checks.WRITTEN_TO)),
         "clock": check_clock,
-        "apt": lambda: server_checks.check_apt(apt.parse_broken(packages), apt.users(root)),
+        "apt": check_apt,
         "swap": lambda: server_checks.check_swap(amount, swap),
         "updates": check_updates,
     }

@@ -167,12 +167,19 @@ def check_clock(server: float, controller: float) -> Finding:
     )
 
 
-def check_apt(broken: t.List[str], busy: Holders) -> Finding:
+def check_apt(broken: t.List[str], busy: Holders, completed: t.Sequence[str] = ()) -> Finding:
+    """``completed``: packages whose installation this run will complete."""
     expected = "no package half installed, and apt not busy"
     if busy:
         # Packages that apt is working on only look half installed.
         cure = "nothing to do: it is waited for, for ten minutes at most"
         return Finding("apt", "warn", f"{listed(busy)} is installing or updating packages", expected, cure)
+    others = [name for name in broken if name not in completed]
+    if broken and not others:
+        return Finding(
+            "apt", "warn", f"not wholly installed: {listed(broken)}", expected, "nothing to do: they are completed"
+        )
+    broken = others
     return finding(
         "apt",
         not broken,

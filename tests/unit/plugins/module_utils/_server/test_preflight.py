@@ -457,3 +457,18 @@ def test_every_check_can_be_skipped_by_name_and_is_documented() -> None:
     assert f"choices: [{names}]\n" in (ROOT / "roles/preflight/meta/argument_specs.yml").read_text()
     readme = (ROOT / "roles/preflight/README.md").read_text()
     assert all(f"| `{name}` |" in readme for name in preflight.CHECKS)
+
+
+def test_half_configured_packages_of_our_own_are_completed() -> None:
+    status = (
+        "Package: dovecot-core\nStatus: install ok half-configured\nSource: dovecot (1.0)\n\n"
+        "Package: dovecot-pgsql\nStatus: install ok unpacked\nSource: dovecot\n\n"
+        "Package: postfix\nStatus: install ok installed\n\n"
+        "Package: other\nStatus: install ok unpacked\n"
+    )
+    broken = apt.parse_broken(status)
+    ours = apt.of_same_source(status, broken, ["dovecot-core", "postfix"])
+    assert ours == ["dovecot-core", "dovecot-pgsql"]
+    finding = server_checks.check_apt(broken, (), ours)
+    assert (finding.verdict, finding.seen) == ("fail", "not wholly installed: other")
+    assert server_checks.check_apt(ours, (), ours).verdict == "warn"
