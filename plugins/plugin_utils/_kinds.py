@@ -155,6 +155,17 @@ KINDS: dict[str, Kind] = {
         "one such as {}",
         "/var/spool/postfix/rspamd/milter.sock",
     ),
+    "backup_repository": Kind(
+        _matches(r"/[^\s]+|[a-z0-9]+:[^\s]+"),
+        "is not a repository",
+        "one such as {}",
+        "sftp:user@backup.example.com:/srv/mail",
+    ),
+    "keep_period": Kind(
+        _matches("last|hourly|daily|weekly|monthly|yearly"),
+        "is not a period",
+        "last, hourly, daily, weekly, monthly or yearly",
+    ),
     "user": Kind(_matches(r"[a-z_][a-z0-9_-]*"), "is not the name of a user or group", "one such as {}", "postfix"),
     # keywords of programs and protocols
     "folder": Kind(

@@ -20,6 +20,19 @@ RESTARTS, RESTARTED = 3, 3600
 #: Share of a disk's space and inodes below which that is a warning.
 SCARCE = 0.05
 
+#: Age in seconds of the last good backup from which on that is a warning: a day, the random delay, and the duration.
+BACKUP_AGE = 26 * 3600
+#: The diagnoses of failed backups, by the kind that /usr/local/lib/port587/backup stores.
+_BACKUPS = {
+    "password": "backup-password",
+    "locked": "backup-locked",
+    "full": "backup-full",
+    "unreachable": "backup-unreachable",
+    "missing": "backup-unreachable",
+    "damaged": "backup-damaged",
+    "foreign": "backup-foreign",
+}
+
 #: Ports that mail needs. The others may be closed on purpose.
 NEEDED = (25, 465, 587, 993)
 
@@ -147,6 +160,23 @@ class _Judge:
             lacks = ", ".join("%s: %s" % pair for pair in sorted(state.get("missing", {}).items()))
             self.ok("renewal", "the certificate lacks %s" % lacks if lacks else "")
 
+    def backup(self) -> None:
+        state = self.facts.get("backup")
+        if state is None:
+            return
+        good = state.get("good")
+        age = self.facts["time"] - (good or state.get("since", 0))
+        seen = "the last good backup is %s old" % _duration(age) if good else "there is no backup yet"
+        if state.get("problem"):
+            diagnosis = _BACKUPS.get(state.get("kind", ""), "backup-old")
+            self.warn("backup", diagnosis, "%s; %s" % (seen, state["problem"]))
+        elif not state["timer"]:
+            self.warn("backup", "backup-old", "port587-backup.timer is not active; %s" % seen)
+        elif age > BACKUP_AGE:
+            self.warn("backup", "backup-old", seen)
+        else:
+            self.ok("backup", seen)
+
     def queue(self) -> None:
         queue = self.facts.get("queue")
         if queue is None:
@@ -249,6 +279,7 @@ def judge(facts: t.Dict[str, t.Any], controller: t.Optional[float] = None) -> t.
     judging.tables()
     judging.certificates()
     judging.renewal()
+    judging.backup()
     judging.queue()
     judging.sending()
     judging.resolver()

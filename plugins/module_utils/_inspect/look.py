@@ -25,6 +25,10 @@ from ansible_collections.port587.mail.plugins.module_utils._transaction.state im
 
 Facts = t.Dict[str, t.Any]
 
+#: The settings and the outcome of role backup.
+BACKUP_SETTINGS, BACKUP_STATUS = "/etc/port587/backup.json", "/var/lib/port587-backup/status.json"
+BACKUP_TIMER = {"unit": "port587-backup.timer", "program": "restic", "kind": "service"}
+
 _DAEMONS = ({"unit": "postfix", "kind": "postfix"}, {"unit": "dovecot", "kind": "dovecot"})
 
 
@@ -64,6 +68,8 @@ def look() -> Facts:
             tls["imaps"] = dovecot.certificates(configuration)
     if os.path.exists(acme.SETTINGS):
         facts["renewal"] = dict(load_json(acme.STATE), timer=kinds.of(renewal.TIMER).running())
+    if os.path.exists(BACKUP_SETTINGS):
+        facts["backup"] = dict(load_json(BACKUP_STATUS), timer=kinds.of(BACKUP_TIMER).running())
     facts["disks"] = {path: disk(path) for path in disks if os.path.isdir(path)}
     facts["certificates"] = {service: served(service, paths) for service, paths in tls.items() if paths}
     return facts

@@ -423,6 +423,41 @@ DIAGNOSES: t.Dict[str, Diagnosis] = {
         "the password is right but the mailbox cannot be opened, most often because its files have the wrong owner",
         "chown -R vmail:vmail /var/vmail; journalctl -u dovecot names the folder",
     ),
+    "backup-old": Diagnosis(
+        "MRA",
+        "the last good backup is older than a day",
+        "systemctl start port587-backup; journalctl -u port587-backup shows why it fails",
+    ),
+    "backup-unreachable": Diagnosis(
+        "MRA",
+        "the backup's repository is gone or cannot be reached",
+        "check the backup server or mount the disk; if the repository is lost, write another backup_repository",
+    ),
+    "backup-full": Diagnosis(
+        "MRA",
+        "the backup's disk is full",
+        "make space there, or keep fewer snapshots (backup_keep)",
+    ),
+    "backup-password": Diagnosis(
+        "MRA",
+        "the backup's password is not the one of the repository",
+        "set backup_password to the password with which the repository was made",
+    ),
+    "backup-locked": Diagnosis(
+        "MRA",
+        "another program holds the backup's repository",
+        "wait until it has ended; the next backup removes locks that nobody has renewed for half an hour",
+    ),
+    "backup-damaged": Diagnosis(
+        "MRA",
+        "files of the backup's repository are damaged or missing, so a restore may lack mail",
+        "write another backup_repository at once, then look at the disk; docs/backup.md says how to repair the old one",
+    ),
+    "backup-foreign": Diagnosis(
+        "MRA",
+        "the backup's repository belongs to another server, or is another one than before",
+        "write a backup_repository of this server alone",
+    ),
     "not-removed": Diagnosis(
         "MRA",
         "the test message could not be removed",

@@ -51,6 +51,9 @@ def test_a_healthy_server_has_nothing_to_say() -> None:
     # twice is no habit, and what is long ago is over
     assert found({"restarts": [{"unit": "x.service", "times": 2, "ago": 60.0}]}) == []
     assert found({"restarts": [{"unit": "x.service", "times": 9, "ago": 90000.0}]}) == []
+    # the first backup comes within a day
+    assert found({"backup": {"since": 990.0, "timer": True}}) == []
+    assert found({"backup": {"good": 1000.0 - 25 * 3600, "timer": True, "kind": "", "problem": ""}}) == []
     # nobody has needed more
     assert found({"too_low": [TOO_LOW]}) == []
     assert found({"queue": {"messages": 3, "oldest": 600, "reasons": [{"reason": "greylisted", "count": 3}]}}) == []
@@ -75,6 +78,10 @@ def test_a_server_with_nothing_of_mail_is_no_error() -> None:
             {"listeners": [{"port": 25, "loopback": True, "program": "master (pid 9)", "ours": True}]},
             ("fail", "MTA", "loopback-only"),
         ),
+        ({"backup": {"good": 1000.0 - 27 * 3600, "timer": True}}, ("warn", "MRA", "backup-old")),
+        ({"backup": {"good": 900.0, "timer": False}}, ("warn", "MRA", "backup-old")),
+        ({"backup": {"since": 1000.0 - 27 * 3600, "timer": True}}, ("warn", "MRA", "backup-old")),
+        ({"backup": {"good": 900.0, "timer": True, "kind": "full", "problem": "x"}}, ("warn", "MRA", "backup-full")),
         ({"firewall": [{"ports": [587], "by": "ufw", "cure": "x"}]}, ("fail", "network", "host-firewall")),
         # some shut it on purpose
         ({"firewall": [{"ports": [4190], "by": "ufw", "cure": "x"}]}, ("warn", "network", "host-firewall")),
