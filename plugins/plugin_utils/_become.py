@@ -22,12 +22,18 @@ REASONS = [
         "with visudo",
     ),
     (
-        r"Missing sudo password|sudo: a password is required",
+        r"Missing sudo password|sudo: a password is required|sudo-rs: interactive authentication is required",
         "sudo asks {user} for a password. Add --ask-become-pass to the command; or log in as root (ansible_user)",
     ),
     (
         r"Incorrect sudo password|sudo: \d+ incorrect password attempt",
         "sudo refuses the password. It is that of {user} on the server, not the one of the SSH key or the vault",
+    ),
+    (
+        r"Timeout \(\d+s\) waiting for privilege escalation prompt",
+        "Ansible does not recognise how this server's sudo asks for the password. sudo-rs, Ubuntu's sudo since 25.10, "
+        "words it in its own way. Write `ansible_become_exe: sudo.ws` for this host into the inventory, which is the "
+        "other sudo that Ubuntu has; or log in as root (ansible_user)",
     ),
     (
         r"is not in the sudoers file|is not allowed to (execute|run sudo)",

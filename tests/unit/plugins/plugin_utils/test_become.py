@@ -20,6 +20,14 @@ SAID = [
         "Sorry, user carol is not allowed to execute '/bin/sh' as root on mail.",
         "become: carol may not use sudo. Run `adduser carol sudo`",
     ),
+    (
+        "sudo-rs: interactive authentication is required\n",
+        "become: sudo asks carol for a password. Add --ask-become-pass",
+    ),
+    (
+        "Task failed: Timeout (12s) waiting for privilege escalation prompt: ",
+        "become: Ansible does not recognise how this server's sudo asks for the password.",
+    ),
     ("/bin/sh: 1: sudo: not found\n", "become: there is no sudo on the server"),
     ("bash: sudo: command not found\n", "become: there is no sudo on the server"),
     ("/bin/sh: 1: /usr/bin/python3: not found\n", "python: '/usr/bin/python3' is not on this server"),
