@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """More silent connections from one address than the server has room for: others are served meanwhile.
 
-Ports 25, 465 and 587 are in the scenario internet, with Postfix's limits for one address, which the inventory lifts here.
+Ports 25, 465 and 587 are in the scenario internet, with Postfix's limits for one address. The inventory lifts these.
 """
 
 import contextlib
