@@ -10,6 +10,7 @@ import re
 import subprocess
 import typing as t
 
+import yaml
 from ready_ansible import Ready, Running
 
 INVENTORY = pathlib.Path(__file__).parent / "inventory"
@@ -88,19 +89,40 @@ def play(playbook: pathlib.Path, name: str, *options: t.Any, **variables: t.Any)
     return end(begin(playbook, name, *options, **variables))
 
 
-def refused(playbook: pathlib.Path, name: str, cases: t.Mapping[str, t.Mapping[str, t.Any]]) -> t.Dict[str, str]:
-    """One play that refuses each case: the host under as many names, each with other variables. What is said of each.
+class Refused(t.NamedTuple):
+    """What a play said of each case, and altogether."""
 
-    A play for each costs its start and the reading of the playbook every time.
+    said: t.Dict[str, str]
+    output: str
+
+
+def refused(playbook: pathlib.Path, name: str, cases: t.Mapping[str, t.Mapping[str, t.Any]], *options: str) -> Refused:
+    """One play that refuses each case and changes nothing: the host under as many names, each with other variables.
+
+    A play for each would cost its start and the reading of the playbook every time.
     """
-    host = told()["_meta"]["hostvars"][name]
+    plays = yaml.safe_load(playbook.read_text(encoding="utf-8"))
+    usual: t.Dict[str, t.Any] = {}
+    # the variables that lie beside the playbook
+    for beside in playbook.parent.glob("group_vars/all.yml"):
+        usual.update(yaml.safe_load(beside.read_text(encoding="utf-8")))
+    usual.update(told()["_meta"]["hostvars"][name])
+    for play_ in plays:
+        # variables of a play would win over those of its hosts
+        usual.update(play_.pop("vars", {}))
+        if "ansible.builtin.import_playbook" in play_:
+            play_["ansible.builtin.import_playbook"] = str(playbook.parent / play_["ansible.builtin.import_playbook"])
     aliases = {f"case{number}": case for number, case in enumerate(cases)}
-    file = written("cases", {"mail": {alias: {**host, **cases[case]} for alias, case in aliases.items()}})
-    done = end(ready().start("ansible-playbook", "--inventory", file, "--diff", playbook))
-    assert done.code == 2, done.output
+    file = written("cases", {"mail": {alias: {**usual, **cases[case]} for alias, case in aliases.items()}})
+    copy = pathlib.Path(file).with_suffix(".yml")
+    copy.write_text(json.dumps(plays), encoding="utf-8")
+    output = end(ready().start("ansible-playbook", "--inventory", file, "--diff", *options, copy)).output
     said: t.Dict[str, str] = dict.fromkeys(cases, "")
-    for block in re.split(r"^(?=\w+: \[|TASK \[|PLAY |case\d)", done.output, flags=re.MULTILINE):
+    for block in re.split(r"^(?=\w+: \[|TASK \[|PLAY |case\d)", output, flags=re.MULTILINE):
         found = re.match(r"(?:\w+: \[)?(case\d+)\b", block)
         if found:
             said[aliases[found[1]]] += block
-    return said
+    for text in said.values():
+        assert re.search(r"^case\d+ .* changed=0 +unreachable=0 +failed=1 ", text, re.MULTILINE), text
+    # YAML and terminals wrap lines
+    return Refused({case: re.sub(r"\s+", " ", text.replace("''", "'")) for case, text in said.items()}, output)
