@@ -13,8 +13,8 @@ description:
     listen on mail ports, and whether the server's own firewall admits clients to them; the sockets between Postfix and
     Dovecot, as the user C(postfix) sees them from inside Postfix's chroot; whether lookup tables were compiled after
     their last change; whether the daemons serve the certificates in the files; how long mail has waited in the queue
-    and why; whether Postfix's copy of C(resolv.conf) is current; owners of mailboxes; the age of the backup; disks, memory and the clock; and
-    the latest warnings in the log.
+    and why; whether Postfix's copy of C(resolv.conf) is current; owners of mailboxes; the age of the backup; disks,
+    memory and the clock; and the latest warnings in the log.
   - It complements M(port587.mail.probe), which tests from outside. M(port587.mail.verdict) combines both.
   - Changes nothing. Also works on servers that this collection has not built.
   - Faults of the server do not make the module fail.
@@ -130,8 +130,8 @@ facts:
       type: dict
     backup:
       description: >-
-        For role backup: when the last C(good) one was made (seconds since the epoch), the C(problem) of the last try and
-        its C(kind), and whether the C(timer) is active.
+        For role backup: when the last C(good) one was made (seconds since the epoch), the C(problem) of the last try
+        and its C(kind), and whether the C(timer) is active.
       type: dict
     queue:
       description: C(messages), age of the C(oldest) in seconds, C(reasons) with their C(count).
