@@ -22,6 +22,9 @@ _LOCKED = re.compile(
     r"(could not get|unable to acquire|failed to|unable to|waiting for) .{0,30}\block\b|lock was locked", re.IGNORECASE
 )
 
+#: What dpkg prints when it begins to install a package that was not there. apt's own output depends on its version.
+_NEW = re.compile(r"^Selecting previously unselected package ([^\s:]+)", re.MULTILINE)
+
 
 class ActionModule(ActionBase):
     """As fast as ansible.builtin.apt if no other program uses apt."""
@@ -63,6 +66,13 @@ class ActionModule(ActionBase):
             if unexplained > UNEXPLAINED:
                 break
             result = self._install(arguments["name"], task_vars)
+        new = _NEW.findall(str(result.get("stdout", ""))) if not self._task.check_mode else []
+        if new:
+            noted = self._execute_module(
+                module_name="port587.mail.packages", module_args={"name": [], "installed": new}, task_vars=task_vars
+            )
+            if noted.get("failed") and not result.get("failed"):
+                return noted
         return result
 
     def _install(self, names: list[str], task_vars: dict[str, t.Any]) -> dict[str, t.Any]:

@@ -59,8 +59,10 @@ class ActionModule(ActionBase):
 
         known = arguments.pop("known", None)
         if known and self._as_wanted(known, {**arguments, "files": files}):
-            nothing: dict[str, t.Any] = {"originals": [], "kept": [], "not_validated": [], "recovered": False}
-            return {"changed": False, "diff": [], "activated": {}, **nothing}
+            nothing: dict[str, t.Any] = {
+                name: [] for name in ("diff", "originals", "restored", "edited", "kept", "not_validated")
+            }
+            return {"changed": False, "activated": {}, "recovered": False, **nothing}
         result = self._execute_module(
             module_name="port587.mail.transaction",
             module_args={**arguments, "files": files, "secrets": secrets},

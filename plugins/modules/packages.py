@@ -11,6 +11,7 @@ author: The port587.mail contributors (@port587)
 description:
   - Installs with M(ansible.builtin.apt), without recommended packages. New services are not started, since they are
     not configured yet.
+  - Records which packages are new on the server, so that M(port587.mail.remove) can purge them on request.
   - A new server updates itself in its first minutes. While that or another program holds apt's or dpkg's lock, this
     module waits, with every version of ansible-core and of apt, and names the program every half minute.
 options:
@@ -19,6 +20,11 @@ options:
     type: list
     elements: str
     required: true
+  installed:
+    description: Packages that apt has just installed. The controller fills this in, for M(port587.mail.remove).
+    type: list
+    elements: str
+    default: []
   wait:
     description: Seconds to wait at most. Then the module fails, and names the program that holds the lock.
     type: int
@@ -52,18 +58,27 @@ msg:
 import time
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.port587.mail.plugins.module_utils._removal import packages
 from ansible_collections.port587.mail.plugins.module_utils._server import apt, proc
+from ansible_collections.port587.mail.plugins.module_utils._transaction.errors import TransactionError
 
 
 def main() -> None:
-    """Server half: wait until the locks are free. The controller half (plugins/action) installs."""
+    """Server half: wait until the locks are free, or record packages. The controller half (plugins/action) installs."""
     module = AnsibleModule(
         argument_spec={
             "name": {"type": "list", "elements": "str", "required": True},
+            "installed": {"type": "list", "elements": "str", "default": []},
             "wait": {"type": "int", "default": 600},
         },
         supports_check_mode=True,
     )
+    if module.params["installed"]:
+        try:
+            packages.note(module.params["installed"])
+        except TransactionError as error:
+            module.fail_json(msg=error.message)
+        module.exit_json(changed=True)
     began = time.monotonic()
     while True:
         users = apt.users()

@@ -20,7 +20,8 @@ description:
     (content, mode, owner, files that did not exist, whether the daemon ran), and the message quotes the daemon.
   - Files that an earlier run with the same O(name) wrote and that are no longer among O(files) are removed. Other files
     in the same directories are left alone. A file that existed before the first run is saved once, below
-    C(/var/lib/port587/<name>/original/).
+    C(/var/lib/port587/<name>/original/), and put back when it is no longer among O(files). A copy of a file that
+    somebody else has changed meanwhile is kept below C(/var/lib/port587/edited/).
   - A killed run leaves a journal. The next run first restores everything from it.
   - Only one run at a time changes a host; a second one waits for up to O(lock_timeout).
   - State is kept below C(/var/lib/port587/). If a file there is damaged, or was written by a newer version of this
@@ -112,7 +113,8 @@ options:
       unit:
         description: >-
           Name of its systemd unit. The unit is enabled and started. A later run with the same O(name) but without this
-          daemon stops and disables it.
+          daemon stops and disables it, unless it ran before the first run or has configuration of others; then it is
+          restarted.
         type: str
         required: true
       program:
@@ -377,6 +379,18 @@ originals:
   elements: str
   returned: success
   sample: [/var/lib/port587/postfix/original/etc/postfix/main.cf]
+restored:
+  description: Files that have got back the content from before the first run, because they are no longer in O(files).
+  type: list
+  elements: str
+  returned: success
+edited:
+  description: >-
+    Copies of files that somebody else has changed and that this run has removed or restored. A warning names them, too.
+  type: list
+  elements: str
+  returned: success
+  sample: [/var/lib/port587/edited/etc/postfix/main.cf]
 kept:
   description: Files that are kept although they are no longer among O(files); see O(keep).
   type: list
@@ -441,6 +455,8 @@ def main() -> None:
         module.warn(line)
     if result.originals:
         module.warn("%s: what was there before is kept: %s" % (params["name"], ", ".join(result.originals)))
+    if result.edited:
+        module.warn("%s: changed by somebody else, and kept: %s" % (params["name"], ", ".join(result.edited)))
     if result.kept:
         module.warn("%s: no longer used, and kept: %s" % (params["name"], ", ".join(result.kept)))
     module.exit_json(**said)

@@ -23,6 +23,16 @@ from ansible_collections.port587.mail.plugins.module_utils._transaction.view imp
 
 #: Seconds for Dovecot 2.2 to compute DH parameters: up to a minute on a quick machine.
 PARAMETERS = 900.0
+#: The ports of Dovecot's listeners, by their names.
+DEFAULT_PORTS = {
+    "imap": "143",
+    "imaps": "993",
+    "pop3": "110",
+    "pop3s": "995",
+    "sieve": "4190",
+    "submission": "587",
+    "submissions": "465",
+}
 
 
 class Dovecot(SystemdDaemon):
@@ -60,7 +70,8 @@ class Dovecot(SystemdDaemon):
             if os.stat(self.protocols).st_mtime > os.stat(self.pid_file).st_mtime:
                 # a package was added while Dovecot runs: "Unknown protocol: pop3"
                 return True
-        pattern = re.compile(rb"^(base_dir|import_environment)\s*=\s*(.*)$", re.MULTILINE)
+        # 2.4 makes the sockets of a protocol's services only when it starts
+        pattern = re.compile(rb"^(base_dir|import_environment|protocols)\s*(=.*$|\{[^}]*\})", re.MULTILINE)
         new = view.read(self.configuration) or b""
         return pattern.findall(new) != pattern.findall(view.before(self.configuration) or b"")
 
@@ -116,5 +127,9 @@ class Dovecot(SystemdDaemon):
     def _ports(self) -> t.List[str]:
         """The ports that Dovecot uses already."""
         # without -n: default ports count, too
-        values = doveconf(run_command(["doveconf"])[1]) if self.running() else []
-        return [value for name, value in values if name == "port"]
+        settings = run_command(["doveconf"])[1] if self.running() else ""
+        # 2.4 does not print those: a listener without a port has the one of its name
+        unsaid = re.findall(r"inet_listener (\w+) \{\s*\}", settings)
+        return [value for name, value in doveconf(settings) if name == "port"] + [
+            DEFAULT_PORTS[name] for name in unsaid if name in DEFAULT_PORTS
+        ]

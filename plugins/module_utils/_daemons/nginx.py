@@ -34,6 +34,12 @@ class Nginx(SystemdDaemon):
         """From one address to all addresses, or back: the new socket can't be bound before the old one is closed."""
         return any(_listens(new.content) != _listens(view.before(path) or new.content) for path, new in self._own(view))
 
+    def serves_others(self, removed: t.Container[str]) -> bool:
+        folders = [os.path.join(self.directory, name) for name in ("sites-enabled", "conf.d")]
+        there = [os.path.join(one, name) for one in folders if os.path.isdir(one) for name in os.listdir(one)]
+        # default is the package's own
+        return any(path not in removed and os.path.basename(path) != "default" for path in there)
+
     def reload(self) -> None:
         before = self._workers()
         self._systemctl("reload")

@@ -6,6 +6,7 @@
 
 """The daemons under a change: what to do with each, and how to restore its earlier state."""
 
+import time
 import typing as t
 
 from ansible_collections.port587.mail.plugins.module_utils._transaction.daemon import Daemon, State
@@ -13,6 +14,9 @@ from ansible_collections.port587.mail.plugins.module_utils._transaction.errors i
 from ansible_collections.port587.mail.plugins.module_utils._transaction.manifest import Manifest, proof_of
 from ansible_collections.port587.mail.plugins.module_utils._transaction.request import Request
 from ansible_collections.port587.mail.plugins.module_utils._transaction.view import View
+
+#: Seconds that a daemon has to stay up: one with a broken configuration ends at once.
+STAYS_UP = 1.0
 
 
 class Affected(t.NamedTuple):
@@ -24,13 +28,19 @@ class Affected(t.NamedTuple):
     leaving: t.List[Daemon]
     #: the state of each before the change, by name
     was: t.Dict[str, State]
+    #: the state of each of these before the first run of this collection
+    first: t.Dict[str, State]
 
     def all(self) -> t.List[t.Tuple[Daemon, State]]:
         return [(daemon, self.was[daemon.name]) for daemon in self.readers + self.leaving]
 
 
 def affected(
-    request: Request, recorded: Manifest, others: t.Iterable[Manifest], before: t.Mapping[str, State]
+    request: Request,
+    recorded: Manifest,
+    others: t.Iterable[Manifest],
+    record: t.Mapping[str, t.Any],
+    before: t.Mapping[str, State],
 ) -> Affected:
     """``before``: the daemons' states before an interrupted run, which will be restored."""
     readers = [activation.daemon for activation in request.activations]
@@ -44,11 +54,12 @@ def affected(
     for daemon in leaving:
         was[daemon.name] = State(daemon.running(), daemon.enabled())
     was.update((name, state) for name, state in before.items() if name in was)
-    return Affected(readers, leaving, was)
+    first = {daemon.name: State(*record["daemons"].get(daemon.name, (False, False))) for daemon in leaving}
+    return Affected(readers, leaving, was, first)
 
 
 def plan(daemons: Affected, changed: bool, view: View, state_directory: str) -> t.Dict[str, str]:
-    """The action for each daemon: started, reloaded or restarted. Daemons that need none are left out.
+    """The action for each daemon: started, reloaded, restarted or stopped. Daemons that need none are left out.
 
     ``changed``: whether there are files to change or to remove.
     """
@@ -64,7 +75,11 @@ def plan(daemons: Affected, changed: bool, view: View, state_directory: str) -> 
         elif not was.enabled:
             planned[daemon.name] = "enabled"
     for daemon in daemons.leaving:
-        if any(daemons.was[daemon.name]):
+        # it runs on for others, if it ran before this collection or has got their files since
+        shared = daemons.was[daemon.name].running and daemon.serves_others(view.removed)
+        if daemons.first[daemon.name].running or shared:
+            planned[daemon.name] = "restarted"
+        elif any(daemons.was[daemon.name]):
             planned[daemon.name] = "stopped"
     return planned
 
@@ -79,6 +94,18 @@ def activate(daemon: Daemon, was: State, how: t.Optional[str]) -> None:
         daemon.restart()
     elif how == "reloaded":
         daemon.reload()
+
+
+def leave(daemon: Daemon, first: State) -> None:
+    """Restart a daemon for others, on the files that are left. Raises ProofError if it does not stay up."""
+    daemon.restart()
+    end = time.time() + STAYS_UP
+    while time.time() < end:
+        if not daemon.running():
+            raise ProofError("%s does not run on without the files of this collection" % daemon.name)
+        time.sleep(0.1)
+    if first.running and not first.enabled:
+        daemon.disable()
 
 
 def put_back(daemon: Daemon, was: State, state_directory: str) -> str:

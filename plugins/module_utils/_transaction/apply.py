@@ -11,12 +11,21 @@ import signal
 import time
 import typing as t
 
+from ansible_collections.port587.mail.plugins.module_utils._transaction import record as records
 from ansible_collections.port587.mail.plugins.module_utils._transaction import swap
-from ansible_collections.port587.mail.plugins.module_utils._transaction.activation import Affected, activate, put_back
+from ansible_collections.port587.mail.plugins.module_utils._transaction.activation import (
+    Affected,
+    activate,
+    leave,
+    put_back,
+)
 from ansible_collections.port587.mail.plugins.module_utils._transaction.compare import Difference
 from ansible_collections.port587.mail.plugins.module_utils._transaction.errors import ProofError, TransactionError
+from ansible_collections.port587.mail.plugins.module_utils._transaction.files import remove
 from ansible_collections.port587.mail.plugins.module_utils._transaction.journal import Journal, daemons_of
+from ansible_collections.port587.mail.plugins.module_utils._transaction.manifest import manifests
 from ansible_collections.port587.mail.plugins.module_utils._transaction.request import Request
+from ansible_collections.port587.mail.plugins.module_utils._transaction.state import dump_json
 from ansible_collections.port587.mail.plugins.module_utils._transaction.tree import File
 from ansible_collections.port587.mail.plugins.module_utils._transaction.view import View
 
@@ -39,7 +48,8 @@ class Prepared(t.NamedTuple):
     first: bool
 
     def changes(self) -> bool:
-        return bool(self.files or self.difference.removed or self.difference.directories or self.plan)
+        moved = self.difference.removed or self.difference.restored
+        return bool(self.files or moved or self.difference.directories or self.plan)
 
 
 class Applied(t.NamedTuple):
@@ -76,6 +86,8 @@ def apply(request: Request, journal: Journal, prepared: Prepared) -> Applied:
         files, note = daemon.in_order(files, prepared.view)
         notes += [note] if note else []
     files = files + ([prepared.difference.manifest] if prepared.difference.manifest else [])
+    record = _record(request, prepared, files)
+    files = files + ([record] if record else [])
     with _deferred_signals() as told_to_stop:
         try:
             swap.stage(request, journal, files, prepared.difference, prepared.replaced, prepared.daemons.all())
@@ -93,7 +105,42 @@ def apply(request: Request, journal: Journal, prepared: Prepared) -> Applied:
         with contextlib.suppress(OSError):
             # the change is made; the next run removes the leftovers
             journal.clean_up()
+            for path in prepared.difference.restored.values():
+                remove(path)
+            notes += _remove_directories(request)
     return Applied(warnings, notes)
+
+
+def _record(request: Request, prepared: Prepared, files: t.Sequence[File]) -> t.Optional[File]:
+    """The record of this host, if this change adds to it."""
+    path, difference, daemons = records.path_of(request.state_directory), prepared.difference, prepared.daemons
+    before, ours = records.load(path), manifests(request.state_directory).values()
+    created = swap.to_create(request, files, difference)
+    after = records.with_directories(
+        before,
+        [one for one in created if not (one + "/").startswith(request.state_directory + "/")],
+        # what this collection has set already is not how it was before
+        [
+            one
+            for one in difference.directories
+            if one.path not in created and not any(one.path in other["directories"] for other in ours)
+        ],
+    )
+    after = records.with_files(
+        after, prepared.files, [f.path for f in request.files], [*difference.removed, *difference.restored]
+    )
+    known = {name: state for name, state in after["daemons"].items() if name not in daemons.first}
+    for activation in request.activations:
+        if activation.remember and not any(activation.daemon.name in other["daemons"] for other in ours):
+            known.setdefault(activation.daemon.name, list(daemons.was[activation.daemon.name]))
+    after["daemons"] = known
+    return File(path, dump_json(after), 0o600) if after != before else None
+
+
+def _remove_directories(request: Request) -> t.List[str]:
+    needed = [path for one in manifests(request.state_directory).values() for path in one["files"] + one["directories"]]
+    left = records.remove_empty(records.load(records.path_of(request.state_directory)), needed)
+    return ["%s: has files of others, and is kept" % path for path in left]
 
 
 def _take_over(
@@ -106,10 +153,13 @@ def _take_over(
     """Swap the files in, and let the daemons prove that they serve with them. Returns swap()'s warnings."""
     daemons, plan = prepared.daemons, prepared.plan
     for daemon in daemons.leaving:
-        if daemon.name in plan:
+        if plan.get(daemon.name) == "stopped":
             daemon.stop()
             daemon.disable()
     warnings = swap.swap(files, prepared.difference)
+    for daemon in daemons.leaving:
+        if plan.get(daemon.name) == "restarted":
+            leave(daemon, daemons.first[daemon.name])
     for daemon in daemons.readers:
         told_to_stop()
         activate(daemon, daemons.was[daemon.name], plan.get(daemon.name))

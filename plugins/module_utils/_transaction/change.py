@@ -23,6 +23,7 @@ apply       stage and swap (swap.py) the files, activate and prove the daemons; 
 import os
 import typing as t
 
+from ansible_collections.port587.mail.plugins.module_utils._transaction import record as records
 from ansible_collections.port587.mail.plugins.module_utils._transaction.activation import affected, plan
 from ansible_collections.port587.mail.plugins.module_utils._transaction.apply import Applied, Prepared, apply, recover
 from ansible_collections.port587.mail.plugins.module_utils._transaction.commands import run_command
@@ -35,13 +36,16 @@ from ansible_collections.port587.mail.plugins.module_utils._transaction.daemon i
 )
 from ansible_collections.port587.mail.plugins.module_utils._transaction.diff import diff
 from ansible_collections.port587.mail.plugins.module_utils._transaction.errors import ProofError, TransactionError
-from ansible_collections.port587.mail.plugins.module_utils._transaction.files import read_file
+from ansible_collections.port587.mail.plugins.module_utils._transaction.files import (
+    edited_name,
+    original_name,
+    read_file,
+)
 from ansible_collections.port587.mail.plugins.module_utils._transaction.journal import Journal, daemons_of
 from ansible_collections.port587.mail.plugins.module_utils._transaction.lock import lock
 from ansible_collections.port587.mail.plugins.module_utils._transaction.manifest import load, manifests, path_of
 from ansible_collections.port587.mail.plugins.module_utils._transaction.request import Request
 from ansible_collections.port587.mail.plugins.module_utils._transaction.state import STATE_DIRECTORY
-from ansible_collections.port587.mail.plugins.module_utils._transaction.swap import original
 from ansible_collections.port587.mail.plugins.module_utils._transaction.tree import Directory, File, Problem
 from ansible_collections.port587.mail.plugins.module_utils._transaction.validate import (
     compile_stale,
@@ -75,6 +79,10 @@ class Result(t.NamedTuple):
     warnings: t.List[str]
     #: copies of replaced files from another source
     originals: t.List[str]
+    #: files that have got their original content back
+    restored: t.List[str]
+    #: copies of files that somebody else had changed, and that are gone
+    edited: t.List[str]
     #: files of an earlier run that are kept although they are not wanted now
     kept: t.List[str]
 
@@ -96,7 +104,8 @@ def run(
     """Install ``files`` and ``directories``, or change nothing and raise TransactionError.
 
     ``name`` is the transaction's identity: files that an earlier run of the same name wrote and that are no longer
-    wanted are removed, and a daemon that it set up and that is no longer wanted is stopped and disabled.
+    wanted are removed, or get their original content back. A daemon that it set up and that is no longer wanted is
+    stopped and disabled; if it ran before, or has configuration of others, it is restarted without these files.
     ``keep_others`` turns that off, for a call with only some of the transaction's files. Files that match the pattern
     ``keep`` are never removed.
     ``validate`` is the caller's own check, in addition to those of the daemons.
@@ -140,18 +149,20 @@ def _make(request: Request) -> Result:
 def _prepare(request: Request, live: View, before: t.Mapping[str, State], check_mode: bool) -> Prepared:
     """Everything that is known before the first change. ``live``: the file system now, or after recovery."""
     recorded = load(live.where(path_of(request.state_directory, request.name)))
+    record = records.load(live.where(records.path_of(request.state_directory)))
     others = [one for name, one in manifests(request.state_directory).items() if name != request.name]
-    daemons = affected(request, recorded, others, before)
-    difference = compare(request, recorded, others, live)
+    daemons = affected(request, recorded, others, record, before)
+    difference = compare(request, recorded, others, record, live)
 
     # What lies there before the first run of a daemon that is not running came with its package.
     running = any(was.running for was in daemons.was.values())
     first = bool(request.activations and not recorded["files"] and not running)
 
-    view = View(request.files, difference.removed, live.beneath)
+    originals = [File(path, read_file(copy) or b"") for path, copy in difference.restored.items()]
+    view = View([*request.files, *originals], difference.removed, live.beneath)
     compiled, problems = compile_stale(difference)
     files = compiled + difference.files
-    changed = bool(files or difference.removed)
+    changed = bool(files or difference.removed or difference.restored)
     not_validated = validate(request, changed, view, problems, check_mode)
     return Prepared(
         difference=difference,
@@ -167,6 +178,9 @@ def _prepare(request: Request, live: View, before: t.Mapping[str, State], check_
 
 
 def _result(request: Request, prepared: Prepared, recovered: bool, applied: Applied) -> Result:
+    def original(path: str) -> str:
+        return original_name(request.state_directory, request.name, path)
+
     return Result(
         changed=prepared.changes() or recovered,
         diff=prepared.diff,
@@ -175,6 +189,8 @@ def _result(request: Request, prepared: Prepared, recovered: bool, applied: Appl
         recovered=recovered,
         warnings=applied.warnings,
         # files of the daemon's package are not the user's
-        originals=[] if prepared.first else [original(request, path) for path in prepared.replaced],
+        originals=[] if prepared.first else [original(path) for path in prepared.replaced],
+        restored=sorted(prepared.difference.restored),
+        edited=[edited_name(request.state_directory, path) for path in prepared.difference.edited],
         kept=prepared.difference.kept,
     )

@@ -10,7 +10,12 @@ import os
 import re
 import typing as t
 
-from ansible_collections.port587.mail.plugins.module_utils._transaction.files import read_file, same_attributes
+from ansible_collections.port587.mail.plugins.module_utils._transaction import record as records
+from ansible_collections.port587.mail.plugins.module_utils._transaction.files import (
+    original_name,
+    read_file,
+    same_attributes,
+)
 from ansible_collections.port587.mail.plugins.module_utils._transaction.manifest import Manifest, manifest, path_of
 from ansible_collections.port587.mail.plugins.module_utils._transaction.request import Request
 from ansible_collections.port587.mail.plugins.module_utils._transaction.state import dump_json
@@ -25,16 +30,22 @@ class Difference(t.NamedTuple):
     directories: t.List[Directory]
     #: sources whose compiled form is missing or outdated, each with its compiler
     stale: t.List[t.Tuple[Compiler, File]]
-    #: files of an earlier run that are no longer wanted, and those of them that are kept
+    #: files of an earlier run that are no longer wanted: those that go, those in whose places the originals return
+    #: (path: the original's copy), and those that are kept
     removed: t.List[str]
+    restored: t.Dict[str, str]
     kept: t.List[str]
+    #: those of the first two that somebody else has changed
+    edited: t.List[str]
     #: wanted paths with a file from another source
     adopted: t.List[str]
     #: None if the present manifest is the same. It is swapped in together with the files that it lists.
     manifest: t.Optional[File]
 
 
-def compare(request: Request, recorded: Manifest, others: t.Iterable[Manifest], live: View) -> Difference:
+def compare(
+    request: Request, recorded: Manifest, others: t.Sequence[Manifest], record: records.Record, live: View
+) -> Difference:
     """``recorded``: the transaction's manifest; ``others``: those of other transactions; ``live``: the file system."""
     previous = recorded["files"]
     others_files = {path for one in others for path in one["files"]}
@@ -44,22 +55,28 @@ def compare(request: Request, recorded: Manifest, others: t.Iterable[Manifest], 
 
     # not paths that belong to another transaction now, nor those that a person replaced with a directory
     unwanted = [
-        p
-        for p in previous
-        if p not in mine and p not in others_files and live.present(p) and not os.path.isdir(live.where(p) or "")
+        p for p in previous if p not in mine and p not in others_files and not os.path.isdir(live.where(p) or "")
     ]
-    kept = [p for p in unwanted if request.keep and re.match(request.keep, p)]
+    kept = [p for p in unwanted if request.keep and re.match(request.keep, p) and live.present(p)]
+    originals = {p: original_name(request.state_directory, request.name, p) for p in unwanted if p not in kept}
+    restored = {p: copy for p, copy in originals.items() if os.path.lexists(copy)}
+    removed = [p for p in unwanted if p not in kept and p not in restored and live.present(p)]
     changed = [f for f in request.files if not _same(f, live)]
 
     directories = {d.path for d in request.directories} | set(recorded["directories"] if request.keep_others else ())
+    shared = directories.union(*(one["directories"] for one in others))
+    left = [records.before(record, path) for path in recorded["directories"] if path not in shared]
+    differing = [d for d in [*request.directories, *filter(None, left)] if not same_attributes(d.path, d)]
     wanted = manifest(mine, directories, request.activations)
     path = path_of(request.state_directory, request.name)
     return Difference(
         files=changed,
-        directories=[d for d in request.directories if not same_attributes(d.path, d)],
+        directories=differing,
         stale=[(compiler, f) for compiler, f in compiled if f in changed or not _fresh(compiler, f, live)],
-        removed=[p for p in unwanted if p not in kept],
+        removed=removed,
+        restored=restored,
         kept=kept,
+        edited=[p for p in [*removed, *restored] if records.is_edited(record, p, live.before(p))],
         adopted=[p for p in mine if p not in previous and live.present(p)],
         manifest=File(path, dump_json(wanted), 0o600) if wanted != recorded else None,
     )

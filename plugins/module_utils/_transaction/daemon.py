@@ -74,6 +74,10 @@ class Daemon:
             return False
         return True
 
+    def serves_others(self, removed: t.Container[str]) -> bool:
+        """Whether it has configuration of others beside the files that are removed, and so must run on."""
+        return False
+
     def complaints_since(self, moment: float) -> t.List[str]:
         """Log lines that mean that the next start would fail, although the daemon answers now."""
         return []

@@ -34,6 +34,7 @@ def diff(difference: Difference, directories: t.Sequence[Directory], live: View,
     """
     hidden = difference.adopted if first else []
     entries = [_changed(f, None if f.path in hidden else live.where(f.path)) for f in difference.files]
+    entries += [_restored(path, saved, live) for path, saved in difference.restored.items()]
     entries += [_removed(path) for path in difference.removed]
     entries += [_directory(d, first) for d in (directories if first else difference.directories)]
     entries += [
@@ -62,6 +63,14 @@ def _removed(path: str) -> Entry:
     # an older version may have written a secret there, and nothing says whether it did
     header = path + " (removed: written by an earlier version, no longer used)"
     return _entry(path, "(present)\n", "", after_header=header)
+
+
+def _restored(path: str, saved: str, live: View) -> Entry:
+    # neither of the two says whether it holds a secret; a mode that shuts others out may mean that
+    hidden = not os.lstat(saved).st_mode & 0o004 or not os.path.isfile(saved)
+    before, after = live.before(path) or b"", read_file(saved) or b""
+    shown = (MASKED, MASKED + "(the original)\n") if hidden else shortened(_shown(path, before), _shown(path, after))
+    return _entry(path, *shown, after_header=path + " (the original)")
 
 
 def _directory(wanted: Directory, hidden: bool) -> Entry:

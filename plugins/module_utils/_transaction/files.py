@@ -51,6 +51,16 @@ def before_name(path: str) -> str:
     return os.path.join(os.path.dirname(path), BEFORE_PREFIX + os.path.basename(path))
 
 
+def original_name(state_directory: str, name: str, path: str) -> str:
+    """The permanent copy of a file that the transaction ``name`` replaced, such as the user's own main.cf."""
+    return os.path.join(state_directory, name, "original", path.lstrip("/"))
+
+
+def edited_name(state_directory: str, path: str) -> str:
+    """The copy of a file that somebody else has changed, and that is no longer in its place."""
+    return os.path.join(state_directory, "edited", path.lstrip("/"))
+
+
 def ids(wanted: t.Union[File, Directory]) -> t.Tuple[int, int]:
     try:
         return pwd.getpwnam(wanted.owner).pw_uid, grp.getgrnam(wanted.group).gr_gid

@@ -16,8 +16,10 @@ from ansible_collections.port587.mail.plugins.module_utils._transaction.daemon i
 from ansible_collections.port587.mail.plugins.module_utils._transaction.files import (
     before_name,
     copy,
+    edited_name,
     ids,
     missing_directories,
+    original_name,
     private_directory,
     set_attributes,
     settled,
@@ -45,13 +47,14 @@ def stage(
 
     ``replaced``: files from another source, of which copies are kept for good.
     """
-    created = missing_directories([d.path for d in request.directories] + [os.path.dirname(f.path) for f in files])
+    created = to_create(request, files, difference)
     changed = []
     for directory in difference.directories:
         if directory.path not in created:
             status = os.stat(directory.path)
             changed.append([directory.path, status.st_mode & 0o7777, status.st_uid, status.st_gid])
     paths = {f.path: os.path.lexists(f.path) for f in files}
+    paths.update((path, os.path.lexists(path)) for path in difference.restored)
     paths.update((path, True) for path in difference.removed)
     journal.begin(paths, created, changed, daemons)
 
@@ -68,17 +71,24 @@ def stage(
         write(staged_name(new.path), new, moment)
         if paths[new.path]:
             copy(new.path, before_name(new.path))
+    for path, saved in difference.restored.items():
+        copy(saved, staged_name(path))
+        if paths[path]:
+            copy(path, before_name(path))
     for path in replaced:
-        _keep_original(path, original(request, path))
+        _keep(path, original_name(request.state_directory, request.name, path))
+    for path in difference.edited:
+        _keep(path, edited_name(request.state_directory, path))
     sync_directories(list(paths) + created)
 
 
-def original(request: Request, path: str) -> str:
-    """The path of the permanent copy of a file that this collection replaced, such as the user's own main.cf."""
-    return os.path.join(request.state_directory, request.name, "original", path.lstrip("/"))
+def to_create(request: Request, files: t.Sequence[File], difference: Difference) -> t.List[str]:
+    """The directories that the change needs and that do not exist, outermost first."""
+    places = [os.path.dirname(path) for path in [*(f.path for f in files), *difference.restored]]
+    return missing_directories([d.path for d in request.directories] + places)
 
 
-def _keep_original(path: str, keep: str) -> None:
+def _keep(path: str, keep: str) -> None:
     private_directory(os.path.dirname(keep))
     copy(path, keep + ".new")
     os.rename(keep + ".new", keep)
@@ -89,12 +99,14 @@ def swap(files: t.Sequence[File], difference: Difference) -> t.List[str]:
     """Swap the new files in. Returns warnings about requirements that this server can't meet."""
     for new in files:
         os.rename(staged_name(new.path), new.path)
+    for path in difference.restored:
+        os.rename(staged_name(path), path)
     # last, when no file refers to them
     for path in difference.removed:
         os.rename(path, before_name(path))
     for directory in difference.directories:
         set_attributes(directory.path, directory.mode, *ids(directory))
-    swapped = [f.path for f in files] + difference.removed
+    swapped = [f.path for f in files] + list(difference.restored) + difference.removed
     sync_directories(swapped)
     _read_units_of(swapped)
     return kernel.raise_limits(swapped)
