@@ -56,6 +56,14 @@ dkim:
   returned: always
   type: dict
   sample: {"rsa1._domainkey.example.com": "v=DKIM1; k=rsa; p=MIIBIjANBg..."}
+former:
+  description: >-
+    Names with DKIM keys that are not among O(domains), such as a mail domain that was removed, or an earlier name of
+    the host. Their DNS records may be withdrawn.
+  returned: always
+  type: list
+  elements: str
+  sample: [old.example]
 spki:
   description: >-
     SHA-256 of each certificate's public key in hexadecimal digits, for TLSA 3 1 1 (RFC 7671).
@@ -100,6 +108,16 @@ def dkim_records(module: AnsibleModule, directory: str, domains: t.Sequence[str]
     return records
 
 
+def former(directory: str, domains: t.Sequence[str]) -> t.List[str]:
+    """The names in the directory's file names, without ``domains``."""
+    found = set()
+    for file in os.listdir(directory) if os.path.isdir(directory) else ():
+        # a selector may have dots, too, so one of the domains has precedence
+        if not any(file.startswith(domain.lower() + ".") for domain in domains):
+            found.update(re.findall(r"\A(.+)\.[^.]+\.key\Z", file))
+    return sorted(found)
+
+
 def spki(path: str) -> str:
     _code, out, _err = run_command(["openssl", "x509", "-noout", "-pubkey"], read_file(path) or b"")
     found = re.search("-----BEGIN PUBLIC KEY-----(.*?)-----END PUBLIC KEY-----", out, re.DOTALL)
@@ -122,6 +140,7 @@ def main() -> None:
     module.exit_json(
         addresses=public_addresses(),
         dkim=dkim_records(module, module.params["dkim_directory"], module.params["domains"]),
+        former=former(module.params["dkim_directory"], module.params["domains"]),
         # only one of two files with the same key
         spki=list(dict.fromkeys(filter(None, map(spki, module.params["certificates"])))),
     )
