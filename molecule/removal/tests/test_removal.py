@@ -120,7 +120,10 @@ def test_mail_and_keys_stay_and_a_new_run_finds_them(vps: Vps, by_hand: bool) ->
         pytest.skip("tried on the other host")
     with_keys = {**OFF, "mail_rspamd": True}
     vps.site(**with_keys)
-    keys = vps.run("sha256sum", *vps.run("sh", "-c", "ls /var/lib/rspamd/dkim/*").split(), "/etc/port587/ca/ca.pem")
+    keys = vps.run(
+        "sha256sum",
+        *vps.run("sh", "-c", "ls /var/lib/rspamd/dkim/* /etc/port587/ca/ca.pem /etc/port587/accounts/passwd").split(),
+    )
     vps.run("sh", "-c", "echo '# mine' >> /etc/postfix/main.cf")
     vps.write("/etc/port587/mine", "a file of somebody else\n")
 
