@@ -23,7 +23,7 @@ _LOCKED = re.compile(
 )
 
 #: What dpkg prints when it begins to install a package that was not there. apt's own output depends on its version.
-_NEW = re.compile(r"^Selecting previously unselected package ([^\s:]+)", re.MULTILINE)
+_NEW = re.compile(r"^Selecting previously unselected package ([^\s:]+?)(?::\S+)?\.\s*$", re.MULTILINE)
 
 
 class ActionModule(ActionBase):

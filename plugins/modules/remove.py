@@ -26,8 +26,8 @@ options:
     default: false
   mail:
     description:
-      - Whether to delete the mail, and what a new server would need to continue this one. That is the DKIM keys, the
-        server's CA, the ACME account with its certificates, and what rspamd has learned.
+      - Whether to delete the mail, and what a new server would need to continue this one. That is the passwords, the
+        DKIM keys, the server's CA, the ACME account with its certificates, and what rspamd has learned.
     type: bool
     default: false
   mail_root:

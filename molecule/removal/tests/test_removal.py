@@ -120,7 +120,10 @@ def test_mail_and_keys_stay_and_a_new_run_finds_them(vps: Vps, by_hand: bool) ->
         pytest.skip("tried on the other host")
     with_keys = {**OFF, "mail_rspamd": True}
     vps.site(**with_keys)
-    keys = vps.run("sha256sum", *vps.run("sh", "-c", "ls /var/lib/rspamd/dkim/*").split(), "/etc/port587/ca/ca.pem")
+    keys = vps.run(
+        "sha256sum",
+        *vps.run("sh", "-c", "ls /var/lib/rspamd/dkim/* /etc/port587/ca/ca.pem /etc/port587/accounts/passwd").split(),
+    )
     vps.run("sh", "-c", "echo '# mine' >> /etc/postfix/main.cf")
     vps.write("/etc/port587/mine", "a file of somebody else\n")
 
@@ -166,7 +169,11 @@ def test_everything_goes_if_that_is_wanted(vps: Vps, by_hand: bool) -> None:
 def test_exim_comes_back(vps: Vps, by_hand: bool) -> None:
     if by_hand:
         pytest.skip("the other host had exim")
+    # as docs/removing.md says; packages that came with the package postfix are the person's own
     install = ["apt-get", "-q", "-y", "--no-install-recommends", "install", "exim4-daemon-light"]
     vps.run("env", "DEBIAN_FRONTEND=noninteractive", *install)
-    left = [line for line in differences(vps.seen["first"], vps.listing()) if "postfix" not in line]
-    assert not left, "\n".join(left)
+    vps.run("systemctl", "enable", "--now", "exim4")
+    exim = re.compile("exim|^port")
+    before, after = ({line for line in lines if exim.search(line)} for lines in (vps.seen["first"], vps.listing()))
+    assert "unit exim4.service active" in after
+    assert not differences(before, after)

@@ -37,6 +37,7 @@ TRANSACTIONS = (
     "postfix",
     "postfix-mta-sts-resolver",
     "port587-send-limits",
+    "port587-local-senders",
     "port587-recipients",
     "postgrey",
     "rspamd",
@@ -46,16 +47,25 @@ TRANSACTIONS = (
     "autoconfig",
     "unbound",
     "certificates",
+    "port587-passwd",
     "accounts",
 )
 
 DKIM = "/var/lib/rspamd/dkim"
 CA = "/etc/port587/ca"
+ACCOUNTS = "/etc/port587/accounts"
 LEARNED = "/var/lib/port587-redis"
 #: Where the DKIM keys are while the package rspamd is purged, which deletes /var/lib/rspamd.
 _DKIM_ASIDE = STATE_DIRECTORY + "/dkim"
 #: Kept with the mail: what clients, other servers and authorities know this server by, and what it has learned.
-_KEPT = {DKIM: "DKIM keys", CA: "the CA", acme.CERTBOT: "ACME account and certificates", LEARNED: "what rspamd learned"}
+_KEPT = {
+    DKIM: "DKIM keys",
+    CA: "the CA",
+    ACCOUNTS: "passwords, also those that people have changed",
+    acme.CERTBOT: "ACME account and certificates",
+    LEARNED: "what rspamd has learned",
+}
+_KEPT_FILES = "(%s)/|%s/(passwd|own_passwords)$" % ("|".join(path for path in _KEPT if path != ACCOUNTS), ACCOUNTS)
 #: State of helper services, of no use to anybody else, and certbot's logs.
 _COUNTERS = (
     "/var/lib/private/port587-send-limits",
@@ -136,7 +146,7 @@ def _remove_transaction(
 ) -> None:
     if name == "certificates" and not wanted.check_mode:
         renewal.retire()
-    keep = "" if wanted.mail else "(%s)/" % "|".join(_KEPT)
+    keep = "" if wanted.mail else _KEPT_FILES
     made = transaction.run(name, [], check_mode=wanted.check_mode, keep=keep, daemon_of=kinds.of)
     diff += made.diff
     for daemon, how in sorted(made.activated.items()):
@@ -233,8 +243,9 @@ def _kept(wanted: Wanted, known: t.Iterable[str]) -> t.List[str]:
 
 def _folders_of_others() -> t.List[str]:
     """Folders of this collection that still have something in them."""
+    kept = {os.path.basename(CA), os.path.basename(ACCOUNTS)}
     folders = ("/etc/port587", "/usr/local/lib/port587")
-    return [path for path in folders if os.path.isdir(path) and os.listdir(path) != ["ca"]]
+    return [path for path in folders if os.path.isdir(path) and set(os.listdir(path)) - kept]
 
 
 def _delete(path: str, wanted: Wanted) -> None:
