@@ -1,6 +1,6 @@
 # Copyright (c) The port587.mail contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Fixtures: a server on the oldest release, a bare VPS with the newest, and a machine with a client and a backup disk."""
+"""Fixtures: a server on the oldest release, a bare VPS with the newest, and one with a client and a backup disk."""
 
 import json
 import pathlib

@@ -272,7 +272,7 @@ def test_restored_on_a_newer_release(life: Life) -> None:
             break
     assert old.back_up(), old.do("journalctl -u port587-backup")
     keys, has, mails = old.do(DKIM), life.client.do(HAS), subjects(life, old, "alice")
-    assert old.name == new.name or len(has.splitlines()) > 30
+    assert len(has.splitlines()) >= 6
     subprocess.run(["docker", "rm", "--force", old.container], check=True, capture_output=True)
     # the administrator points the names at the new address
     names = " ".join(name + life.hostname[5:] for name in ("mail.", "autoconfig.", "autodiscover.", "mta-sts."))
