@@ -5,7 +5,7 @@
 
 DOCUMENTATION = r"""
 module: server_info
-short_description: Get a mail server's release, packages, and versions of Postfix, Dovecot and OpenSSL
+short_description: Get a mail server's release, packages, and versions of Postfix, Dovecot, OpenSSL and systemd
 version_added: 1.0.0
 author: The port587.mail contributors (@port587)
 description:
@@ -152,6 +152,24 @@ openssl:
       type: bool
     assumed:
       description: As with Postfix.
+      type: bool
+systemd:
+  description: systemd. Always returned.
+  returned: always
+  type: dict
+  contains:
+    version:
+      description: As with Postfix.
+      type: str
+      sample: "252.39"
+    installed:
+      description: As with Postfix.
+      type: bool
+    assumed:
+      description: As with Postfix.
+      type: bool
+    mounts:
+      description: Whether services can have mounts of their own, such as a C(/tmp). Some containers forbid that.
       type: bool
 tls:
   description: The TLS settings of the daemons for this version of OpenSSL.

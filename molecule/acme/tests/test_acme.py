@@ -7,6 +7,7 @@ import time
 
 import pytest
 from conftest import PORTS, Site, submissions
+from exposure import too_exposed
 from mailclient import Imap, Smtp
 
 testinfra_hosts = ["mail"]
@@ -59,6 +60,10 @@ def test_nothing_is_done_when_nothing_is_due(site):
     before = site.do(f"ls -l --time-style=full-iso {FILES}")
     site.do("systemctl start port587-certificates.service")
     assert site.do(f"ls -l --time-style=full-iso {FILES}") == before
+
+
+def test_the_renewal_is_restricted(site):
+    assert too_exposed(site.host, "port587-certificates") == {}
 
 
 @pytest.mark.usefixtures("as_converged")

@@ -15,6 +15,7 @@ import time
 import typing as t
 
 import pytest
+from exposure import too_exposed
 from mailclient import Account, Imap, Smtp, mail, submit, token, until
 from test_internet import MAIL_HOSTS, SCENARIO, Site, bring, comes_back, play, read, site
 
@@ -129,6 +130,10 @@ def test_greylisting(here: Site) -> None:
     assert read(here, "bob", word)
     # whoever does not exist is refused at once, and leaves nothing behind
     assert bring(here, sender, message, "nobody")[0] == 550
+
+
+def test_what_greylists_is_restricted(here: Site) -> None:
+    assert too_exposed(here.host, "postgrey") == {}
 
 
 def test_nobody_greylists(here: Site) -> None:

@@ -6,6 +6,7 @@ import time
 import typing as t
 
 import pytest
+from exposure import too_exposed
 from mailclient import Imap, mail, submit, token, until
 from test_internet import MAIL_HOSTS, SCENARIO, Site, bring, comes_back, play, read, site
 
@@ -120,6 +121,11 @@ def teach(here: Site) -> None:
     text = about("spam", here, word, here.account("alice").address)
     submit(here.server, here.account("alice"), here.account("bob").address, text)
     assert read(here, "bob", word)["X-Spam"] is None
+
+
+def test_redis_is_restricted(sites: t.List[Site]) -> None:
+    for here in sites:
+        assert too_exposed(here.host, "port587-redis") == {}
 
 
 def test_redis_comes_back(sites: t.List[Site]) -> None:

@@ -10,6 +10,7 @@ import typing as t
 import controller
 import pytest
 from controller import Played
+from exposure import too_exposed
 from testinfra.host import Host
 
 SCENARIO = pathlib.Path(os.environ["MOLECULE_SCENARIO_DIRECTORY"])
@@ -47,6 +48,10 @@ def test_it_validates_for_who_asks_it(host: Host) -> None:
     assert answer(host) == "0 True"
     assert "nameserver 127.0.0.1" not in host.check_output("cat /etc/resolv.conf").splitlines()
     assert host.check_output("systemctl is-enabled unbound") == "enabled"
+
+
+def test_it_is_restricted(host: Host) -> None:
+    assert too_exposed(host, "unbound") == {}
 
 
 def test_nobody_else_can_ask_it(host: Host) -> None:

@@ -39,7 +39,6 @@ class Dovecot(SystemdDaemon):
     configuration = "/etc/dovecot/dovecot.conf"
     protocols = "/usr/share/dovecot/protocols.d"
     pid_file = "/run/dovecot/master.pid"
-    drop_in = "/etc/systemd/system/dovecot.service.d/port587.conf"
     #: Dovecot up to 2.2 computes DH parameters at its first start, and no TLS handshake succeeds before that.
     parameters_program = "/usr/lib/dovecot/ssl-params"
     parameters = "/var/lib/dovecot/ssl-parameters.dat"
@@ -64,7 +63,7 @@ class Dovecot(SystemdDaemon):
 
     def needs_restart(self, view: View) -> bool:
         """Settings that only a start of the master applies: sockets, limits, environment, and the protocols."""
-        if view.read(self.drop_in) != view.before(self.drop_in):
+        if super().needs_restart(view):
             return True
         with contextlib.suppress(OSError):
             if os.stat(self.protocols).st_mtime > os.stat(self.pid_file).st_mtime:

@@ -32,7 +32,9 @@ class Nginx(SystemdDaemon):
 
     def needs_restart(self, view: View) -> bool:
         """From one address to all addresses, or back: the new socket can't be bound before the old one is closed."""
-        return any(_listens(new.content) != _listens(view.before(path) or new.content) for path, new in self._own(view))
+        return super().needs_restart(view) or any(
+            _listens(new.content) != _listens(view.before(path) or new.content) for path, new in self._own(view)
+        )
 
     def serves_others(self, removed: t.Container[str]) -> bool:
         folders = [os.path.join(self.directory, name) for name in ("sites-enabled", "conf.d")]

@@ -36,7 +36,6 @@ class Postfix(SystemdDaemon):
     #: Postfix's own resolv.conf, if it has one, and the drop-in that mounts it at the start.
     resolver = "/etc/port587/resolv.conf"
     drop_ins = tuple("/etc/systemd/system/%s.service.d/port587.conf" % unit for unit in ("postfix", "postfix@-"))
-    units = "/etc/systemd/system/"
     old_instance = "postfix@-.service"
 
     def running(self) -> bool:
@@ -54,8 +53,7 @@ class Postfix(SystemdDaemon):
 
     def needs_restart(self, view: View) -> bool:
         """postconf(5): the master reads these parameters only when it starts."""
-        once = [self.resolver] + [path for path in [*view.files, *view.removed] if path.startswith(self.units)]
-        if any(view.read(path) != view.before(path) for path in once):
+        if super().needs_restart(view) or view.read(self.resolver) != view.before(self.resolver):
             return True
         new = view.read(self.directory + "/main.cf") or b""
         old = view.before(self.directory + "/main.cf") or b""

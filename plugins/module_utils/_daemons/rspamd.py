@@ -68,10 +68,9 @@ class Rspamd(SystemdDaemon):
         return Problem(found.group(1), line, int(found.group(2))) if found else Problem(self.directory, line)
 
     def needs_restart(self, view: View) -> bool:
-        """Only a start applies the user's groups, and the name and mode of a socket."""
+        """Only a start applies the name and mode of a socket."""
         paths = [self.directory + "/override.d/worker-%s.inc" % name for name in ("proxy", "controller")]
-        paths.append("/etc/systemd/system/rspamd.service.d/port587-senders.conf")
-        return any(view.read(path) != view.before(path) for path in paths)
+        return super().needs_restart(view) or any(view.read(path) != view.before(path) for path in paths)
 
     def start(self) -> None:
         before = self._compiled()

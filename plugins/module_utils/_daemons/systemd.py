@@ -16,6 +16,7 @@ from ansible_collections.port587.mail.plugins.module_utils._transaction.commands
 from ansible_collections.port587.mail.plugins.module_utils._transaction.daemon import DEADLINE, Daemon, Description
 from ansible_collections.port587.mail.plugins.module_utils._transaction.errors import TransactionError
 from ansible_collections.port587.mail.plugins.module_utils._transaction.files import read_file
+from ansible_collections.port587.mail.plugins.module_utils._transaction.swap import UNITS
 from ansible_collections.port587.mail.plugins.module_utils._transaction.view import View
 
 #: Seconds until a daemon has received the signal to reload.
@@ -24,6 +25,8 @@ HEARD = 5.0
 
 class SystemdDaemon(Daemon):
     """Base class of all kinds of daemons. ``description``: the option daemon of port587.mail.transaction."""
+
+    units = UNITS
 
     def __init__(self, description: Description) -> None:
         self.description = description
@@ -43,7 +46,9 @@ class SystemdDaemon(Daemon):
         return run_command(["systemctl", "is-enabled", "--quiet", self.name])[0] == 0
 
     def needs_restart(self, view: View) -> bool:
-        return False
+        """Only processes that start get the settings of a unit."""
+        paths = [path for path in [*view.files, *view.removed] if path.startswith(self.units)]
+        return any(view.read(path) != view.before(path) for path in paths)
 
     def enable(self) -> None:
         self._systemctl("enable")

@@ -15,8 +15,8 @@ import pwd
 import re
 import typing as t
 
+from ansible_collections.port587.mail.plugins.module_utils._daemons import hardening, postconf, tls
 from ansible_collections.port587.mail.plugins.module_utils._daemons import known as known_trees
-from ansible_collections.port587.mail.plugins.module_utils._daemons import postconf, tls
 from ansible_collections.port587.mail.plugins.module_utils._server import apt, memory
 from ansible_collections.port587.mail.plugins.module_utils._server.proc import read_text
 from ansible_collections.port587.mail.plugins.module_utils._transaction import generation
@@ -35,17 +35,19 @@ POSTFIX = "postfix"
 DOVECOT = "dovecot-core"
 # Built from the same source as the library that all daemons use
 OPENSSL = "openssl"
+SYSTEMD = "systemd"
 
-# The supported releases with their versions of Postfix, Dovecot and OpenSSL: the last resort if nothing else is known.
+# The supported releases with their versions of Postfix, Dovecot, OpenSSL and systemd: the last resort if nothing else
+# is known.
 RELEASES = {
-    ("debian", "11"): ("3.5.25", "2.3.13", "1.1.1"),
-    ("debian", "12"): ("3.7.11", "2.3.19.1", "3.0.16"),
-    ("debian", "13"): ("3.10.13", "2.4.1", "3.5.1"),
-    ("ubuntu", "18.04"): ("3.3.0", "2.2.33.2", "1.1.1"),
-    ("ubuntu", "20.04"): ("3.4.13", "2.3.7.2", "1.1.1"),
-    ("ubuntu", "22.04"): ("3.6.4", "2.3.16", "3.0.2"),
-    ("ubuntu", "24.04"): ("3.8.6", "2.3.21", "3.0.13"),
-    ("ubuntu", "26.04"): ("3.10.6", "2.4.2", "3.5.3"),
+    ("debian", "11"): ("3.5.25", "2.3.13", "1.1.1", "247"),
+    ("debian", "12"): ("3.7.11", "2.3.19.1", "3.0.16", "252"),
+    ("debian", "13"): ("3.10.13", "2.4.1", "3.5.1", "257"),
+    ("ubuntu", "18.04"): ("3.3.0", "2.2.33.2", "1.1.1", "237"),
+    ("ubuntu", "20.04"): ("3.4.13", "2.3.7.2", "1.1.1", "245"),
+    ("ubuntu", "22.04"): ("3.6.4", "2.3.16", "3.0.2", "249"),
+    ("ubuntu", "24.04"): ("3.8.6", "2.3.21", "3.0.13", "255"),
+    ("ubuntu", "26.04"): ("3.10.6", "2.4.2", "3.5.3", "259"),
 }
 
 # Substitute for a Postfix that is not installed yet: the first release of each branch with the parameter.
@@ -196,6 +198,7 @@ def answer(run: Run, questions: t.Mapping[str, t.List[str]]) -> t.Dict[str, t.An
     asked = ask(
         run, os_release(), user_exists, questions["packages"], questions["users"], questions["postfix_parameters"]
     )
+    asked["systemd"]["mounts"] = hardening.can_mount()
     missing = [path for path in questions["files"] if not os.path.isfile(path)]
     status = read_text("/var/lib/dpkg/status")
     others = parse_other_mtas(status)
@@ -230,7 +233,7 @@ def ask(
 ) -> t.Dict[str, t.Any]:
     """Everything that the module returns."""
     system = parse_os_release(os_release)
-    packages = ask_packages(run, names + [POSTFIX, DOVECOT, OPENSSL])
+    packages = ask_packages(run, names + [POSTFIX, DOVECOT, OPENSSL, SYSTEMD])
 
     postfix_says = dovecot_says = kind = knows = None
     if packages[POSTFIX].installed is not None:
@@ -242,10 +245,11 @@ def ask(
     if packages[DOVECOT].installed is not None:
         dovecot_says = _ask(run, ["dovecot", "--version"])
 
-    assumed_postfix, assumed_dovecot, assumed_openssl = RELEASES.get(system, (None, None, None))
+    assumed_postfix, assumed_dovecot, assumed_openssl, assumed_systemd = RELEASES.get(system, (None,) * 4)
     postfix = _program(packages[POSTFIX], postfix_says, assumed_postfix)
     dovecot = _program(packages[DOVECOT], dovecot_says, assumed_dovecot)
     openssl = _program(packages[OPENSSL], packages[OPENSSL].installed, assumed_openssl)
+    systemd = _program(packages[SYSTEMD], packages[SYSTEMD].installed, assumed_systemd)
     if kind is None and postfix.version is not None:
         kind = database_type(postfix.version)
         knows = [name for name in parameters if has_parameter(postfix.version, name)]
@@ -257,5 +261,6 @@ def ask(
         "postfix": dict(postfix._asdict(), default_database_type=kind, knows=knows or []),
         "dovecot": dict(dovecot._asdict()),
         "openssl": dict(openssl._asdict()),
+        "systemd": dict(systemd._asdict()),
         "tls": {"ciphers": tls.CIPHERS, "groups": tls.groups(openssl.version)},
     }

@@ -10,6 +10,7 @@ import os
 import time
 import typing as t
 
+from ansible_collections.port587.mail.plugins.module_utils._daemons import hardening
 from ansible_collections.port587.mail.plugins.module_utils._server import (
     apt,
     facts,
@@ -38,6 +39,7 @@ CHECKS = (
     "clock",
     "apt",
     "swap",
+    "mounts",
     "updates",
     "dns",
     "ipv6",
@@ -123,6 +125,7 @@ def _looks(request: Request, root: str) -> t.Dict[str, t.Callable[[], t.Optional
         "clock": check_clock,
         "apt": check_apt,
         "swap": lambda: server_checks.check_swap(amount, swap),
+        "mounts": lambda: server_checks.check_mounts(hardening.can_mount()),
         "updates": check_updates,
     }
 

@@ -200,6 +200,17 @@ def check_swap(memory: int, swap: int) -> Finding:
     )
 
 
+def check_mounts(can_mount: bool) -> Finding:
+    return finding(
+        "mounts",
+        can_mount,
+        f"services {'can' if can_mount else 'cannot'} have mounts of their own",
+        "services with a /tmp of their own and read-only system files; without these, systemd restricts them less",
+        "if this is a container of yours, permit nesting: features: nesting=1 in Proxmox, security.nesting=true in LXD",
+        "warn",
+    )
+
+
 def check_updates(support: Support, today: str) -> Finding:
     name = " ".join((support.release[0].capitalize(), support.release[1]))
     extended = support.extended and not support.has_extended and support.extended >= today

@@ -12,7 +12,7 @@ import typing as t
 
 import pytest
 from ansible_collections.port587.mail.plugins.module_utils._certificate import acme, certbot
-from ansible_collections.port587.mail.plugins.module_utils._daemons import tls
+from ansible_collections.port587.mail.plugins.module_utils._daemons import hardening, tls
 from ansible_collections.port587.mail.plugins.module_utils._server.facts import RELEASES, newer_or_same
 from repository import ROOT
 
@@ -163,6 +163,7 @@ def server(release: Release) -> t.Dict[str, t.Any]:
         "tls": {"ciphers": tls.CIPHERS, "groups": tls.groups(openssl)},
         "postfix": {"version": have["postfix"], "default_database_type": "hash", "knows": []},
         "dovecot": {"version": have["dovecot"]},
+        "systemd": {"version": RELEASES[release][3], "mounts": True},
         "packages": {name: {"installed": version, "candidate": None} for name, version in packages.items()},
         "memory": 4 * 2**30,
     }
@@ -227,9 +228,14 @@ def test_the_tables_are_read() -> None:
     assert len(table()) > 10
     assert set(VERSIONS) == set(RELEASES)
     named = {
-        release: tuple(VERSIONS[release][one] for one in ("postfix", "dovecot", "openssl")) for release in RELEASES
+        release: tuple(VERSIONS[release][one] for one in ("postfix", "dovecot", "openssl", "systemd")) for release in RELEASES
     }
     assert named == RELEASES
+
+
+def test_the_table_has_the_versions_of_systemd_that_the_code_knows() -> None:
+    rows = {row.option.rstrip("="): int(row.since) for row in table() if row.program == "systemd"}
+    assert rows == hardening.SINCE
 
 
 @pytest.mark.parametrize("row", table(), ids=lambda row: row.option)

@@ -23,9 +23,9 @@ def test_what_dovecot_restarts_for(tmp_path: pathlib.Path) -> None:
     assert not dovecot.needs_restart(View([File(dovecot.configuration, b"listen = ::\n")]))
     assert dovecot.needs_restart(View([File(dovecot.configuration, b"base_dir = /run/x\n")]))
     assert dovecot.needs_restart(View([File(dovecot.configuration, b"import_environment = TZ A=b\n")]))
-    dovecot.drop_in = str(tmp_path / "port587.conf")
     assert dovecot.needs_restart(View([File(dovecot.configuration, b"protocols {\n  pop3 = yes\n}\n")]))
-    assert dovecot.needs_restart(View([File(dovecot.drop_in, b"[Service]\nLimitNOFILE=65535\n")]))
+    dovecot.units = str(tmp_path)
+    assert dovecot.needs_restart(View([File(str(tmp_path / "port587.conf"), b"[Service]\nLimitNOFILE=65535\n")]))
 
 
 def test_dovecot_2_2_is_given_the_time_to_compute_its_parameters(

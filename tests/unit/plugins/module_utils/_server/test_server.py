@@ -148,7 +148,11 @@ def test_unknown_release_without_lists_has_no_version() -> None:
 
 
 def test_what_is_installed_is_asked_itself_and_apt_is_not() -> None:
-    host = Host("postfix\tii \t3.10.5-0\ndovecot-core\thi \t1:2.4.1+dfsg1-6\nopenssl\tii \t3.5.1-1\n", database="lmdb")
+    host = Host(
+        "postfix\tii \t3.10.5-0\ndovecot-core\thi \t1:2.4.1+dfsg1-6\nopenssl\tii \t3.5.1-1\n"
+        "systemd\tii \t257.13-1~deb13u1\n",
+        database="lmdb",
+    )
     info = host.info("postfix")
     assert info["postfix"] == {
         "version": "3.10.5",
@@ -159,6 +163,7 @@ def test_what_is_installed_is_asked_itself_and_apt_is_not() -> None:
     }
     assert info["dovecot"] == {"version": "2.4.1", "installed": True, "assumed": False}
     assert info["openssl"] == {"version": "3.5.1", "installed": True, "assumed": False}
+    assert info["systemd"] == {"version": "257.13", "installed": True, "assumed": False}
     assert info["missing"] == []
     assert [command[0] for command in host.asked] == ["dpkg-query", "postconf", "dovecot"]
 

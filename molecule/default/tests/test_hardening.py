@@ -1,0 +1,55 @@
+# Copyright (c) The port587.mail contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""systemd restricts the daemons, and programs that they start for people still do what they do without that."""
+
+import shlex
+import typing as t
+
+from conftest import Site
+from exposure import too_exposed
+from mailclient import received, token, until
+from test_own_mail import aliases, send
+
+testinfra_hosts = ["ansible://mail"]
+
+#: Reads a file in the machine's /tmp, and sends mail: for that, postdrop gets its group by its file's mode.
+PROGRAM = """#!/bin/sh
+cat >/dev/null
+{{ printf 'Subject: {word}\\n\\n'; id -un; cat /tmp/hardening; }} | /usr/sbin/sendmail -i {recipient}
+"""
+
+
+def test_each_service_is_restricted(host: t.Any) -> None:
+    own = ["port587-login-limits", "port587-recipients", "port587-send-limits"]
+    assert too_exposed(host, "postfix", "dovecot", "rspamd", "nginx", *own) == {}
+
+
+def test_programs_in_aliases(site: Site, host: t.Any) -> None:
+    alice, word = site.account("alice"), token()
+    text = PROGRAM.format(word=word, recipient=alice.address)
+    host.run_expect([0], f"echo there >/tmp/hardening && printf %s {shlex.quote(text)} >/usr/local/bin/answers")
+    host.run_expect([0], "chmod 0755 /usr/local/bin/answers && install -d -o nobody /var/local/kept")
+    with aliases(host, 'answers: "|/usr/local/bin/answers"\nkept: /var/local/kept/mail'):
+        send(host, "www-data", "answers", "a question")
+        send(host, "www-data", "kept", word)
+        (content,) = received(site.server, alice, word)
+        assert b"nobody" in content
+        assert b"there" in content
+        for file in until(lambda: host.run("cat /var/local/kept/mail").stdout):
+            if word in file:
+                break
+        else:
+            raise AssertionError(file)
+
+
+def test_mailboxes_in_home_directories(host: t.Any) -> None:
+    word = token()
+    host.run_expect([0], "useradd -m lee && echo '~/Mail/' >/home/lee/.forward && chown lee /home/lee/.forward")
+    try:
+        send(host, "root", "lee", word)
+        for lying in until(lambda: host.run("cat /home/lee/Mail/new/*").stdout):
+            if word in lying:
+                return
+        raise AssertionError(lying)
+    finally:
+        host.run("userdel -r lee")
