@@ -66,7 +66,7 @@ class ActionModule(ActionBase):
             if unexplained > UNEXPLAINED:
                 break
             result = self._install(arguments["name"], task_vars)
-        new = _NEW.findall(str(result.get("stdout", ""))) if not self._task.check_mode else []
+        new = [] if self._task.check_mode else new_packages(str(result.get("stdout", "")))
         if new:
             noted = self._execute_module(
                 module_name="port587.mail.packages", module_args={"name": [], "installed": new}, task_vars=task_vars
@@ -92,6 +92,11 @@ class ActionModule(ActionBase):
             },
             task_vars=task_vars,
         )
+
+
+def new_packages(said: str) -> list[str]:
+    """The packages that were not there before, in the output of apt."""
+    return _NEW.findall(said)
 
 
 def is_locked(result: dict[str, t.Any]) -> bool:

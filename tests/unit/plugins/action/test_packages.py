@@ -130,3 +130,16 @@ def test_a_lock_that_is_taken_again(run: t.Callable[..., t.Any]) -> None:
 def test_a_lock_of_nobody(run: t.Callable[..., t.Any]) -> None:
     """In a container, by a process of its host, say."""
     assert run(LOCKED, NOBODY, LOCKED, NOBODY, LOCKED, NOBODY, LOCKED, NOBODY)[0] == LOCKED
+
+
+def test_new_packages_are_found_in_apts_output() -> None:
+    said = """Preconfiguring packages ...
+Selecting previously unselected package libsasl2-modules:amd64.
+(Reading database ... 12345 files and directories currently installed.)
+Preparing to unpack .../dovecot-lmtpd_2.4.1_amd64.deb ...
+Selecting previously unselected package dovecot-lmtpd.\r
+Preparing to unpack .../openssl_3.5_amd64.deb ...
+Unpacking openssl (3.5) over (3.4) ...
+Selecting previously unselected package libperl5.40:amd64.
+"""
+    assert packages.new_packages(said) == ["libsasl2-modules", "dovecot-lmtpd", "libperl5.40"]
