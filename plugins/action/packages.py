@@ -66,7 +66,8 @@ class ActionModule(ActionBase):
             if unexplained > UNEXPLAINED:
                 break
             result = self._install(arguments["name"], task_vars)
-        new = [] if self._task.check_mode else new_packages(str(result.get("stdout", "")))
+        # check mode only simulates, and selects nothing
+        new = new_packages(str(result.get("stdout", "")))
         if new:
             noted = self._execute_module(
                 module_name="port587.mail.packages", module_args={"name": [], "installed": new}, task_vars=task_vars
