@@ -118,8 +118,8 @@ def others_files(names: t.Sequence[str]) -> t.List[str]:
     said = run_command(["dpkg-query", "-W", "-f", "${Conffiles}\n", "--", *names])[1]
     for path, known in re.findall(r"^ (/\S+) ([0-9a-f]{32})$", said, re.MULTILINE):
         content = read_file(path)
-        # dpkg's own checksum: pylint: disable=ansible-format-automatic-specification
-        if content is not None and hashlib.md5(content).hexdigest() != known:  # noqa: S324
+        # the checksum that dpkg keeps
+        if content is not None and hashlib.md5(content).hexdigest() != known:
             found.append(path)
     return found
 
