@@ -34,6 +34,7 @@ from ansible_collections.port587.mail.plugins.module_utils._transaction.state im
 #: The transactions of this collection's roles, in the order of their removal: first no more mail is accepted, and none
 #: loses what it still needs.
 TRANSACTIONS = (
+    "backup",
     "postfix",
     "postfix-mta-sts-resolver",
     "port587-send-limits",
