@@ -95,10 +95,10 @@ def in_use() -> str:
 
 
 def purge(names: t.Sequence[str]) -> None:
-    command = ["env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "--quiet", "--yes", "purge", "--", *names]
-    code, out, err = run_command(command)
+    # not apt-get: it removes all packages first, and then Dovecot is restarted with configuration of those that went
+    code, out, err = run_command(["env", "DEBIAN_FRONTEND=noninteractive", "dpkg", "--purge", "--", *names])
     if code:
-        raise TransactionError("apt-get purge %s: %s" % (" ".join(names), (err or out).strip()))
+        raise TransactionError("dpkg --purge %s: %s" % (" ".join(names), (err or out).strip()))
 
 
 def others_files(names: t.Sequence[str]) -> t.List[str]:
