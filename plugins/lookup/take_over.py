@@ -4,15 +4,6 @@
 
 from __future__ import annotations
 
-import os
-import pathlib
-import typing as t
-
-from ansible.errors import AnsibleError
-from ansible.plugins.lookup import LookupBase
-from ansible_collections.port587.mail.plugins.plugin_utils._take_over import TakeOverError
-from ansible_collections.port587.mail.plugins.plugin_utils._take_over_sources import READERS
-
 DOCUMENTATION = r"""
 name: take_over
 short_description: Read accounts and aliases of another mail server
@@ -57,6 +48,15 @@ _raw:
   type: list
   elements: dict
 """
+
+import os
+import pathlib
+import typing as t
+
+from ansible.errors import AnsibleError
+from ansible.plugins.lookup import LookupBase
+from ansible_collections.port587.mail.plugins.plugin_utils._take_over import TakeOverError
+from ansible_collections.port587.mail.plugins.plugin_utils._take_over_sources import READERS
 
 
 class LookupModule(LookupBase):
