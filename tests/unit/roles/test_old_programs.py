@@ -138,7 +138,9 @@ def programs_of_releases() -> t.Dict[Release, t.Dict[str, str]]:
 def known(program: str, version: str) -> t.Set[str]:
     """The options of a program of this version that were looked up."""
     found = {
-        row.option.split(" ")[0] for row in table() if row.program == program and newer_or_same(version, row.since)
+        row.option.split(" ")[0].rstrip("=")
+        for row in table()
+        if row.program == program and newer_or_same(version, row.since)
     }
     for title, body in re.findall(r"^### (.+)\n((?:(?!^#).*\n)*)", DOCUMENT, re.MULTILINE):
         name, _, bound = title.lower().partition(" ")
@@ -228,7 +230,8 @@ def test_the_tables_are_read() -> None:
     assert len(table()) > 10
     assert set(VERSIONS) == set(RELEASES)
     named = {
-        release: tuple(VERSIONS[release][one] for one in ("postfix", "dovecot", "openssl", "systemd")) for release in RELEASES
+        release: tuple(VERSIONS[release][one] for one in ("postfix", "dovecot", "openssl", "systemd"))
+        for release in RELEASES
     }
     assert named == RELEASES
 
