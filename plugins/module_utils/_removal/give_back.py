@@ -189,7 +189,8 @@ def _state(known: t.Iterable[str], wanted: Wanted) -> t.List[str]:
     if set(known) <= set(TRANSACTIONS):
         journal = Journal(STATE_DIRECTORY)
         paths += [journal.staging, journal.swapping, journal.done]
-        paths += [STATE_DIRECTORY + "/run.lock", records.path_of(STATE_DIRECTORY)]
+        paths += [STATE_DIRECTORY + "/" + name for name in ("run.lock", "last-change")]
+        paths += [records.path_of(STATE_DIRECTORY)]
     return paths + [acme.STATE, acme.WEBROOT] + ([packages.RECORD] if wanted.packages else [])
 
 
