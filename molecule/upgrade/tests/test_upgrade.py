@@ -83,9 +83,9 @@ class Vps:
         )
 
     def restart_from(self, image: str) -> None:
-        """Replace the container. Its address stays, as it is the first of its network."""
+        """Replace the container. It gets the same address: its network has no other."""
         docker("rm", "--force", self.container)
-        aliases = [f"--network-alias={self.host}", f"--hostname={self.host}", f"--ip={self.server.address}"]
+        aliases = [f"--network-alias={self.host}", f"--hostname={self.host}"]
         docker("run", *OPTIONS, f"--name={self.container}", f"--network={self.network}", *aliases, image)
         end = time.monotonic() + 60
         while self.run("systemctl is-system-running", check=False).strip() not in ("running", "degraded"):

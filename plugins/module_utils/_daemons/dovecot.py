@@ -133,6 +133,6 @@ class Dovecot(SystemdDaemon):
             return None
         # 2.4 does not print those: a listener without a port has the one of its name
         unsaid = re.findall(r"inet_listener (\w+) \{\s*\}", out)
-        return [value for name, value in doveconf(out) if name == "port"] + [
-            DEFAULT_PORTS[name] for name in unsaid if name in DEFAULT_PORTS
-        ]
+        said = [value for name, value in doveconf(out) if name == "port"]
+        said += [DEFAULT_PORTS[name] for name in unsaid if name in DEFAULT_PORTS]
+        return said + [str(port) for port in self.proved_ports()]

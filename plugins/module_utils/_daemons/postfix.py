@@ -171,7 +171,7 @@ class Postfix(SystemdDaemon):
             for text, absent in look_up.wrong(key, value.strip()):
                 text = "%s: -o %s = %s: %s" % (service, key, value.strip(), text)
                 problems.append(Problem(os.path.join(self.directory, "master.cf"), text, pending=is_pending(absent)))
-        served = self._served() if self.running() else set()
+        served = (self._served() if self.running() else set()) | self.proved_ports()
         for line in ask("-M").splitlines():
             service, kind, *_columns, program = line.split()[:8]
             if kind == "inet" and not self._port_is_known(service.rsplit(":", 1)[-1], main):

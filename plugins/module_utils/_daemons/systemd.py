@@ -16,6 +16,8 @@ from ansible_collections.port587.mail.plugins.module_utils._transaction.commands
 from ansible_collections.port587.mail.plugins.module_utils._transaction.daemon import DEADLINE, Daemon, Description
 from ansible_collections.port587.mail.plugins.module_utils._transaction.errors import TransactionError
 from ansible_collections.port587.mail.plugins.module_utils._transaction.files import read_file
+from ansible_collections.port587.mail.plugins.module_utils._transaction.manifest import proof_of
+from ansible_collections.port587.mail.plugins.module_utils._transaction.state import STATE_DIRECTORY
 from ansible_collections.port587.mail.plugins.module_utils._transaction.swap import UNITS
 from ansible_collections.port587.mail.plugins.module_utils._transaction.view import View
 
@@ -44,6 +46,11 @@ class SystemdDaemon(Daemon):
 
     def enabled(self) -> bool:
         return run_command(["systemctl", "is-enabled", "--quiet", self.name])[0] == 0
+
+    def proved_ports(self) -> t.Set[int]:
+        """The ports on which it last proved to serve. It may run with them after its files were replaced."""
+        proofs = proof_of(self.name, STATE_DIRECTORY).get("proofs", [])
+        return {one["port"] for one in proofs if one.get("port")} if self.running() else set()
 
     def needs_restart(self, view: View) -> bool:
         """Only processes that start get the settings of a unit."""
