@@ -16,6 +16,8 @@ from ansible_collections.port587.mail.plugins.module_utils._transaction.commands
 from ansible_collections.port587.mail.plugins.module_utils._transaction.daemon import DEADLINE, Daemon, Description
 from ansible_collections.port587.mail.plugins.module_utils._transaction.errors import TransactionError
 from ansible_collections.port587.mail.plugins.module_utils._transaction.files import read_file
+from ansible_collections.port587.mail.plugins.module_utils._transaction.manifest import proof_of
+from ansible_collections.port587.mail.plugins.module_utils._transaction.state import STATE_DIRECTORY
 from ansible_collections.port587.mail.plugins.module_utils._transaction.swap import UNITS
 from ansible_collections.port587.mail.plugins.module_utils._transaction.manifest import proof_of
 from ansible_collections.port587.mail.plugins.module_utils._transaction.state import STATE_DIRECTORY
