@@ -22,6 +22,9 @@ from ansible_collections.port587.mail.plugins.plugin_utils import _variables
 SITE = {
     "mail_hostname": "mail.example.com",
     "mail_domains": ["example.com"],
+    # the role backup has no default for these
+    "backup_repository": "/mnt/disk/mail",
+    "backup_password": "opens it",
     "mail_accounts": [{"address": "eve@example.com", "password": "correct horse battery"}],
 }
 #: What nothing is wrong with.
