@@ -235,7 +235,8 @@ def test_the_tables_are_read() -> None:
     assert len(table()) > 10
     assert set(VERSIONS) == set(RELEASES)
     named = {
-        release: tuple(VERSIONS[release][one] for one in ("postfix", "dovecot", "openssl", "systemd")) for release in RELEASES
+        release: tuple(VERSIONS[release][one] for one in ("postfix", "dovecot", "openssl", "systemd"))
+        for release in RELEASES
     }
     assert named == RELEASES
 
