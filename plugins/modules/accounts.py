@@ -352,6 +352,17 @@ def mail_of(removed: t.Iterable[str], root: str) -> t.List[str]:
     return [path for path in paths if os.path.isdir(path)]
 
 
+def tree(site: Site, text: str) -> t.List[transaction.File]:
+    """The files of Dovecot and Postfix. ``text``: the passwd-file."""
+    files = [transaction.File(PASSWD, text.encode("utf-8"), 0o640, "root", "dovecot", secret=True)]
+    own_aliases = accounts_files.own_aliases(site).encode("utf-8")
+    files.append(transaction.File(OWN_ALIASES, own_aliases, 0o640, "root", "dovecot"))
+    return files + [
+        transaction.File("%s/%s" % (DIRECTORY, name), table.encode("utf-8"), 0o640, "root", "postfix", compiler=POSTMAP)
+        for name, table in sorted(accounts_files.maps(site).items())
+    ]
+
+
 def run(module: AnsibleModule) -> t.Dict[str, t.Any]:
     p = module.params
     entries = sent(p["accounts_file"])
@@ -380,16 +391,11 @@ def run(module: AnsibleModule) -> t.Dict[str, t.Any]:
     text = accounts_files.passwd(site, hashes)
     after = accounts_files.read_passwd(text)
 
-    files = [transaction.File(PASSWD, text.encode("utf-8"), 0o640, "root", "dovecot", secret=True)]
-    own_aliases = accounts_files.own_aliases(site).encode("utf-8")
-    files.append(transaction.File(OWN_ALIASES, own_aliases, 0o640, "root", "dovecot"))
-    files += [
-        transaction.File("%s/%s" % (DIRECTORY, name), table.encode("utf-8"), 0o640, "root", "postfix", compiler=POSTMAP)
-        for name, table in sorted(accounts_files.maps(site).items())
-    ]
     # no daemon is reloaded: Dovecot and Postfix notice when these files change
     directories = [transaction.Directory(DIRECTORY)]
-    result = transaction.run("accounts", files, directories, check_mode=module.check_mode, daemon_of=kinds.of)
+    result = transaction.run(
+        "accounts", tree(site, text), directories, check_mode=module.check_mode, daemon_of=kinds.of
+    )
     removed = sorted(set(before) - set(after))
     mail = mail_of(removed, p["mail_root"])
     if not module.check_mode:

@@ -19,8 +19,6 @@ from ansible_collections.port587.mail.plugins.module_utils._transaction.files im
 from ansible_collections.port587.mail.plugins.module_utils._transaction.manifest import proof_of
 from ansible_collections.port587.mail.plugins.module_utils._transaction.state import STATE_DIRECTORY
 from ansible_collections.port587.mail.plugins.module_utils._transaction.swap import UNITS
-from ansible_collections.port587.mail.plugins.module_utils._transaction.manifest import proof_of
-from ansible_collections.port587.mail.plugins.module_utils._transaction.state import STATE_DIRECTORY
 from ansible_collections.port587.mail.plugins.module_utils._transaction.view import View
 
 #: Seconds until a daemon has received the signal to reload.

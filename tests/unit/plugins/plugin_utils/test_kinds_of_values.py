@@ -36,6 +36,11 @@ TABLE: dict[str, tuple[list[t.Any], list[t.Any]]] = {
     "positive": ([1, "300"], [0, "0", -1, "x"]),
     "certificate_days": ([60, "60", 825], [59, 826, "x"]),
     "size": (["0", 0, "1G", "500M"], ["1 GB", "01G", "1", "G", "1g"]),
+    "backup_repository": (
+        ["/srv/backup", "sftp:user@backup.example.com:/srv/mail", "s3:https://s3.example.com/mail", "rclone:x:mail"],
+        ["", "srv/backup", "/srv/my backup", "sftp:", "SFTP:x"],
+    ),
+    "keep_period": (["last", "hourly", "yearly"], ["", "day", "Daily", "weekly\n"]),
     "path": (["/var/vmail", "/etc/a-b_c.pem"], ["var/vmail", "/a b", "", "/", "/a;b", "/a\n"]),
     "socket": (["/run/a/b.sock"], ["/x", "run/a/b.sock", "/run/a/"]),
     "user": (["postfix", "_rspamd", "www-data"], ["Postfix", "1a", "a b", ""]),
