@@ -198,8 +198,8 @@ other_mtas:
   sample: [exim4-daemon-light]
 trees:
   description: >-
-    The state of the files of each M(port587.mail.transaction) with a daemon, by its name, for the option
-    O(port587.mail.transaction#module:known). Empty during a transaction, or after an interrupted one.
+    The state of the files of each M(port587.mail.transaction) with a daemon or with little data, by its name, for the
+    option O(port587.mail.transaction#module:known). Empty during a transaction, or after an interrupted one.
   returned: always
   type: dict
 run:

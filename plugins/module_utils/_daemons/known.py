@@ -28,12 +28,14 @@ from ansible_collections.port587.mail.plugins.module_utils._transaction.tree imp
 
 Tree = t.Dict[str, t.Any]
 
+#: Bytes of all files of a transaction without a daemon that is looked at nevertheless.
+_SMALL = 200000
 #: The permission bit of files that everybody may read.
 _OTHERS = 0o004
 
 
 def trees(state_directory: str = STATE_DIRECTORY) -> t.Dict[str, Tree]:
-    """The present state of each transaction with a daemon, by its name. Runs on the server.
+    """The present state of each transaction, by its name. Runs on the server.
 
     Empty during a change or after an interrupted one, which the next transaction has to recover. Also empty without the
     permission to look, or if the stored state can't be read; the next transaction reports that.
@@ -45,7 +47,12 @@ def trees(state_directory: str = STATE_DIRECTORY) -> t.Dict[str, Tree]:
     except TransactionError:
         return {}
     tables = database_type() if POSTMAP.installed() else None
-    return {name: _tree(one, tables) for name, one in known.items() if one["daemons"]}
+    return {name: _tree(one, tables) for name, one in known.items() if one["daemons"] or _small(one)}
+
+
+def _small(known: Manifest) -> bool:
+    """Whether all files together are read quickly: programs are, and the tables of many accounts are not."""
+    return sum(os.path.getsize(path) for path in known["files"] if os.path.isfile(path)) < _SMALL
 
 
 def _tree(known: Manifest, tables: t.Optional[str]) -> Tree:
