@@ -35,7 +35,7 @@ def mail_servers(host: Host) -> t.Tuple[str, str]:
 def test_preflight_names_it_and_nothing_else(ask: Ask) -> None:
     told = ask(skip=OUTSIDE)["msg"]
     assert re.search(r"^FAIL ports: exim4 \(pid \d+, exim4\.service\) listens on 25$", told, re.MULTILINE), told
-    assert "cure: systemctl disable --now exim4.service; apt-get install postfix, which takes the place of" in told
+    assert "cure: systemctl stop exim4.service; systemctl disable exim4.service; apt-get install postfix, which" in told
 
 
 @pytest.mark.usefixtures("exim")

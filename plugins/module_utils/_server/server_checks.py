@@ -73,7 +73,8 @@ def check_ports(
             others.setdefault(processes, []).append(port)
     seen = [f"{ports.as_text(processes)} listens on {listed(numbers)}" for processes, numbers in others.items()]
     units = sorted({processes[0].unit for processes in others if len(processes) == 1} - {""})
-    cures = [f"systemctl disable --now {' '.join(units)}"] if units else []
+    # not `disable --now`: for a service with an init script, older versions of systemd do not stop it then
+    cures = [f"systemctl {verb} {' '.join(units)}" for verb in ("stop", "disable")] if units else []
     if cures and other_mtas:
         cures.append(f"apt-get install postfix, which takes the place of {listed(other_mtas)}")
     if any(len(processes) != 1 or not processes[0].unit for processes in others):

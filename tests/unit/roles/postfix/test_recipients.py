@@ -192,6 +192,12 @@ def test_full(postfix, dovecot):
     assert postfix("team@example.com") == "DEFER_IF_PERMIT Internal error"
 
 
+def test_a_passing_fault_is_waited_for(postfix, dovecot):
+    dovecot.said = {"eve": "DEFER_IF_PERMIT Internal error"}
+    threading.Timer(0.1, dovecot.said.clear).start()
+    assert postfix("eve@example.com") == "DUNNO"
+
+
 def test_what_goes_wrong_stops_no_mail(postfix, dovecot, tables, tmp_path, capsys):
     dovecot.said = {"eve": FULL}
     os.rename(tables[0].path, tables[0].path + ".gone")

@@ -52,13 +52,14 @@ def test_another_program_is_named_with_its_ports_and_unit() -> None:
     finding = server_checks.check_ports([(465, (EXIM,)), (25, (EXIM,)), (25, (EXIM,)), (993, (DOVECOT,))])
     assert finding.verdict == "fail"
     assert finding.seen == "exim4 (pid 812, exim4.service) listens on 25, 465"
-    assert finding.cure == "systemctl disable --now exim4.service"
+    assert finding.cure == "systemctl stop exim4.service; systemctl disable exim4.service"
 
 
 def test_a_mail_server_that_postfix_replaces() -> None:
     finding = server_checks.check_ports([(25, (EXIM,))], other_mtas=["exim4-daemon-light"])
     assert finding.cure == (
-        "systemctl disable --now exim4.service; apt-get install postfix, which takes the place of exim4-daemon-light"
+        "systemctl stop exim4.service; systemctl disable exim4.service;"
+        " apt-get install postfix, which takes the place of exim4-daemon-light"
     )
 
 
@@ -104,7 +105,7 @@ def test_nginx_may_be_where_it_is_to_serve_and_nowhere_else() -> None:
     assert "or do without the web server: `web: false`" in server_checks.check_ports(taken, web=True).cure
     finding = server_checks.check_ports(taken, web=True, variables={"web": "mail_autoconfig"})
     assert (finding.verdict, finding.seen) == ("fail", "apache2 (pid 8, apache2.service) listens on 80, 443")
-    assert "systemctl disable --now apache2.service" in finding.cure
+    assert "systemctl stop apache2.service; systemctl disable apache2.service" in finding.cure
     assert "mail_autoconfig: false" in finding.cure
 
 
