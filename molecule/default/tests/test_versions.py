@@ -7,6 +7,8 @@ import pathlib
 import re
 import typing as t
 
+testinfra_hosts = ["ansible://mail"]
+
 DOCUMENT = pathlib.Path(__file__).resolve().parents[3] / "docs/versions.md"
 PACKAGES = {"Postfix": "postfix", "Dovecot": "dovecot-core", "rspamd": "rspamd", "nginx": "nginx", "OpenSSL": "openssl"}
 

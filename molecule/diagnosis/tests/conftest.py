@@ -17,12 +17,12 @@ KEEP = "etc/postfix etc/dovecot etc/port587 var/vmail"
 RESTORE = f"""
 systemctl stop postfix dovecot fault 2>/dev/null
 if mountpoint -q /var/spool/postfix; then
-  systemctl stop rspamd port587-recipients port587-send-limits; umount /var/spool/postfix
+  systemctl stop rspamd port587-recipients port587-send-limits port587-local-senders; umount /var/spool/postfix
 fi
 nft flush ruleset; systemctl -q is-enabled postfix || systemctl -q enable postfix
 cd / && rm -rf {KEEP} && tar xpf /root/whole.tar
 systemctl reset-failed
-systemctl start rspamd port587-recipients port587-send-limits dovecot postfix
+systemctl start rspamd port587-recipients port587-send-limits port587-local-senders dovecot postfix
 postsuper -d ALL 2>/dev/null
 for port in 25 587 465 993 4190; do
   for try in $(seq 50); do (exec 3<>/dev/tcp/127.0.0.1/$port) 2>/dev/null && break; sleep 0.1; done

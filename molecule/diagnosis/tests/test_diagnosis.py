@@ -264,10 +264,10 @@ FAULTS = [
     ),
     Fault(
         "disk full",
-        "systemctl stop postfix dovecot rspamd port587-recipients port587-send-limits;"
+        "systemctl stop postfix dovecot rspamd port587-recipients port587-send-limits port587-local-senders;"
         " cp -a /var/spool/postfix /root/queue;"
         " mount -t tmpfs -o size=40m tmpfs /var/spool/postfix; cp -a /root/queue/. /var/spool/postfix/;"
-        " systemctl start rspamd port587-recipients port587-send-limits dovecot postfix",
+        " systemctl start rspamd port587-recipients port587-send-limits port587-local-senders dovecot postfix",
         "MSA",
         "disk-full",
     ),

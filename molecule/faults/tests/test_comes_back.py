@@ -14,6 +14,11 @@ ASKED: killing.Asked = {
     "nginx": (80, "GET / HTTP/1.0\r\n\r\n", "HTTP/"),
     "rspamd": ("/var/spool/postfix/rspamd/milter.sock", "", ""),
     "port587-login-limits": (8587, "GET / HTTP/1.0\r\n\r\n", "HTTP/"),
+    "port587-local-senders": (
+        "/var/spool/postfix/port587/local-senders",
+        "request=smtpd_access_policy\n\n",
+        "action=",
+    ),
     "port587-send-limits": ("/var/spool/postfix/port587/send-limits", "request=smtpd_access_policy\n\n", "action="),
 }
 
