@@ -267,7 +267,7 @@ def test_restored_on_a_newer_release(life: Life) -> None:
     waits = token()
     old.do("postconf defer_transports=lmtp && postfix reload")
     deliver(life.server(old), bob.address, mail("", "bob", waits))
-    for queued in until(lambda: old.do("ls /var/spool/postfix/deferred/*")):
+    for queued in until(lambda: old.do("find /var/spool/postfix/deferred -type f")):
         if queued:
             break
     assert old.back_up(), old.do("journalctl -u port587-backup")
