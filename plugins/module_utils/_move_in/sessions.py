@@ -6,6 +6,7 @@
 
 """IMAP sessions: with the other server over the network, and with this server's Dovecot through a pipe."""
 
+import concurrent.futures
 import contextlib
 import os
 import select
@@ -169,27 +170,34 @@ class _Pipes:
             end.close()
 
 
+def _imap(account: str, its_input: int, its_output: int, log: t.IO[bytes]) -> int:
+    """Run Dovecot's imap to its end, in a thread: the exit code."""
+    try:
+        return subprocess.call([DOVECOT_IMAP, "-u", account], stdin=its_input, stdout=its_output, stderr=log)
+    finally:
+        # then who reads the answers sees that it has ended
+        os.close(its_input)
+        os.close(its_output)
+
+
 class Here(Session):
     """The account's mailbox on this server, which Dovecot opens without a password."""
 
     def __init__(self, account: str) -> None:
         with contextlib.ExitStack() as stack:
             self._log = stack.enter_context(tempfile.TemporaryFile())
-            self._process = subprocess.Popen(
-                [DOVECOT_IMAP, "-u", account],
-                bufsize=0,
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=self._log,
-            )
             # until this session is closed
             self._files = stack.pop_all()
-        pipes = _Pipes(t.cast(t.IO[bytes], self._process.stdout), t.cast(t.IO[bytes], self._process.stdin))
+        (its_input, commands), (answers, its_output) = os.pipe(), os.pipe()
+        threads = concurrent.futures.ThreadPoolExecutor(1)
+        self._process = threads.submit(_imap, account, its_input, its_output, self._log)
+        threads.shutdown(wait=False)
+        pipes = _Pipes(os.fdopen(answers, "rb", 0), os.fdopen(commands, "wb", 0))
         super().__init__(Wire(t.cast(socket.socket, pipes), PATIENCE))
         try:
             self.imap.greeting()
         except WireError:
-            code = self._process.wait()
+            code = self._process.result()
             self._log.seek(0)
             said = self._log.read().decode("utf-8", "replace").strip()
             self._files.close()
@@ -200,7 +208,7 @@ class Here(Session):
 
     def close(self) -> None:
         super().close()
-        self._process.wait()
+        self._process.result()
         self._files.close()
 
 
