@@ -88,7 +88,8 @@ def test_nothing_accepted_is_lost(vps: Vps, record_property: t.Any) -> None:
     assert max(back) < SECONDS
     record_property("killed", f"{len(accepted)} mails accepted, {KILLS} times everything killed")
     assert len(accepted) > KILLS * CLIENTS
-    for lost in mailclient.until(lambda: set(accepted) - arrived(vps)):
+    # a lock of a killed process, whose number another one has by now, holds up a mailbox for two minutes
+    for lost in mailclient.until(lambda: set(accepted) - arrived(vps), 180):
         if not lost:
             break
         # what was under way when Dovecot went waits for five minutes otherwise
