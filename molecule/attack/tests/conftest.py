@@ -4,68 +4,25 @@
 
 import json
 import pathlib
-import subprocess
 import typing as t
 
-import mailclient
 import pytest
+import vps as vps_under_test
 import yaml
 from by_host import host_of
 from by_host import pytest_xdist_make_scheduler as pytest_xdist_make_scheduler
-from controller import Played, Running, begin, end
-from mailclient import Account, Server, until
+from mailclient import until
 
 SCENARIO = pathlib.Path(__file__).parent.parent
-VARIABLES = yaml.safe_load((SCENARIO / "converge.yml").read_text(encoding="utf-8"))[0]["vars"]
+PEOPLE = yaml.safe_load((SCENARIO / "converge.yml").read_text(encoding="utf-8"))[0]["vars"]["mail_accounts"]
 
 
-class Vps:
+class Vps(vps_under_test.Vps):
     """A mail host under attack."""
-
-    def __init__(self, name: str, inventory: t.Dict[str, t.Any]) -> None:
-        self.name = name
-        self.container = inventory["vps_container"]
-        self.hostname = inventory["mail_hostname"]
-        self.domain = inventory["mail_domains"][0]
-        self.server = Server(self.hostname, inventory["ansible_host"], inventory["certificates_ca_file"])
-        self.alice, self.bob = (
-            Account(person["address"].partition("@")[0] + "@" + self.domain, person["password"])
-            for person in VARIABLES["mail_accounts"]
-        )
-
-    def run(self, *command: str, stdin: str = "", check: bool = True) -> str:
-        """A command on the host itself."""
-        done = subprocess.run(
-            ["docker", "exec", "--interactive", self.container, *command],
-            input=stdin,
-            text=True,
-            capture_output=True,
-            check=False,
-        )
-        assert not check or done.returncode == 0, done
-        return done.stdout
 
     def python(self, code: str, given: t.Any = None) -> t.Any:
         """A program on the host itself, which reads and prints JSON."""
         return json.loads(self.run("python3", "-", json.dumps(given), stdin=code))
-
-    def start(self, playbook: str, *options: str, **variables: t.Any) -> Running:
-        """A playbook of this scenario, begun."""
-        return begin(SCENARIO / playbook, self.name, *options, **variables)
-
-    def play(self, playbook: str, *options: str, **variables: t.Any) -> Played:
-        """A playbook of this scenario, to its end."""
-        outcome = end(self.start(playbook, *options, **variables))
-        print(outcome.output)
-        return outcome
-
-    def serves(self) -> None:
-        """Log in on 587, send, and read it over IMAP."""
-        word = mailclient.token()
-        mailclient.submit(
-            self.server, self.alice, self.bob.address, mailclient.mail(self.alice.address, self.bob.address, word)
-        )
-        assert len(mailclient.received(self.server, self.bob, word)) == 1
 
     def idle(self) -> None:
         """Wait until Postfix has nothing to do: no mail in its queues, and none that waits to be picked up."""
@@ -123,4 +80,4 @@ def pytest_terminal_summary(terminalreporter: t.Any) -> None:
 @pytest.fixture(scope="module")
 def vps(host: t.Any) -> Vps:
     """The mail host under attack."""
-    return Vps(host.backend.host, host.ansible.get_variables())
+    return Vps(host.backend.host, host.ansible.get_variables(), PEOPLE, SCENARIO)

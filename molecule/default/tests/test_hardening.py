@@ -7,8 +7,8 @@ import typing as t
 
 from conftest import Site
 from exposure import too_exposed
-from mailclient import received, token, until
-from test_own_mail import aliases, send
+from mailclient import received, token
+from test_own_mail import aliases, send, wait_for
 
 testinfra_hosts = ["ansible://mail"]
 
@@ -35,11 +35,7 @@ def test_programs_in_aliases(site: Site, host: t.Any) -> None:
         (content,) = received(site.server, alice, word)
         assert b"nobody" in content
         assert b"there" in content
-        for file in until(lambda: host.run("cat /var/local/kept/mail").stdout):
-            if word in file:
-                break
-        else:
-            raise AssertionError(file)
+        wait_for(host, "/var/local/kept/mail", word)
 
 
 def test_mailboxes_in_home_directories(host: t.Any) -> None:
@@ -47,9 +43,6 @@ def test_mailboxes_in_home_directories(host: t.Any) -> None:
     host.run_expect([0], "useradd -m lee && echo '~/Mail/' >/home/lee/.forward && chown lee /home/lee/.forward")
     try:
         send(host, "root", "lee", word)
-        for lying in until(lambda: host.run("cat /home/lee/Mail/new/*").stdout):
-            if word in lying:
-                return
-        raise AssertionError(lying)
+        wait_for(host, "/home/lee/Mail/new/*", word)
     finally:
         host.run("userdel -r lee")

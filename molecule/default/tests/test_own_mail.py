@@ -24,6 +24,14 @@ def send(host: t.Any, user: str, recipient: str, subject: str, *options: str) ->
     host.run_expect([0], f"printf 'To: {recipient}\\nSubject: {subject}\\n\\nDone.\\n' | {' '.join(command)}")
 
 
+def wait_for(host: t.Any, files: str, word: str) -> None:
+    """Until the word lies in one of the files."""
+    for lying in until(lambda: host.run(f"cat {files}").stdout):
+        if word in lying:
+            return
+    raise AssertionError(lying)
+
+
 @contextlib.contextmanager
 def aliases(host: t.Any, lines: str) -> t.Iterator[None]:
     """What a person, or a package, writes into /etc/aliases."""
@@ -86,10 +94,7 @@ def test_a_user_s_forward_counts(host: t.Any) -> None:
     host.run_expect([0], "useradd -m kim && echo '\\kim' >/home/kim/.forward && chown kim /home/kim/.forward")
     try:
         send(host, "root", "kim", word)
-        for lying in until(lambda: host.run("cat /var/mail/kim").stdout):
-            if word in lying:
-                return
-        raise AssertionError(lying)
+        wait_for(host, "/var/mail/kim", word)
     finally:
         host.run_expect([0], "userdel -r kim; rm -f /var/mail/kim")
 

@@ -3,16 +3,14 @@
 """Fixtures: a mail host, playbooks that change it, and a check that mail still flows."""
 
 import pathlib
-import subprocess
 import typing as t
 
-import mailclient
 import pytest
+import vps as vps_under_test
 import yaml
 from by_host import host_of
 from by_host import pytest_xdist_make_scheduler as pytest_xdist_make_scheduler
-from controller import Played, Running, begin, end
-from mailclient import Account, Server
+from controller import Played
 
 SCENARIO = pathlib.Path(__file__).parent.parent
 PEOPLE = yaml.safe_load((SCENARIO / "converge.yml").read_text(encoding="utf-8"))[0]["vars"]["mail_accounts"]
@@ -49,29 +47,8 @@ for unit in ("postfix", "dovecot"):
 """
 
 
-class Vps:
+class Vps(vps_under_test.Vps):
     """A mail host under test."""
-
-    def __init__(self, name: str, inventory: t.Dict[str, t.Any]) -> None:
-        self.name = name
-        self.container = inventory["vps_container"]
-        self.domain = inventory["mail_domains"][0]
-        self.server = Server(inventory["mail_hostname"], inventory["ansible_host"], inventory["certificates_ca_file"])
-        self.alice, self.bob = (
-            Account(person["address"].partition("@")[0] + "@" + self.domain, person["password"]) for person in PEOPLE
-        )
-
-    def run(self, *command: str, stdin: str = "", check: bool = True) -> str:
-        """A command on the host itself."""
-        done = subprocess.run(
-            ["docker", "exec", "--interactive", self.container, *command],
-            input=stdin,
-            text=True,
-            capture_output=True,
-            check=False,
-        )
-        assert not check or done.returncode == 0, done
-        return done.stdout
 
     def python(self, code: str, *arguments: str) -> str:
         """A program on the host itself."""
@@ -81,29 +58,11 @@ class Vps:
         """All that transactions look after."""
         return self.python(SNAPSHOT).splitlines()
 
-    def start(self, playbook: str, *options: str, **variables: t.Any) -> Running:
-        """A playbook of this scenario, begun."""
-        return begin(SCENARIO / playbook, self.name, *options, **{"mail_accounts": PEOPLE, **variables})
-
-    def play(self, playbook: str, *options: str, **variables: t.Any) -> Played:
-        """A playbook of this scenario, to its end."""
-        outcome = end(self.start(playbook, *options, **variables))
-        print(outcome.output)
-        return outcome
-
     def apply(self, *parts: str, **variables: t.Any) -> Played:
         """Roles alone, which have to succeed."""
         outcome = self.play("parts.yml", parts=parts, **variables)
         assert outcome.code == 0
         return outcome
-
-    def serves(self) -> None:
-        """Log in on 587, send, and read it over IMAP."""
-        word = mailclient.token()
-        mailclient.submit(
-            self.server, self.alice, self.bob.address, mailclient.mail(self.alice.address, self.bob.address, word)
-        )
-        assert len(mailclient.received(self.server, self.bob, word)) == 1
 
 
 def pytest_collection_modifyitems(items: t.List[pytest.Item]) -> None:
@@ -121,4 +80,4 @@ def pytest_terminal_summary(terminalreporter: t.Any) -> None:
 @pytest.fixture(scope="module")
 def vps(host: t.Any) -> Vps:
     """The mail host under test."""
-    return Vps(host.backend.host, host.ansible.get_variables())
+    return Vps(host.backend.host, host.ansible.get_variables(), PEOPLE, SCENARIO, mail_accounts=PEOPLE)

@@ -3,15 +3,14 @@
 """Fixtures: a mail host, playbooks that change it, and what it consists of."""
 
 import pathlib
-import subprocess
 import typing as t
 
 import mailclient
 import pytest
+import vps as vps_under_test
 from by_host import host_of
 from by_host import pytest_xdist_make_scheduler as pytest_xdist_make_scheduler
-from controller import Played, play
-from mailclient import Account, Server
+from controller import Played
 
 PLAYBOOKS = pathlib.Path(__file__).parents[3] / "playbooks"
 
@@ -84,30 +83,14 @@ NOISE = (
 )
 
 
-class Vps:
-    """A mail host under test."""
+class Vps(vps_under_test.Vps):
+    """A mail host under test, with one person."""
 
     def __init__(self, name: str, inventory: t.Dict[str, t.Any]) -> None:
-        self.name = name
-        self.inventory = inventory
-        self.container = inventory["vps_container"]
-        self.domain = inventory["mail_domains"][0]
-        self.server = Server(inventory["mail_hostname"], inventory["ansible_host"], inventory["certificates_ca_file"])
-        self.alice = Account(f"alice@{self.domain}", "alice's own")
+        people = [{"address": f"alice@{inventory['mail_domains'][0]}", "password": "alice's own"}]
+        super().__init__(name, inventory, people, PLAYBOOKS, mail_accounts=people)
         #: what earlier tests have seen
         self.seen: t.Dict[str, t.Any] = {}
-
-    def run(self, *command: str, stdin: str = "", check: bool = True) -> str:
-        """A command on the host itself."""
-        done = subprocess.run(
-            ["docker", "exec", "--interactive", self.container, *command],
-            input=stdin,
-            text=True,
-            capture_output=True,
-            check=False,
-        )
-        assert not check or done.returncode == 0, done
-        return done.stdout
 
     def write(self, path: str, text: str) -> None:
         """A file, as somebody writes it there."""
@@ -118,13 +101,6 @@ class Vps:
         lines = self.run("python3", "-", stdin=LISTING).splitlines()
         return {line for line in lines if not line.startswith(NOISE)}
 
-    def play(self, playbook: str, *options: str, **variables: t.Any) -> Played:
-        """A playbook of the collection."""
-        people = [{"address": self.alice.address, "password": self.alice.password}]
-        outcome = play(PLAYBOOKS / playbook, self.name, *options, **{"mail_accounts": people, **variables})
-        print(outcome.output)
-        return outcome
-
     def site(self, **variables: t.Any) -> Played:
         """site.yml, which has to succeed."""
         outcome = self.play("site.yml", **variables)
@@ -134,15 +110,6 @@ class Vps:
     def remove(self, *options: str, **variables: t.Any) -> Played:
         """remove.yml, for this server."""
         return self.play("remove.yml", *options, **{"remove_confirm": self.server.name, **variables})
-
-    def serves(self) -> str:
-        """Log in on 587, send, and read it over IMAP. Returns the word in that mail."""
-        word = mailclient.token()
-        mailclient.submit(
-            self.server, self.alice, self.alice.address, mailclient.mail(self.alice.address, self.alice.address, word)
-        )
-        assert self.has(word)
-        return word
 
     def has(self, word: str) -> bool:
         """Whether the mail with this word is in the mailbox."""
