@@ -209,7 +209,6 @@ not_validated:
   elements: str
 """
 
-import contextlib
 import json
 import os
 import shutil
@@ -222,19 +221,19 @@ from ansible_collections.port587.mail.plugins.module_utils._accounts import pass
 from ansible_collections.port587.mail.plugins.module_utils._accounts import read as read_accounts
 from ansible_collections.port587.mail.plugins.module_utils._accounts.checks import check_schemes
 from ansible_collections.port587.mail.plugins.module_utils._accounts.faults import is_login
-from ansible_collections.port587.mail.plugins.module_utils._accounts.lock import Busy, locked
 from ansible_collections.port587.mail.plugins.module_utils._accounts.problems import Problems, as_message
 from ansible_collections.port587.mail.plugins.module_utils._accounts.site import Site
 from ansible_collections.port587.mail.plugins.module_utils._daemons import kinds
 from ansible_collections.port587.mail.plugins.module_utils._daemons.tables import POSTMAP
 from ansible_collections.port587.mail.plugins.module_utils._transaction import change as transaction
+from ansible_collections.port587.mail.plugins.module_utils._transaction.lock import lock
 
 DIRECTORY = "/etc/port587/accounts"
 PASSWD = DIRECTORY + "/passwd"
 OWN_ALIASES = DIRECTORY + "/own_aliases.passwd"
 #: Seconds to wait for another run, or for a person who changes a password.
 LOCK_TIMEOUT = 120.0
-RECOGNISED = "/var/lib/port587/accounts/fingerprints"
+RECOGNISED = account_passwords.STATE + "/fingerprints"
 
 ARGUMENTS = {
     "domains": {"type": "list", "elements": "str", "required": True},
@@ -427,13 +426,11 @@ def main() -> None:
     module = AnsibleModule(argument_spec=ARGUMENTS, supports_check_mode=True)
     try:
         # port587-passwd changes the same file
-        with contextlib.ExitStack() as stack:
-            if not module.check_mode:
-                stack.enter_context(locked(LOCK_TIMEOUT))
+        with lock(account_passwords.STATE, LOCK_TIMEOUT, module.check_mode):
             result = run(module)
     except transaction.TransactionError as error:
         module.fail_json(msg=str(error), **error.details)
-    except (Refused, Busy, account_passwords.HashError, OSError) as error:
+    except (Refused, account_passwords.HashError, OSError) as error:
         module.fail_json(msg=str(error))
     module.exit_json(**result)
 

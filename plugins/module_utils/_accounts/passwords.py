@@ -27,6 +27,9 @@ import typing as t
 from ansible_collections.port587.mail.plugins.module_utils._transaction.files import private_directory, read_file, write
 from ansible_collections.port587.mail.plugins.module_utils._transaction.tree import File
 
+#: The directory of what the server keeps about passwords, and of the lock of the passwd-file. Only root can use it.
+STATE = "/var/lib/port587/accounts"
+
 
 class HashError(Exception):
     """A password could not be hashed; the message says why."""

@@ -13,7 +13,7 @@ import threading
 import typing as t
 
 import pytest
-from ansible_collections.port587.mail.plugins.module_utils._accounts import lock, own
+from ansible_collections.port587.mail.plugins.module_utils._accounts import own
 from repository import ROOT, program
 
 passwd = program("accounts", "passwd")
@@ -40,7 +40,7 @@ def place(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> Place:
     place.passwd.write_text(FILE % place.stored, encoding="utf-8")
     monkeypatch.setattr(passwd, "PASSWD", str(place.passwd))
     monkeypatch.setattr(own, "PATH", str(place.own))
-    monkeypatch.setattr(passwd, "locked", lambda seconds: lock.locked(seconds, str(tmp_path / "lock")))
+    monkeypatch.setattr(passwd.passwords, "STATE", str(tmp_path))
     # the file belongs to whoever runs the test
     monkeypatch.setattr(passwd.files, "ids", lambda wanted: (os.getuid(), os.getgid()))
     monkeypatch.setattr(passwd, "_end_sessions", lambda login: None)
@@ -142,7 +142,7 @@ def test_a_full_disk_leaves_the_file_as_it_was(place: Place, monkeypatch: pytest
     with pytest.raises(passwd.Refused, match="No space left on device"):
         change()
     assert place.passwd.read_text(encoding="utf-8") == FILE % place.stored
-    assert {path.name for path in place.passwd.parent.iterdir()} <= {"passwd", "lock"}
+    assert {path.name for path in place.passwd.parent.iterdir()} <= {"passwd", "run.lock"}
 
 
 def test_an_interrupted_run_comes_first(place: Place) -> None:
