@@ -6,11 +6,10 @@
 
 from __future__ import annotations
 
-import re
 import typing as t
 
 from ansible.plugins.action import ActionBase
-from ansible.plugins.loader import lookup_loader
+from ansible_collections.port587.mail.plugins.plugin_utils import _templates
 
 
 class ActionModule(ActionBase):
@@ -22,11 +21,12 @@ class ActionModule(ActionBase):
     def run(self, tmp: t.Any = None, task_vars: dict[str, t.Any] | None = None) -> dict[str, t.Any]:
         super().run(tmp, task_vars)
         arguments = dict(self._task.args)
-        lookup = lookup_loader.get("ansible.builtin.template", loader=self._loader, templar=self._templar)
-        files = []
-        for one in arguments.get("files", []):
-            source = str(one["src"])
-            content = lookup.run([self._find_needle("templates", source)], variables=task_vars or {})[0]
-            files.append({"dest": one.get("dest", "/" + re.sub(r"\.j2$", "", source)), "content": str(content)})
+        files = [
+            {
+                "dest": one.get("dest", _templates.destination(str(one["src"]))),
+                "content": _templates.render(self, self._find_needle("templates", str(one["src"])), task_vars or {}),
+            }
+            for one in arguments.get("files", [])
+        ]
         result = self._execute_module(module_args={**arguments, "files": files}, task_vars=task_vars)
         return t.cast("dict[str, t.Any]", result)

@@ -13,10 +13,10 @@ from ansible.errors import AnsibleActionFail
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible.module_utils.parsing.convert_bool import boolean
 from ansible.plugins.action import ActionBase
-from ansible.plugins.loader import lookup_loader
 from ansible_collections.port587.mail.plugins.module_utils._daemons import arguments as desired
 from ansible_collections.port587.mail.plugins.module_utils._daemons import known as already
 from ansible_collections.port587.mail.plugins.module_utils._transaction.errors import TransactionError
+from ansible_collections.port587.mail.plugins.plugin_utils import _templates
 
 
 class ActionModule(ActionBase):
@@ -43,10 +43,10 @@ class ActionModule(ActionBase):
                 raise AnsibleActionFail(f"{where}: needs exactly one of src, content and generate")
             source = file.pop("src", None)
             if source is not None:
-                file.setdefault("dest", "/" + re.sub(r"\.j2$", "", source))
+                file.setdefault("dest", _templates.destination(source))
                 if source.endswith(".j2"):
                     sources[file["dest"]] = self._find_needle("templates", source)
-                    file["content"] = self._render(sources[file["dest"]], task_vars)
+                    file["content"] = _templates.render(self, sources[file["dest"]], task_vars)
                 else:
                     file["content"] = self._read(self._find_needle("files", source))
             if not os.path.isabs(str(file.get("dest"))):
@@ -73,10 +73,6 @@ class ActionModule(ActionBase):
             if "template" in problem:
                 result["msg"] = result["msg"].replace(problem["text"], f"{problem['text']} ({problem['template']})", 1)
         return result
-
-    def _render(self, source: str, task_vars: dict[str, t.Any]) -> str:
-        lookup = lookup_loader.get("ansible.builtin.template", loader=self._loader, templar=self._templar)
-        return str(lookup.run([source], variables=task_vars)[0])
 
     def _read(self, source: str) -> str:
         # decrypts files in a vault, as the module copy does

@@ -96,8 +96,7 @@ def mailinabox(path: pathlib.Path, _domain: str) -> Found:
 
 def mailcow(path: pathlib.Path, _domain: str) -> Found:
     found, tables = Found(), dump(path, "mailbox", "alias")
-    for row in tables.get("domain", []):
-        found.domain(row["domain"] or "", row.get("active") == "1" and row.get("backupmx") != "1")
+    domains(found, tables)
     for row in tables["mailbox"]:
         address = row["username"] or ""
         if row.get("kind"):
@@ -113,7 +112,6 @@ def mailcow(path: pathlib.Path, _domain: str) -> Found:
             found.leave_out(address, "is switched off")
         else:
             found.alias(address, targets, may_send=True)
-    active_domain_aliases(found, tables)
     for row in tables.get("sender_acl", []):
         found.sender(row["logged_in_as"] or "", row["send_as"] or "")
     for table, what in {"app_passwd": "an app password", "sieve_filters": "a filter of mailcow"}.items():
@@ -124,8 +122,7 @@ def mailcow(path: pathlib.Path, _domain: str) -> Found:
 
 def iredmail(path: pathlib.Path, _domain: str) -> Found:
     found, tables = Found(), dump(path, "mailbox", "forwardings")
-    for row in tables.get("domain", []):
-        found.domain(row["domain"] or "", row.get("active") == "1" and row.get("backupmx") != "1")
+    domains(found, tables)
     for row in tables["mailbox"]:
         quota = in_bytes(str(int(row.get("quota") or 0) * MIB))
         active = row.get("active") != "0"
@@ -143,7 +140,6 @@ def iredmail(path: pathlib.Path, _domain: str) -> Found:
             targets.setdefault((address, row.get("is_alias") == "1"), []).append(target)
     for (address, may_send), those in targets.items():
         found.alias(address, those, may_send)
-    active_domain_aliases(found, tables)
     return found
 
 
@@ -180,7 +176,10 @@ def in_bytes(number: str) -> str:
     return number if number == "0" else f"{number}B"
 
 
-def active_domain_aliases(found: Found, tables: dict[str, list[Row]]) -> None:
+def domains(found: Found, tables: dict[str, list[Row]]) -> None:
+    """The domains of mailcow and iRedMail, and those whose addresses are the same as another's."""
+    for row in tables.get("domain", []):
+        found.domain(row["domain"] or "", row.get("active") == "1" and row.get("backupmx") != "1")
     for row in tables.get("alias_domain", []):
         if row.get("active") != "0":
             found.domain_alias(row["alias_domain"] or "", row["target_domain"] or "")

@@ -6,6 +6,7 @@
 
 """What systemd denies a service, per version of systemd (systemd.exec(5))."""
 
+import functools
 import os
 import typing as t
 
@@ -106,8 +107,9 @@ def settings(options: t.Mapping[str, t.Optional[Value]], version: t.Optional[str
     return lines
 
 
+@functools.lru_cache(maxsize=None)
 def can_mount() -> bool:
-    """Whether services can have mounts of their own. In a container, this starts one that does nothing."""
+    """Whether services can have mounts of their own. In a container, this starts one that does nothing, once."""
     if not os.path.exists(CONTAINER):
         return True
     argv = ["systemd-run", "--quiet", "--wait", "--collect"]

@@ -9,20 +9,16 @@
 import os
 import re
 import socket
-import time
 import typing as t
 
 from ansible_collections.port587.mail.plugins.module_utils._daemons.checks import is_taken
 from ansible_collections.port587.mail.plugins.module_utils._daemons.systemd import SystemdDaemon, logged
 from ansible_collections.port587.mail.plugins.module_utils._transaction.commands import run_command
-from ansible_collections.port587.mail.plugins.module_utils._transaction.daemon import DEADLINE
+from ansible_collections.port587.mail.plugins.module_utils._transaction.daemon import DEADLINE, STAYS_UP
 from ansible_collections.port587.mail.plugins.module_utils._transaction.errors import ProofError
 from ansible_collections.port587.mail.plugins.module_utils._transaction.files import temporary_directory, write_settled
 from ansible_collections.port587.mail.plugins.module_utils._transaction.tree import Problem
 from ansible_collections.port587.mail.plugins.module_utils._transaction.view import View
-
-#: Seconds that a daemon without proofs must stay up: a daemon with a broken configuration ends at once.
-STAYS_UP = 1.0
 
 #: systemd's own log lines about every start and stop.
 _TALK = re.compile(r"(Start|Stopp)(ing|ed) |\S+: (Scheduled restart job|Deactivated successfully|Consumed )")
@@ -78,13 +74,8 @@ class Service(SystemdDaemon):
         if proof.get("proofs"):
             super().prove(proof, patience)
             return
-        end = time.time() + (STAYS_UP if patience else 0)
-        while True:
-            if not self.running():
-                raise ProofError("%s does not stay up" % self.name if patience else "%s is not active" % self.name)
-            if time.time() >= end:
-                return
-            time.sleep(0.1)
+        if not self.stays_up(STAYS_UP if patience else 0):
+            raise ProofError("%s does not stay up" % self.name if patience else "%s is not active" % self.name)
 
     def words_since(self, moment: float) -> t.List[str]:
         return [line for line in logged(moment, "--unit=" + self.name) if not _TALK.match(line)]

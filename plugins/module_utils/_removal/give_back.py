@@ -125,7 +125,7 @@ def run(wanted: Wanted) -> Removed:
 
 def _refuse(wanted: Wanted, purged: t.Sequence[str]) -> None:
     """Raise TransactionError, before anything changes, if a purge could lose mail or can't be made."""
-    queued = sum(len(files) for folder in queues() for _place, _folders, files in os.walk(folder))
+    queued = _queued()
     if "postfix" in purged and queued and not wanted.mail:
         raise transaction.TransactionError(
             "remove_packages: %d mails wait in Postfix's queue, and a purge would delete them; nothing was removed. "
@@ -140,6 +140,11 @@ def _refuse(wanted: Wanted, purged: t.Sequence[str]) -> None:
 
 def queues() -> t.List[str]:
     return ["/var/spool/postfix/" + name for name in ("maildrop", "incoming", "active", "deferred", "hold")]
+
+
+def _queued() -> int:
+    """The mails in Postfix's queue."""
+    return sum(len(files) for folder in queues() for _place, _folders, files in os.walk(folder))
 
 
 def _remove_transaction(
@@ -226,7 +231,7 @@ def _kept(wanted: Wanted, known: t.Iterable[str]) -> t.List[str]:
     for path, what in [(wanted.mail_root, "the mail"), *_KEPT.items()]:
         if os.path.isdir(path) and os.listdir(path) and not (wanted.mail and wanted.check_mode):
             left.append("%s: %s; remove_mail: true deletes it" % (path, what))
-    queued = sum(len(files) for folder in queues() for _place, _folders, files in os.walk(folder))
+    queued = _queued()
     if queued:
         left.append("/var/spool/postfix: %d mails wait in Postfix's queue" % queued)
     if os.path.isdir(_EDITED):

@@ -6,17 +6,13 @@
 
 """The daemons under a change: what to do with each, and how to restore its earlier state."""
 
-import time
 import typing as t
 
-from ansible_collections.port587.mail.plugins.module_utils._transaction.daemon import Daemon, State
+from ansible_collections.port587.mail.plugins.module_utils._transaction.daemon import STAYS_UP, Daemon, State
 from ansible_collections.port587.mail.plugins.module_utils._transaction.errors import ProofError, TransactionError
 from ansible_collections.port587.mail.plugins.module_utils._transaction.manifest import Manifest, proof_of
 from ansible_collections.port587.mail.plugins.module_utils._transaction.request import Request
 from ansible_collections.port587.mail.plugins.module_utils._transaction.view import View
-
-#: Seconds that a daemon has to stay up: one with a broken configuration ends at once.
-STAYS_UP = 1.0
 
 
 class Affected(t.NamedTuple):
@@ -99,11 +95,8 @@ def activate(daemon: Daemon, was: State, how: t.Optional[str]) -> None:
 def leave(daemon: Daemon, first: State) -> None:
     """Restart a daemon for others, on the files that are left. Raises ProofError if it does not stay up."""
     daemon.restart()
-    end = time.time() + STAYS_UP
-    while time.time() < end:
-        if not daemon.running():
-            raise ProofError("%s does not run on without the files of this collection" % daemon.name)
-        time.sleep(0.1)
+    if not daemon.stays_up(STAYS_UP):
+        raise ProofError("%s does not run on without the files of this collection" % daemon.name)
     if first.running and not first.enabled:
         daemon.disable()
 

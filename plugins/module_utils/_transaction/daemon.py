@@ -6,6 +6,7 @@
 
 """The interface of a daemon. The engine knows no daemon by name: callers pass them in, described by plain data."""
 
+import time
 import typing as t
 
 from ansible_collections.port587.mail.plugins.module_utils._transaction.errors import ProofError
@@ -14,6 +15,9 @@ from ansible_collections.port587.mail.plugins.module_utils._transaction.view imp
 
 #: Seconds within which a daemon must be up after a start or reload. At first the old processes may still answer.
 DEADLINE = 20.0
+
+#: Seconds that a daemon without proofs has to stay up: one with a broken configuration ends at once.
+STAYS_UP = 1.0
 
 #: From this a later run makes the daemon of a transaction again: a dictionary that JSON can hold.
 Description = t.Dict[str, t.Any]
@@ -73,6 +77,15 @@ class Daemon:
         except (ProofError, OSError):
             return False
         return True
+
+    def stays_up(self, seconds: float) -> bool:
+        """Whether it runs now, and all the time until then."""
+        end = time.monotonic() + seconds
+        while self.running():
+            if time.monotonic() >= end:
+                return True
+            time.sleep(0.1)
+        return False
 
     def serves_others(self, removed: t.Container[str]) -> bool:
         """Whether it has configuration of others beside the files that are removed, and so must run on."""

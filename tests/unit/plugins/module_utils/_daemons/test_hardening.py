@@ -44,4 +44,6 @@ def test_a_container_is_asked(
 ) -> None:
     monkeypatch.setattr(hardening, "CONTAINER", os.devnull if container else str(tmp_path / "none"))
     monkeypatch.setattr(hardening, "run_command", lambda argv: (code, "", ""))
+    hardening.can_mount.cache_clear()
     assert hardening.can_mount() is can
+    hardening.can_mount.cache_clear()
