@@ -7,6 +7,7 @@
 """Carry out a validated change and prove it, or roll it back; and roll back an interrupted one."""
 
 import contextlib
+import re
 import signal
 import time
 import typing as t
@@ -177,7 +178,9 @@ def _roll_back(
 ) -> TransactionError:
     words = []  # type: t.List[str]
     with contextlib.suppress(OSError):
-        words = list(dict.fromkeys(line for daemon in daemons.readers for line in daemon.words_since(began)))
+        lines = [line for daemon in daemons.readers for line in daemon.words_since(began)]
+        # a daemon that tries again and again names another process each time
+        words = list({re.sub(r"\d+", "", line): line for line in lines}.values())
     said = "%s%s" % (cause, "".join("\n  " + w for w in words[-10:]))
     try:
         swap.take_back(journal)

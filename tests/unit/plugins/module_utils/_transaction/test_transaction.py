@@ -387,6 +387,16 @@ def test_directory_where_a_file_should_be(server: Server) -> None:
 # -- rolling back -------------------------------------------------------------------------------------------------
 
 
+def test_a_cause_is_not_lost_among_repetitions(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A daemon that tries again and again names another process each time."""
+    again = ["warning: process %d exit status 1" % number for number in range(30)]
+    monkeypatch.setattr(server.daemon, "words_since", lambda moment: ["fatal: no SASL socket", *again])
+    with pytest.raises(TransactionError) as failed:
+        server.run(tree(server, 1, "bad"))
+    assert "fatal: no SASL socket" in failed.value.message
+    assert failed.value.details["daemon_log"] == ["fatal: no SASL socket", again[-1]]
+
+
 def test_rolls_back_all_of_it(server: Server) -> None:
     os.symlink("elsewhere", server.path("etc/link"))
     os.mkdir(server.path("etc/mail"), 0o750)
