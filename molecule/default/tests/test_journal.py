@@ -34,7 +34,7 @@ ALLOWED = {
     # -- test_quota.py: the program that Postfix asks is stopped
     r"warning: .*port587/recipients": "Postfix says that nobody answers, and goes on",
     # -- test_own_passwords.py: whoever is logged in with the old password is out
-    r"imap\(\d+\): Warning: Killed with signal 15 \(by pid=\d+ uid=0 code=kill\)": "doveadm kick, with Dovecot 2.3",
+    r"imap\(\S+\)(<\S+>)?: Warning: Killed with signal 15 \(by pid=\d+ uid=0 code=kill\)": "kicked, with Dovecot 2.3",
     # -- the machine under the container
     r"warning: file system clock is 1 seconds ahead of local clock": "two clocks that differ by some milliseconds",
     r"warning: resetting file time stamps - this hurts performance": "the same",
