@@ -3,22 +3,18 @@
 """Invalid values stop site.yml before anything changes, and the message names variable and value."""
 
 import datetime
-import os
 import pathlib
 import typing as t
 
 import pytest
 from conftest import CONVERGE, Site, play
-from controller import refused
+from controller import refused, told
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
-from testinfra.utils.ansible_runner import AnsibleRunner
-
-INVENTORY = os.path.join(os.environ["MOLECULE_PROJECT_DIRECTORY"], "molecule/shared/inventory")
 
 # it never gets as far as a server, so one is enough
-testinfra_hosts = [f"ansible://{AnsibleRunner(INVENTORY).get_hosts('mail')[0]}"]
+testinfra_hosts = [f"ansible://{told()['mail']['hosts'][0]}"]
 
 SECRET = "not for the log"
 ALICE = {"address": "alice@{{ mail_domains[0] }}", "password": SECRET}

@@ -9,13 +9,12 @@ import re
 import typing as t
 
 import pytest
-from controller import Played, end, ready
-from testinfra.utils.ansible_runner import AnsibleRunner
+from controller import Played, end, ready, told
 
 ROOT = pathlib.Path(os.environ["MOLECULE_PROJECT_DIRECTORY"])
 
 # nothing gets as far as a server, so one is enough
-testinfra_hosts = [f"ansible://{AnsibleRunner(str(ROOT / 'molecule/shared/inventory')).get_hosts('mail')[0]}"]
+testinfra_hosts = [f"ansible://{told()['mail']['hosts'][0]}"]
 # none of them asks for it, but tests are handed out by host
 pytestmark = pytest.mark.usefixtures("host")
 

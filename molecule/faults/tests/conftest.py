@@ -5,19 +5,19 @@
 import pathlib
 import typing as t
 
+import by_host
 import pytest
 import vps as vps_under_test
 import yaml
-from by_host import host_of
 from by_host import pytest_xdist_make_scheduler as pytest_xdist_make_scheduler
 from controller import Played
+from snapshot import SNAPSHOT
 
 SCENARIO = pathlib.Path(__file__).parent.parent
 PEOPLE = yaml.safe_load((SCENARIO / "converge.yml").read_text(encoding="utf-8"))[0]["vars"]["mail_accounts"]
 
-#: In this order: the first of them sets the servers up.
+#: In this order: the last ones leave the most behind.
 ORDER = [
-    "first_run",
     "bad_changes",
     "check_mode",
     "own_files",
@@ -28,23 +28,6 @@ ORDER = [
     "comes_back",
     "all_killed",
 ]
-
-#: One line for each file and directory that transactions look after, with all there is to it; and what the daemons do.
-SNAPSHOT = """
-import glob, hashlib, os, stat
-for top in ("/etc/postfix", "/etc/dovecot", "/etc/port587", "/var/lib/port587", "/var/vmail"):
-    for directory, _names, files in sorted(os.walk(top)):
-        for path in [directory] + [os.path.join(directory, name) for name in sorted(files)]:
-            if top == "/var/vmail" and path != top or path.endswith("/run.lock"):
-                continue
-            s = os.lstat(path)
-            line = "%s %o %d %d" % (path, s.st_mode, s.st_uid, s.st_gid)
-            if stat.S_ISREG(s.st_mode):
-                line += " %d %s" % (s.st_mtime_ns, hashlib.sha256(open(path, "rb").read()).hexdigest())
-            print(line)
-for unit in ("postfix", "dovecot"):
-    print(unit, os.popen("systemctl is-active %s; systemctl is-enabled %s" % (unit, unit)).read().split())
-"""
 
 
 class Vps(vps_under_test.Vps):
@@ -65,16 +48,17 @@ class Vps(vps_under_test.Vps):
         return outcome
 
 
-def pytest_collection_modifyitems(items: t.List[pytest.Item]) -> None:
+def pytest_collection_modifyitems(config: pytest.Config, items: t.List[pytest.Item]) -> None:
     """One host after the other where there is one worker only; its tests in ORDER."""
-    items.sort(key=lambda item: (host_of(item.nodeid), ORDER.index(item.path.stem[len("test_") :])))
+    by_host.pytest_collection_modifyitems(config, items)
+    items.sort(key=lambda item: (by_host.host_of(item.nodeid), ORDER.index(item.path.stem[len("test_") :])))
 
 
 def pytest_terminal_summary(terminalreporter: t.Any) -> None:
     """What the tests found out besides."""
     for report in terminalreporter.stats.get("passed", []):
         for name, value in report.user_properties:
-            terminalreporter.write_line(f"{host_of(report.nodeid)}: {name}: {value}")
+            terminalreporter.write_line(f"{by_host.host_of(report.nodeid)}: {name}: {value}")
 
 
 @pytest.fixture(scope="module")

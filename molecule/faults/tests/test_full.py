@@ -3,6 +3,7 @@
 """A full disk and a read-only file system: a clear error, nothing is changed, mail flows."""
 
 import pytest
+from captured import captured
 from conftest import Vps
 
 #: A file system of its own with the same content, and next to no room in it.
@@ -18,6 +19,7 @@ head -c 64M /dev/zero > {0}/filler 2>/dev/null || true
 READ_ONLY = "mount --bind {0} {0} && mount -o remount,bind,ro {0}"
 
 
+@pytest.mark.one_host
 @pytest.mark.parametrize("where", ["/etc/postfix", "/var/lib/port587"])
 @pytest.mark.parametrize(
     ("script", "words"),
@@ -25,22 +27,23 @@ READ_ONLY = "mount --bind {0} {0} && mount -o remount,bind,ro {0}"
     ids=["full", "read-only"],
 )
 def test_change_is_refused(vps: Vps, script: str, words: str, where: str) -> None:
+    module = captured(vps.name, vps.container, "postfix")
     vps.run("sh", "-c", script.format(where))
     try:
         before = vps.snapshot()
-        outcome = vps.play("parts.yml", parts=["postfix"], rounds=[{"postfix_message_size": 10000000}])
+        outcome = module.run(postfix_message_size=10000000)
         assert outcome.code != 0
-        assert words in outcome.output
-        assert where in outcome.output.partition("msg:")[2]
-        assert "this change was not made" in outcome.output
+        assert words in outcome.message
+        assert where in outcome.message
+        assert "this change was not made" in outcome.message
         assert "Traceback" not in outcome.output
         assert vps.snapshot() == before
         vps.serves()
         if where == "/etc/postfix":
-            checked = vps.play("parts.yml", "--check", parts=["postfix"], rounds=[{"postfix_message_size": 10000000}])
+            checked = module.run(check=True, postfix_message_size=10000000)
             assert checked.code != 0
-            assert words in checked.output
+            assert words in checked.message
     finally:
         vps.run("sh", "-c", f"umount --lazy {where}; rm -rf /root/copy")
-    assert vps.apply("postfix", rounds=[{"postfix_message_size": 10000000}]).changes()
-    vps.apply("postfix")
+    assert module.run(postfix_message_size=10000000).changed
+    assert module.run().changed

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The user's own files are kept; files that the role no longer writes are removed, and the diff shows that."""
 
+import pytest
 from conftest import Vps
 
 RELAYS = [
@@ -9,6 +10,7 @@ RELAYS = [
 ]
 
 
+@pytest.mark.one_host
 def test_files_of_the_role_come_and_go_and_a_person_s_stay(vps: Vps) -> None:
     vps.run("sh", "-c", "echo 'by hand' > /etc/postfix/local-thing; chmod 0604 /etc/postfix/local-thing")
     by_hand = [line for line in vps.snapshot() if "local-thing" in line]

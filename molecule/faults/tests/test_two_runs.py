@@ -2,9 +2,11 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Two runs on one host: the second waits."""
 
+import pytest
 from conftest import Vps
 
 
+@pytest.mark.one_host
 def test_both_end_well(vps: Vps) -> None:
     sizes = [11000000, 12000000]
     runs = [
@@ -21,6 +23,7 @@ def test_both_end_well(vps: Vps) -> None:
     vps.apply("postfix", "dovecot")
 
 
+@pytest.mark.one_host
 def test_one_that_can_not_wait_says_who_holds_it_up(vps: Vps) -> None:
     hold = "import fcntl; f = open('/var/lib/port587/run.lock', 'a'); fcntl.flock(f, 2); import time; time.sleep(99)"
     vps.run("systemd-run", "--quiet", "--unit=holder", "--collect", "python3", "-c", hold)
