@@ -38,14 +38,18 @@ def wait_for(host: t.Any, files: str, word: str) -> None:
     raise AssertionError(lying)
 
 
+#: Postfix takes a table of the same second for the one that it has open.
+NEW = "while [ $(stat -c %Y /etc/aliases.*) = $(date +%s) ]; do sleep 0.1; done; newaliases"
+
+
 @contextlib.contextmanager
 def aliases(host: t.Any, lines: str) -> t.Iterator[None]:
     """What a person, or a package, writes into /etc/aliases."""
-    host.run_expect([0], f"cp -p /etc/aliases /root/aliases && echo '{lines}' >>/etc/aliases && newaliases")
+    host.run_expect([0], f"cp -p /etc/aliases /root/aliases && echo '{lines}' >>/etc/aliases && {NEW}")
     try:
         yield
     finally:
-        host.run_expect([0], "cp -p /root/aliases /etc/aliases && newaliases")
+        host.run_expect([0], f"cp -p /root/aliases /etc/aliases && {NEW}")
 
 
 @pytest.mark.parametrize("user", ["root", "www-data"])
