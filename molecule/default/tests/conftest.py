@@ -5,6 +5,7 @@
 import pathlib
 import typing as t
 
+import by_host
 import controller
 import jinja2
 import pytest
@@ -35,8 +36,9 @@ class Site(t.NamedTuple):
         return self.server._replace(address=self.ipv6)
 
 
-def pytest_collection_modifyitems(items: t.List[pytest.Item]) -> None:
+def pytest_collection_modifyitems(config: pytest.Config, items: t.List[pytest.Item]) -> None:
     """The first run sets the host up; its journal is read when all else is done."""
+    by_host.pytest_collection_modifyitems(config, items)
     order = {"test_first_run.py": 0, "test_journal.py": 2}
     items.sort(key=lambda item: order.get(item.path.name, 1))
 

@@ -10,6 +10,7 @@ import controller
 import pytest
 
 testinfra_hosts = ["ansible://mail"]
+pytestmark = pytest.mark.one_host
 
 # The lock that apt itself takes, for some seconds or for good
 HELD = 'import fcntl, time; f = open("/var/lib/dpkg/lock-frontend", "w"); fcntl.lockf(f, fcntl.LOCK_EX); time.sleep(%d)'

@@ -10,6 +10,7 @@ from conftest import Site, play
 from mailclient import Smtp
 
 testinfra_hosts = ["ansible://mail"]
+pytestmark = pytest.mark.one_host
 
 #: What two roles would change
 CHANGED: t.Dict[str, t.Any] = {"postfix_message_size": 41943040, "dovecot_quota": "300M"}
