@@ -156,6 +156,7 @@ def test_listens_nowhere_else(host: Host) -> None:
     assert "rspamd" not in host.check_output("ss -Htlnp")
 
 
+@pytest.mark.one_host
 @pytest.mark.usefixtures("as_converged")
 def test_a_key_s_life(host: Host, play: t.Callable[..., Played]) -> None:
     """Published, signed with, retired, gone; and mail is signed all the time."""
@@ -179,6 +180,7 @@ def test_a_key_s_life(host: Host, play: t.Callable[..., Played]) -> None:
     assert play(rspamd_dkim_selectors=steps[-1][1]).changed == 0
 
 
+@pytest.mark.one_host
 @pytest.mark.usefixtures("as_converged")
 def test_a_domain_leaves_and_comes_back(host: Host, play: t.Callable[..., Played]) -> None:
     """What stands in its DNS is right again."""
