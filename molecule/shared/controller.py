@@ -67,8 +67,10 @@ class Played(t.NamedTuple):
         for block in re.split(r"^(?=TASK \[|PLAY )", self.output, flags=re.MULTILINE):
             name = re.match(r"TASK \[(.*?)\]", block)
             if name and re.search(r"^changed: ", block, re.MULTILINE):
-                # a warning is no change; and what apt could upgrade depends on how old its lists are
-                shown = re.sub(r"^\[WARNING\]:.*\n|(?<=to remove) and \d+ not upgraded", "", block, flags=re.MULTILINE)
+                # a warning is no change, and old Ansible breaks its lines
+                shown = re.sub(r"^\[WARNING\]:.*\n(?:(?!changed: |\[|---|\n).*\n)*", "", block, flags=re.MULTILINE)
+                # what apt could upgrade depends on how old its lists are
+                shown = re.sub(r"(?<=to remove) and \d+ not upgraded", "", shown)
                 found[name[1]] = shown.partition("\n")[2].strip()
         return found
 
