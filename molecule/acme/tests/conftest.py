@@ -16,6 +16,7 @@ import typing as t
 import controller
 import pytest
 import yaml
+from by_host import pytest_collection_modifyitems as pytest_collection_modifyitems
 from by_host import pytest_xdist_make_scheduler as pytest_xdist_make_scheduler
 from mailclient import Account, Imap, Pop3, Server, Sieve, Smtp
 
@@ -154,7 +155,7 @@ def submissions(site: Site) -> t.Iterator[t.List[str]]:
                 sent[0] += 1
             except (OSError, smtplib.SMTPException, AssertionError, ssl.SSLError) as exc:
                 wrong.append(f"after {sent[0]}: {exc!r}")
-            time.sleep(0.05)
+            time.sleep(0.2)
 
     thread = threading.Thread(target=send)
     thread.start()
