@@ -561,7 +561,8 @@ def test_secrets_are_nowhere_to_be_seen(host: Host) -> None:
     people = [account("a", password=secret), {"address": "b@example.com", "password_hash": given}]
     # the words to look for in a file, or grep would see itself
     host.run_expect([0], f"printf '{secret}\\nvvvvv\\nargon2id\\n' > /root/secrets")
-    watch = "while :; do cat /proc/[0-9]*/cmdline /proc/[0-9]*/environ; done | grep -a -f /root/secrets > /root/seen"
+    look = "cat /proc/[0-9]*/cmdline /proc/[0-9]*/environ"
+    watch = f"while sleep 0.05; do {look}; done | grep -a -f /root/secrets > /root/seen"
     host.run_expect([0], f"systemd-run --quiet --unit=watch sh -c '{watch}'")
     host.run_expect([0], "mkdir -p /var/vmail/example.com/b")
     done = play(host, "-vvv", "--diff", mail_accounts=people, mail_aliases=[])
@@ -579,6 +580,7 @@ def test_secrets_are_nowhere_to_be_seen(host: Host) -> None:
     assert set_accounts(host, **DATA)["changed"]
 
 
+@pytest.mark.one_host
 @pytest.mark.usefixtures("daemons")
 def test_what_people_put_there_by_hand_stays(host: Host) -> None:
     host.run_expect([0], f"echo mine > {DIRECTORY}/notes")
@@ -592,6 +594,7 @@ def test_what_people_put_there_by_hand_stays(host: Host) -> None:
     assert lookup(host, "senders", "eve@example.com") == "eve@example.com"
 
 
+@pytest.mark.one_host
 def test_a_weak_password_is_named_when_it_is_set(host: Host) -> None:
     weak = [account("a", password="b"), account("eve", password="Eve2026"), account("kim", password="correct horse")]
     said = (
@@ -638,6 +641,7 @@ def outcome(done: Played) -> str:
     return "failed" if found.group(2) != "0" else "changed" if found.group(1) != "0" else "ok"
 
 
+@pytest.mark.one_host
 @pytest.mark.usefixtures("daemons")
 def test_ten_thousand(host: Host, tmp_path: pathlib.Path) -> None:
     people = [*numbered(10_000), "kim@example.com,correct horse,,k@example.com"]
@@ -670,6 +674,7 @@ def test_ten_thousand(host: Host, tmp_path: pathlib.Path) -> None:
     assert set_accounts(host, **DATA)["changed"]
 
 
+@pytest.mark.one_host
 @pytest.mark.usefixtures("daemons")
 def test_many_in_the_inventory_go_the_same_way(host: Host) -> None:
     people = [account(f"user{n}", password="secret" if n == 250 else "other") for n in range(251)]
@@ -683,6 +688,7 @@ def test_many_in_the_inventory_go_the_same_way(host: Host) -> None:
     assert set_accounts(host, **DATA)["changed"]
 
 
+@pytest.mark.one_host
 def test_a_broken_line_of_many_changes_nothing(host: Host, tmp_path: pathlib.Path) -> None:
     before = state(host)
     people = numbered(3_000)
@@ -703,6 +709,7 @@ def test_a_broken_line_of_many_changes_nothing(host: Host, tmp_path: pathlib.Pat
     assert state(host) == before
 
 
+@pytest.mark.one_host
 def test_a_file_in_a_vault_and_in_yaml(host: Host, tmp_path: pathlib.Path) -> None:
     (tmp_path / "key").write_text("the vault's")
     file = tmp_path / "people.yml"
@@ -744,6 +751,7 @@ def test_passwords_changed_on_the_server(host: Host) -> None:
     assert set_accounts(host, **DATA)["changed"]
 
 
+@pytest.mark.one_host
 @pytest.mark.usefixtures("daemons")
 def test_the_mail_of_who_is_removed(host: Host) -> None:
     people = [account(name) for name in ("eve", "kept", "purged", "empty")]

@@ -199,6 +199,7 @@ def diff(output):
     return [line for line in output.splitlines() if line.startswith(("+", "-", "@", " "))]
 
 
+@pytest.mark.one_host
 @pytest.mark.usefixtures("as_converged")
 def test_name_elsewhere_gets_a_new_ca_and_a_warning(play, handshake, name, ca_file):
     ca = ca_file.read_bytes()
@@ -212,6 +213,7 @@ def test_name_elsewhere_gets_a_new_ca_and_a_warning(play, handshake, name, ca_fi
     handshake("mail.elsewhere.test")
 
 
+@pytest.mark.one_host
 @pytest.mark.usefixtures("as_converged")
 def test_further_domain_leaves_clients_their_ca(play, handshake, name, variables, ca_file):
     ca = ca_file.read_bytes()
@@ -251,6 +253,7 @@ def test_names_with_a_certificate_of_their_own(host, play, variables):
     assert sorted(host.file(TLS).listdir()) == ["combined.pem", "fullchain.pem"]
 
 
+@pytest.mark.one_host
 @pytest.mark.usefixtures("as_converged")
 def test_damaged_files_are_made_anew(host, play, handshake, name, ca_file):
     """A certificate of another key, as somebody may have put it there by hand."""
@@ -368,6 +371,7 @@ def for_another_name(directory, _name):
 
 
 # What is said of each bad file, tests/unit has; here, that it stops the play in time.
+@pytest.mark.one_host
 @pytest.mark.parametrize(
     ("make", "message"),
     [
