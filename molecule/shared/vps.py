@@ -42,6 +42,8 @@ class Vps:
             ["docker", "exec", "--interactive", self.container, *command],
             input=stdin,
             text=True,
+            # a daemon's log has whatever bytes it was given
+            errors="backslashreplace",
             capture_output=True,
             check=False,
         )

@@ -74,6 +74,8 @@ class ActionModule(ActionBase):
             )
             if noted.get("failed") and not result.get("failed"):
                 return noted
+            if noted.get("warnings"):
+                result["warnings"] = [*result.get("warnings", []), *noted["warnings"]]
         return result
 
     def _install(self, names: list[str], task_vars: dict[str, t.Any]) -> dict[str, t.Any]:

@@ -18,7 +18,8 @@ description:
   - Returns lines for the section C([Service]) of a systemd unit or of a drop-in file. They deny a service everything
     that mail services do not need in common, and O(_input) adds what this service needs.
   - Options that the server's systemd does not know yet are left out. In a container that forbids services mounts of
-    their own, the options that need such mounts are left out, because the service could not start with them.
+    their own, the options that need such mounts are left out, because the service could not start with them. So are
+    filters of system calls in a container without the capability that systemd needs for them.
 positional: systemd
 options:
   _input:
@@ -62,7 +63,7 @@ def hardening(options: dict[str, t.Any], systemd: dict[str, t.Any]) -> str:
     """The lines for a unit's section Service."""
     if not isinstance(options, dict):
         raise AnsibleFilterError(f"hardening: the input has to be a dictionary, not {type(options).__name__}")
-    return "\n".join(settings(options, systemd["version"], systemd["mounts"]))
+    return "\n".join(settings(options, systemd["version"], systemd["mounts"], systemd["filters"]))
 
 
 class FilterModule:

@@ -419,6 +419,7 @@ def run(module: AnsibleModule) -> t.Dict[str, t.Any]:
         "removed": removed,
         "mail": mail,
         "not_validated": not_validated + result.not_validated,
+        "warnings": result.warnings,
     }
 
 
@@ -432,6 +433,8 @@ def main() -> None:
         module.fail_json(msg=str(error), **error.details)
     except (Refused, account_passwords.HashError, OSError) as error:
         module.fail_json(msg=str(error))
+    for line in result.pop("warnings", []):
+        module.warn(line)
     module.exit_json(**result)
 
 

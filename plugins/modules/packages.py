@@ -75,9 +75,11 @@ def main() -> None:
     )
     if module.params["installed"]:
         try:
-            packages.note(module.params["installed"])
+            said = packages.note(module.params["installed"])
         except TransactionError as error:
             module.fail_json(msg=error.message)
+        if said:
+            module.warn(said)
         module.exit_json(changed=True)
     began = time.monotonic()
     while True:

@@ -171,6 +171,9 @@ systemd:
     mounts:
       description: Whether services can have mounts of their own, such as a C(/tmp). Some containers forbid that.
       type: bool
+    filters:
+      description: Whether services of other users than root can have filters of system calls.
+      type: bool
 tls:
   description: The TLS settings of the daemons for this version of OpenSSL.
   returned: always
@@ -205,7 +208,7 @@ trees:
 run:
   description: >-
     A value for the environment variable E(PORT587_RUN) of the modules of this play. With it, a transaction refuses to
-    change a server that another play with such a value has changed meanwhile.
+    change a server that another play with such a value has changed meanwhile. The roles set it.
   returned: always
   type: str
 """

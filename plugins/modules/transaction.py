@@ -26,8 +26,9 @@ description:
   - Only one transaction at a time changes a host; a second one waits for up to O(lock_timeout). If the environment
     variable E(PORT587_RUN) has RV(port587.mail.server_info#module:run), the change is refused if another play has
     changed the server since.
-  - State is kept below C(/var/lib/port587/). If a file there is damaged, or was written by a newer version of this
-    collection, nothing is changed, and the message says what to do.
+  - State is kept below C(/var/lib/port587/). If a file there is damaged, it is begun anew, a copy of it is kept, and a
+    warning says so; an interrupted run is then taken back by the copies beside its files. If a file was written by a
+    newer version of this collection, nothing is changed.
 options:
   name:
     description: Identity of this tree. Use the same name again for the same tree.

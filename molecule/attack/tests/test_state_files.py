@@ -2,11 +2,13 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Damaged files in which daemons and runs keep their state: each begins anew, says so, and keeps nobody out."""
 
+import re
 import typing as t
 
 import mailclient
 import pytest
 from conftest import Tries, Vps
+from controller import end
 from mailclient import until
 
 COUNTS = "/var/lib/private/port587-send-limits/sent.sqlite"
@@ -37,6 +39,24 @@ print(json.dumps(paths))
 """
 
 DAMAGES = ["half", "zeros", "garbage", "another version"]
+
+
+#: On the host: kills the module that holds the lock, as soon as it has begun to replace files.
+KILLER = r"""
+import glob, json, os, signal, time
+end = time.time() + 40
+while not os.path.exists("/var/lib/port587/journal.swapping") and time.time() < end:
+    time.sleep(0.002)
+killed = 0
+for link in glob.glob("/proc/[0-9]*/fd/*"):
+    try:
+        if os.readlink(link) == "/var/lib/port587/run.lock":
+            os.kill(int(link.split("/")[2]), signal.SIGKILL)
+            killed += 1
+    except OSError:
+        pass
+print(json.dumps(killed))
+"""
 
 
 def comes_up(vps: Vps, *command: str, answer: str) -> bool:
@@ -86,9 +106,38 @@ def test_counts_of_sent_mail(vps: Vps, tries: Tries, damage: str) -> None:
 
 
 def test_a_run_is_not_held_up(vps: Vps, tries: Tries) -> None:
-    vps.run("systemctl", "stop", "port587-redis", "port587-send-limits")
+    """Nor on a server without D-Bus: systemctl does not need it."""
+    vps.run("systemctl", "stop", "port587-redis", "port587-send-limits", "dbus.socket", "dbus.service")
+    state = "/var/lib/port587/"
     paths = [COUNTS, FINGERPRINTS, "/var/lib/port587-redis/appendonly.aof", "/var/lib/port587-redis/appendonlydir/*"]
-    assert len(t.cast(t.List[str], vps.python(DAMAGE, [paths, "garbage"]))) >= 3
+    stored = [state + "*/manifest.json", state + "record.json", state + "last-change", state + "packages.json"]
+    assert len(t.cast(t.List[str], vps.python(DAMAGE, [[*paths, *stored], "garbage"]))) >= 8
+    try:
+        # a unit that is changed, and a daemon that is restarted for it
+        outcome = vps.play("converge.yml", dovecot_login_limit=61)
+        tries.add("site.yml", outcome.code == 0, outcome.output)
+        for name in ("dovecot/manifest.json", "accounts/manifest.json", "record.json"):
+            said = f"{state}{name}: is damaged, and is begun anew"
+            # warnings are wrapped
+            tries.add(name, said in re.sub(r"\s+", " ", outcome.output), outcome.output)
+        vps.serves()
+        again = vps.play("converge.yml")
+        tries.add("again", again.code == 0 and "is damaged" not in again.output, again.output)
+    finally:
+        vps.run("systemctl", "start", "dbus.socket")
+
+
+def test_an_interrupted_run_without_its_journal(vps: Vps, tries: Tries) -> None:
+    """A run that is killed in the middle, and whose journal is zeros then."""
+    run = vps.start("converge.yml", "--tags=dovecot,postfix", postfix_message_size=25000000)
+    killed = vps.python(KILLER)
+    begun = end(run)
+    assert killed, begun.output
+    vps.python(DAMAGE, [["/var/lib/port587/journal.swapping"], "zeros"])
     outcome = vps.play("converge.yml")
-    tries.add("site.yml", outcome.code == 0, outcome.output)
+    tries.add("site.yml", outcome.code == 0 and "journal.swapping was damaged" in outcome.output, outcome.output)
+    left = vps.run("find", "/etc", "/var/lib/port587", "-name", ".port587-*", "-o", "-name", "journal.swapping")
+    tries.add("nothing is left", not left, left)
+    size = vps.run("postconf", "-h", "message_size_limit").strip()
+    tries.add("no mixture", size != "25000000", size)
     vps.serves()

@@ -57,13 +57,20 @@ class Applied(t.NamedTuple):
     changed: bool = False
     diff: t.Mapping[str, t.Dict[str, str]] = {}
     activated: t.Mapping[str, str] = {}
+    warnings: t.Tuple[str, ...] = ()
 
     def and_then(self, result: Result) -> "Applied":
         diff = dict(self.diff)
         diff.update((entry["after_header"].split(" ")[0], entry) for entry in result.diff)
         # files first, then directories, of all transactions
         in_order = sorted(diff.items(), key=lambda pair: pair[1]["after"].startswith("directory "))
-        return Applied(self.changed or result.changed, dict(in_order), dict(self.activated, **result.activated))
+        return Applied(
+            self.changed or result.changed,
+            dict(in_order),
+            dict(self.activated, **result.activated),
+            # check mode has them twice
+            tuple(dict.fromkeys([*self.warnings, *result.warnings])),
+        )
 
 
 def apply(params: Params, check_mode: bool) -> t.Tuple[t.Dict[str, t.Any], t.List[str]]:
@@ -97,7 +104,7 @@ def apply(params: Params, check_mode: bool) -> t.Tuple[t.Dict[str, t.Any], t.Lis
     if params["source"] == "acme":
         result.update(stand_in=not outcome.words and acme.obtained(acme_settings(params, names)) is None)
         result.update(error=report.error)
-    return result, _warnings(params, outcome, report, result.get("stand_in", False))
+    return result, [*applied.warnings, *_warnings(params, outcome, report, result.get("stand_in", False))]
 
 
 # -- installing ---------------------------------------------------------------------------------------------------

@@ -16,7 +16,7 @@ from ansible_collections.port587.mail.plugins.module_utils._daemons.key_pairs im
 from ansible_collections.port587.mail.plugins.module_utils._server.paths import TLS
 from ansible_collections.port587.mail.plugins.module_utils._transaction.change import Result, run
 from ansible_collections.port587.mail.plugins.module_utils._transaction.files import read_file
-from ansible_collections.port587.mail.plugins.module_utils._transaction.manifest import remembered
+from ansible_collections.port587.mail.plugins.module_utils._transaction.manifest import refuse_damaged, remembered
 from ansible_collections.port587.mail.plugins.module_utils._transaction.tree import File, Problem
 from ansible_collections.port587.mail.plugins.module_utils._transaction.view import View
 
@@ -75,6 +75,8 @@ def used_by_daemons(wanted: t.Iterable[File]) -> t.List[File]:
 
 def install(files: t.List[File]) -> Result:
     """Install these files and activate them in the running daemons, or restore the previous ones."""
+    # which daemons to tell is in all manifests
+    refuse_damaged()
     return run(
         "certificates",
         files,

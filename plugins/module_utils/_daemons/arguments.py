@@ -114,6 +114,8 @@ StartLimitIntervalSec=0
 [Service]
 Restart=always
 RestartSec=1
+# when the kernel kills one of its processes for lack of memory, the others go on
+OOMPolicy=continue
 """
 
 

@@ -74,7 +74,27 @@ MOUNTS = (
     "ReadWritePaths",
 )
 
-#: Those of them that can_mount() tries, which all versions of systemd-run know.
+#: Options that systemd makes filters of system calls of. Without the capability CAP_SYS_ADMIN, which some containers do
+#: not have, it can't give them to a service that changes its user.
+FILTERS = (
+    "ProtectKernelModules",
+    "ProtectKernelLogs",
+    "ProtectClock",
+    "PrivateDevices",
+    "ProtectKernelTunables",
+    "RestrictSUIDSGID",
+    "LockPersonality",
+    "MemoryDenyWriteExecute",
+    "RestrictNamespaces",
+    "RestrictRealtime",
+    "RestrictAddressFamilies",
+    "SystemCallArchitectures",
+    "SystemCallFilter",
+    "SystemCallErrorNumber",
+)
+
+#: Those of the first that can_mount() tries, which all versions of systemd-run know. Newer versions ignore them where
+#: they can't mount, and refuse a service with a user of its own (DynamicUser), which is tried with them.
 _TRIED = (
     "ProtectSystem",
     "ProtectHome",
@@ -87,19 +107,24 @@ _TRIED = (
 #: Written by systemd where it runs in a container.
 CONTAINER = "/run/systemd/container"
 #: The exit code of a service for which systemd could not mount file systems.
-_EXIT_NAMESPACE = 226
+_EXIT_NAMESPACE = "226"
+#: The service that tries it.
+_UNIT = "port587-mounts"
 
 
-def settings(options: t.Mapping[str, t.Optional[Value]], version: t.Optional[str], mounts: bool) -> t.List[str]:
+def settings(
+    options: t.Mapping[str, t.Optional[Value]], version: t.Optional[str], mounts: bool, filters: bool
+) -> t.List[str]:
     """The lines for the section Service.
 
     ``options``: what differs from COMMON; None leaves an option as the unit has it. ``version``: systemd's; None if it
-    is unknown. ``mounts``: whether services can have mounts of their own, see can_mount().
+    is unknown. ``mounts``, ``filters``: see can_mount() and can_filter().
     """
+    useless = (() if mounts else MOUNTS) + (() if filters else FILTERS)
     number = int(version.split(".")[0]) if version else OLDEST
     lines = []
     for name, value in dict(COMMON, **options).items():
-        if value is None or SINCE.get(name, 0) > number or (name in MOUNTS and not mounts):
+        if value is None or SINCE.get(name, 0) > number or name in useless:
             continue
         if isinstance(value, bool):
             value = "yes" if value else "no"
@@ -112,6 +137,22 @@ def can_mount() -> bool:
     """Whether services can have mounts of their own. In a container, this starts one that does nothing, once."""
     if not os.path.exists(CONTAINER):
         return True
-    argv = ["systemd-run", "--quiet", "--wait", "--collect"]
-    argv += ["--property=%s=%s" % (name, COMMON[name] if isinstance(COMMON[name], str) else "yes") for name in _TRIED]
-    return run_command(argv + ["true"])[0] != _EXIT_NAMESPACE
+    tried = {name: COMMON[name] if isinstance(COMMON[name], str) else "yes" for name in _TRIED}
+    return _exit_of("DynamicUser=yes", *("%s=%s" % pair for pair in tried.items())) != _EXIT_NAMESPACE
+
+
+@functools.lru_cache(maxsize=None)
+def can_filter() -> bool:
+    """Whether services of other users can have filters of system calls. What can mount has the capability."""
+    return can_mount() or _exit_of("User=nobody", "SystemCallFilter=~@clock") == "0"
+
+
+def _exit_of(*properties: str) -> str:
+    """The exit code of a service that does nothing."""
+    # it ends with the service, as with --wait, and needs no D-Bus
+    argv = ["systemd-run", "--quiet", "--unit=" + _UNIT, "--service-type=oneshot"]
+    if run_command(argv + ["--property=" + one for one in properties] + ["true"])[0] == 0:
+        return "0"
+    code = run_command(["systemctl", "show", "--value", "--property=ExecMainStatus", _UNIT])[1].strip()
+    run_command(["systemctl", "reset-failed", _UNIT])
+    return code

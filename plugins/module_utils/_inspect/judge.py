@@ -6,6 +6,7 @@
 
 """Judge the facts: one record for each of them."""
 
+import re
 import typing as t
 
 from ansible_collections.port587.mail.plugins.module_utils._probe.diagnoses import DIAGNOSES
@@ -85,10 +86,23 @@ class _Judge:
     def kernel(self) -> None:
         low = ["%(name)s is %(present)d, and should be %(wanted)d" % one for one in self.facts["too_low"]]
         # in a container this may be permanent, and few servers need more
-        if low and any("Inotify instance limit" in line["text"] for line in self.facts["log"]):
+        if low and "Inotify instance limit" in self._log():
             self.warn("kernel", "kernel-limit", "; ".join(low))
         else:
             self.ok("kernel", "; ".join(low))
+
+    def sessions(self) -> None:
+        """From what Dovecot's master process writes of those that it drops."""
+        said = re.findall(r"service\(([\w-]+)\): process_limit \((\d+)\) reached", self._log())
+        if said:
+            self.warn(
+                "sessions", "sessions-full", "; ".join("%s: all %s were in use" % one for one in sorted(set(said)))
+            )
+        else:
+            self.ok("sessions")
+
+    def _log(self) -> str:
+        return "\n".join(line["text"] for line in self.facts["log"])
 
     def listeners(self) -> None:
         ports: t.Dict[int, t.List[t.Dict[str, t.Any]]] = {}
@@ -273,6 +287,7 @@ def judge(facts: t.Dict[str, t.Any], controller: t.Optional[float] = None) -> t.
     judging.daemons()
     judging.restarts()
     judging.kernel()
+    judging.sessions()
     judging.listeners()
     judging.firewall()
     judging.sockets()

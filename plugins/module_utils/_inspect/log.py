@@ -17,6 +17,9 @@ SECONDS = 900
 #: Number of lines to read: enough to find the cause, and a limit for a busy log.
 LINES = 500
 
+#: systemd's catalog of messages: a process of a unit has been killed by the OOM killer.
+OUT_OF_MEMORY = "fe6faa94e7774663a0da52717891d8ef"
+
 Facts = t.Dict[str, t.Any]
 
 
@@ -53,8 +56,13 @@ def killed() -> t.List[str]:
     """Processes that the kernel killed within the last day because memory ran out."""
     if not has_command("journalctl"):
         return []
-    argv = ["journalctl", "--quiet", "--no-pager", "--output=cat", "--dmesg", "--since=-1d", "--priority=err"]
-    return parse_killed(run_command(argv)[1])
+    argv = ["journalctl", "--quiet", "--no-pager", "--output=cat", "--since=-1d"]
+    found = parse_killed(run_command(argv + ["--dmesg", "--priority=err"])[1])
+    if not found:
+        # in a container the kernel's words are not to be had; systemd (from 243 on) says which unit it was
+        said = run_command(argv[:3] + ["--output=json", "--since=-1d", "MESSAGE_ID=" + OUT_OF_MEMORY])[1]
+        found = [str(entry.get("UNIT", "")) for entry in map(json.loads, said.splitlines())]
+    return found
 
 
 def parse_killed(said: str) -> t.List[str]:

@@ -346,6 +346,11 @@ DIAGNOSES: t.Dict[str, Diagnosis] = {
         "memory ran out, and the kernel killed programs",
         "add swap or memory, or allow fewer clients at a time (default_process_limit, client_limit)",
     ),
+    "sessions-full": Diagnosis(
+        "MRA",
+        "as many sessions were open as the server has room for, and further ones were closed",
+        "doveadm who shows who has them; dovecot_extra can raise the service's process_limit if there is memory",
+    ),
     "kernel-limit": Diagnosis(
         "MRA",
         "a kernel limit is too low for the number of sessions, so some users see new mail half a minute late",

@@ -166,6 +166,7 @@ _CONSEQUENCES = {
     "milter-socket": [*_REFUSED, "tls-broken", "login-socket", "relay-unclear", "lookup-failed"],
     "disk-full": [*_REFUSED, "not-delivered"],
     "delivery-socket": ["not-delivered"],
+    "sessions-full": ["service-confused", "service-dies", "not-delivered"],
     "resolver-in-chroot": ["queue-stuck"],
     "resolver-fails": ["queue-stuck"],
     "outgoing-25-blocked": ["queue-stuck"],

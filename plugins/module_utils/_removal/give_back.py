@@ -28,7 +28,11 @@ from ansible_collections.port587.mail.plugins.module_utils._transaction.files im
     remove,
 )
 from ansible_collections.port587.mail.plugins.module_utils._transaction.journal import Journal
-from ansible_collections.port587.mail.plugins.module_utils._transaction.manifest import manifests, path_of
+from ansible_collections.port587.mail.plugins.module_utils._transaction.manifest import (
+    manifests,
+    path_of,
+    refuse_damaged,
+)
 from ansible_collections.port587.mail.plugins.module_utils._transaction.state import STATE_DIRECTORY
 
 #: The transactions of this collection's roles, in the order of their removal: first no more mail is accepted, and none
@@ -101,6 +105,7 @@ class Removed(t.NamedTuple):
 
 def run(wanted: Wanted) -> Removed:
     """Raises TransactionError. What was done up to there stays done, and the next run goes on."""
+    refuse_damaged()
     if not wanted.check_mode:
         _dkim_back()
     purged, needed = packages.to_purge() if wanted.packages else ([], {})

@@ -13,17 +13,18 @@ import typing as t
 
 from ansible_collections.port587.mail.plugins.module_utils._server import apt, facts, proc
 from ansible_collections.port587.mail.plugins.module_utils._transaction.commands import run_command
-from ansible_collections.port587.mail.plugins.module_utils._transaction.errors import TransactionError
-from ansible_collections.port587.mail.plugins.module_utils._transaction.files import read_file
+from ansible_collections.port587.mail.plugins.module_utils._transaction.errors import DamagedError, TransactionError
+from ansible_collections.port587.mail.plugins.module_utils._transaction.files import copy, read_file
 from ansible_collections.port587.mail.plugins.module_utils._transaction.state import (
     FORMAT,
     STATE_DIRECTORY,
+    damaged_name,
     load_record,
     write_json,
 )
 
 RECORD = STATE_DIRECTORY + "/packages.json"
-_REMEDY = "Move it away: then a removal purges no packages"
+_REMEDY = "Move it away, or let site.yml install a package: then a removal purges none of the earlier packages"
 
 #: Packages that are removed with others' packages, and never by this collection: Ansible needs the first.
 _NEVER = ("python3",)
@@ -48,14 +49,25 @@ def installed() -> t.List[str]:
     return [str(name) for name in load_record(RECORD, {"packages": list}, _REMEDY)["packages"]]
 
 
-def note(names: t.Iterable[str]) -> None:
-    """Add packages to the record."""
-    known = installed()
+def note(names: t.Iterable[str]) -> str:
+    """Add packages to the record. Returns a warning if the record is damaged, and is begun anew."""
+    said = ""
+    try:
+        known = installed()
+    except DamagedError as exc:
+        known = []
+        copy(RECORD, damaged_name(RECORD))
+        said = "%s was damaged (%s; a copy is %s): a removal purges none of the packages that it named" % (
+            RECORD,
+            exc.why,
+            damaged_name(RECORD),
+        )
     new = sorted(set(names) - set(known) - set(_NEVER))
     if new:
         if not os.path.isdir(STATE_DIRECTORY):
             os.makedirs(STATE_DIRECTORY, 0o711)
         write_json(RECORD, {"version": FORMAT, "packages": known + new})
+    return said
 
 
 def _states(names: t.Sequence[str]) -> t.Dict[str, str]:

@@ -198,7 +198,7 @@ def answer(run: Run, questions: t.Mapping[str, t.List[str]]) -> t.Dict[str, t.An
     asked = ask(
         run, os_release(), user_exists, questions["packages"], questions["users"], questions["postfix_parameters"]
     )
-    asked["systemd"]["mounts"] = hardening.can_mount()
+    asked["systemd"].update(mounts=hardening.can_mount(), filters=hardening.can_filter())
     missing = [path for path in questions["files"] if not os.path.isfile(path)]
     status = read_text("/var/lib/dpkg/status")
     others = parse_other_mtas(status)

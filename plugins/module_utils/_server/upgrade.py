@@ -55,7 +55,7 @@ RUNTIME_UNITS = "/run/systemd/system/"
 AWAY_UNITS = {
     AWAY + ".socket": "[Socket]\nListenStream=25\nListenStream=587\nAccept=yes\nMaxConnections=64\n"
     "TriggerLimitIntervalSec=0\n",
-    AWAY + "@.service": "[Service]\nStandardInput=socket\nDynamicUser=yes\n"
+    AWAY + "@.service": "[Service]\nStandardInput=socket\nUser=nobody\n"
     r"ExecStart=/usr/bin/printf '421 4.3.2 %%s is being upgraded; please try again later\\r\\n' %H" + "\n",
 }
 

@@ -22,11 +22,11 @@ from ansible_collections.port587.mail.plugins.module_utils._transaction.activati
 )
 from ansible_collections.port587.mail.plugins.module_utils._transaction.compare import Difference
 from ansible_collections.port587.mail.plugins.module_utils._transaction.errors import ProofError, TransactionError
-from ansible_collections.port587.mail.plugins.module_utils._transaction.files import remove
+from ansible_collections.port587.mail.plugins.module_utils._transaction.files import copy, remove
 from ansible_collections.port587.mail.plugins.module_utils._transaction.journal import Journal, daemons_of
 from ansible_collections.port587.mail.plugins.module_utils._transaction.manifest import manifests
 from ansible_collections.port587.mail.plugins.module_utils._transaction.request import Request
-from ansible_collections.port587.mail.plugins.module_utils._transaction.state import dump_json
+from ansible_collections.port587.mail.plugins.module_utils._transaction.state import FORMAT, damaged_name, dump_json
 from ansible_collections.port587.mail.plugins.module_utils._transaction.tree import File
 from ansible_collections.port587.mail.plugins.module_utils._transaction.view import View
 
@@ -47,6 +47,8 @@ class Prepared(t.NamedTuple):
     not_validated: t.List[str]
     #: whether only files of the daemon's package were there
     first: bool
+    #: files of the stored state that are damaged, and are written anew
+    anew: t.List[str]
 
     def changes(self) -> bool:
         moved = self.difference.removed or self.difference.restored
@@ -91,6 +93,8 @@ def apply(request: Request, journal: Journal, prepared: Prepared) -> Applied:
     files = files + ([record] if record else []) + generation.mark(request.state_directory)
     with _deferred_signals() as told_to_stop:
         try:
+            for path in prepared.anew:
+                copy(path, damaged_name(path))
             swap.stage(request, journal, files, prepared.difference, prepared.replaced, prepared.daemons.all())
             told_to_stop()
             journal.swap()
@@ -134,7 +138,7 @@ def _record(request: Request, prepared: Prepared, files: t.Sequence[File]) -> t.
     for activation in request.activations:
         if activation.remember and not any(activation.daemon.name in other["daemons"] for other in ours):
             known.setdefault(activation.daemon.name, list(daemons.was[activation.daemon.name]))
-    after["daemons"] = known
+    after.update(daemons=known, version=FORMAT)
     return File(path, dump_json(after), 0o600) if after != before else None
 
 

@@ -44,7 +44,12 @@ from ansible_collections.port587.mail.plugins.module_utils._transaction.files im
 )
 from ansible_collections.port587.mail.plugins.module_utils._transaction.journal import Journal, daemons_of
 from ansible_collections.port587.mail.plugins.module_utils._transaction.lock import lock
-from ansible_collections.port587.mail.plugins.module_utils._transaction.manifest import load, manifests, path_of
+from ansible_collections.port587.mail.plugins.module_utils._transaction.manifest import (
+    Manifest,
+    load,
+    manifests,
+    path_of,
+)
 from ansible_collections.port587.mail.plugins.module_utils._transaction.request import Request
 from ansible_collections.port587.mail.plugins.module_utils._transaction.state import STATE_DIRECTORY
 from ansible_collections.port587.mail.plugins.module_utils._transaction.tree import Directory, File, Problem
@@ -69,6 +74,13 @@ __all__ = [
     "run",
     "run_command",
 ]
+
+
+#: Of a damaged manifest or record
+_ANEW = (
+    "is damaged, and is begun anew (a copy is kept beside it, with .damaged at its end). What is there is taken over; "
+    "what only this file knew to be no longer wanted stays"
+)
 
 
 class Result(t.NamedTuple):
@@ -130,11 +142,13 @@ def _predict(request: Request) -> Result:
     before = {name: was for name, (_description, was) in daemons_of(interrupted).items()}
     prepared = _prepare(request, View(beneath=journal.beneath()), before, check_mode=True)
     notes = could_stage(prepared.files, prepared.difference)
-    return _result(request, prepared, interrupted is not None, Applied([], notes))
+    warnings = ["%s is damaged (%s)" % pair for pair in journal.damaged().items()]
+    return _result(request, prepared, interrupted is not None, Applied(warnings, notes))
 
 
 def _make(request: Request) -> Result:
     journal = Journal(request.state_directory)
+    warnings = journal.mend()
     journal.clean_up()
     recovered = recover(request, journal)
     for activation in request.activations:
@@ -142,15 +156,17 @@ def _make(request: Request) -> Result:
             raise TransactionError("%s is not installed; this change was not made" % activation.daemon.name)
     prepared = _prepare(request, View(), {}, check_mode=False)
     applied = Applied([], [])
-    if prepared.changes() or prepared.difference.manifest:
+    if prepared.changes() or prepared.difference.manifest or prepared.anew:
         applied = apply(request, journal, prepared)
+    applied = applied._replace(warnings=warnings + applied.warnings)
     return _result(request, prepared, recovered, applied)
 
 
 def _prepare(request: Request, live: View, before: t.Mapping[str, State], check_mode: bool) -> Prepared:
     """Everything that is known before the first change. ``live``: the file system now, or after recovery."""
-    recorded = load(live.where(path_of(request.state_directory, request.name)))
-    record = records.load(live.where(records.path_of(request.state_directory)))
+    places = path_of(request.state_directory, request.name), records.path_of(request.state_directory)
+    recorded, record = load(live.where(places[0])), records.load(live.where(places[1]))
+    anew = [path for path, one in zip(places, (recorded, record)) if one["version"] is None]
     others = [one for name, one in manifests(request.state_directory).items() if name != request.name]
     daemons = affected(request, recorded, others, record, before)
     difference = compare(request, recorded, others, record, live)
@@ -163,7 +179,8 @@ def _prepare(request: Request, live: View, before: t.Mapping[str, State], check_
     view = View([*request.files, *originals], difference.removed, live.beneath)
     compiled, problems = compile_stale(difference)
     files = compiled + difference.files
-    changed = bool(files or difference.removed or difference.restored)
+    # without the manifest it is not known whether the daemon has loaded what is there
+    changed = bool(files or difference.removed or difference.restored or recorded["version"] is None)
     not_validated = validate(request, changed, view, problems, check_mode)
     return Prepared(
         difference=difference,
@@ -171,11 +188,29 @@ def _prepare(request: Request, live: View, before: t.Mapping[str, State], check_
         view=view,
         daemons=daemons,
         plan=plan(daemons, changed, view, request.state_directory),
-        replaced=[f.path for f in files if f.path in difference.adopted and os.path.isfile(live.where(f.path) or "")],
+        replaced=_replaced(request, recorded, record, [f.path for f in files if f.path in difference.adopted], live),
         diff=diff(difference, request.directories, live, first),
         not_validated=not_validated,
         first=first,
+        anew=anew,
     )
+
+
+def _replaced(
+    request: Request, recorded: Manifest, record: records.Record, adopted: t.Sequence[str], live: View
+) -> t.List[str]:
+    """Those of the paths at which there is a file from another source."""
+    there = {path: live.before(path) for path in adopted}
+    found = [path for path in adopted if there[path] is not None]
+    if recorded["version"] is not None:
+        return found
+    # the damaged manifest had most of them, and the originals of these are kept already
+    return [
+        path
+        for path in found
+        if records.is_edited(record, path, there[path])
+        and not os.path.lexists(original_name(request.state_directory, request.name, path))
+    ]
 
 
 def _result(request: Request, prepared: Prepared, recovered: bool, applied: Applied) -> Result:
@@ -188,7 +223,7 @@ def _result(request: Request, prepared: Prepared, recovered: bool, applied: Appl
         activated=prepared.plan,
         not_validated=prepared.not_validated + applied.notes,
         recovered=recovered,
-        warnings=applied.warnings,
+        warnings=["%s: %s" % (path, _ANEW) for path in prepared.anew] + applied.warnings,
         # files of the daemon's package are not the user's
         originals=[] if prepared.first else [original(path) for path in prepared.replaced],
         restored=sorted(prepared.difference.restored),

@@ -18,5 +18,13 @@ class TransactionError(Exception):
         self.details = details
 
 
+class DamagedError(TransactionError):
+    """A file of the stored state can't be read. ``why``: what is wrong with it."""
+
+    def __init__(self, message: str, why: str) -> None:
+        super().__init__(message)
+        self.why = why
+
+
 class ProofError(Exception):
     """The daemon does not do what it should after the change."""

@@ -51,6 +51,14 @@ def before_name(path: str) -> str:
     return os.path.join(os.path.dirname(path), BEFORE_PREFIX + os.path.basename(path))
 
 
+def copied(directory: str) -> t.List[str]:
+    """The paths in a directory beside which lies a staged file or an old one."""
+    names = os.listdir(directory) if os.path.isdir(directory) else []
+    prefixes = (STAGED_PREFIX, BEFORE_PREFIX)
+    found = {name[len(prefix) :] for name in names for prefix in prefixes if name.startswith(prefix)}
+    return [os.path.join(directory, name) for name in sorted(found)]
+
+
 def original_name(state_directory: str, name: str, path: str) -> str:
     """The permanent copy of a file that the transaction ``name`` replaced, such as the user's own main.cf."""
     return os.path.join(state_directory, name, "original", path.lstrip("/"))

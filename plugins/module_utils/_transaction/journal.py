@@ -6,31 +6,38 @@
 
 """The journal of a change: what it replaces, written before a live file is touched, so that it can be rolled back.
 
-It exists only until the change is proved. A host has one journal.
+It exists only until the change is proved. A host has one journal. If it is damaged, the copies beside the files say
+what the change has replaced.
 """
 
 import contextlib
 import os
 import typing as t
 
+from ansible_collections.port587.mail.plugins.module_utils._transaction import manifest
+from ansible_collections.port587.mail.plugins.module_utils._transaction import record as records
 from ansible_collections.port587.mail.plugins.module_utils._transaction.daemon import Daemon, Description, State
+from ansible_collections.port587.mail.plugins.module_utils._transaction.errors import DamagedError
 from ansible_collections.port587.mail.plugins.module_utils._transaction.files import (
     before_name,
+    copied,
+    copy,
     remove,
     set_attributes,
     staged_name,
     sync_directories,
 )
-from ansible_collections.port587.mail.plugins.module_utils._transaction.state import FORMAT, load_record, write_json
+from ansible_collections.port587.mail.plugins.module_utils._transaction.state import (
+    FORMAT,
+    damaged_name,
+    load_record,
+    write_json,
+)
 
 Record = t.Dict[str, t.Any]
 
 _SHAPE = {"files": dict, "created": list, "changed": list, "daemons": dict}  # type: t.Dict[str, type]
-_TAKE_BACK = (
-    "An earlier run was interrupted and can't be taken back without it. Beside each file that it replaced lies the "
-    "earlier one, .port587-before.NAME: put those back, and move the journal away"
-)
-_TIDY = "Remove the copies beside its files (.port587-staged.NAME, .port587-before.NAME), and move the journal away"
+_REMEDY = "The next run makes it anew"
 
 
 class Journal:
@@ -43,13 +50,38 @@ class Journal:
     """
 
     def __init__(self, state_directory: str) -> None:
-        self.staging, self.swapping, self.done = (
-            os.path.join(state_directory, "journal." + phase) for phase in ("staging", "swapping", "done")
-        )
+        self._state_directory = state_directory
+        self.phases = [os.path.join(state_directory, "journal." + phase) for phase in ("staging", "swapping", "done")]
+        self.staging, self.swapping, self.done = self.phases
 
     def present(self) -> bool:
         """Whether a change is under way, or was interrupted."""
-        return any(os.path.exists(phase) for phase in (self.staging, self.swapping, self.done))
+        return any(os.path.exists(phase) for phase in self.phases)
+
+    def damaged(self) -> t.Dict[str, str]:
+        """What is wrong with each phase's file that can't be read."""
+        found = {}
+        for phase in self.phases:
+            try:
+                if os.path.exists(phase):
+                    load_record(phase, _SHAPE, _REMEDY)
+            except DamagedError as exc:
+                found[phase] = exc.why
+        return found
+
+    def mend(self) -> t.List[str]:
+        """Make damaged files anew. Returns sentences about it."""
+        said = []
+        for phase, why in self.damaged().items():
+            found = _found_again(self._state_directory)
+            copy(phase, damaged_name(phase))
+            write_json(phase, found)
+            said.append(
+                "%s was damaged (%s; a copy is %s). An earlier run was interrupted, and is taken back by the copies "
+                "beside its files: %s. Files that it has added stay, unless this run replaces them"
+                % (phase, why, damaged_name(phase), ", ".join(sorted(found["files"])) or "there are none")
+            )
+        return said
 
     def begin(
         self,
@@ -85,7 +117,7 @@ class Journal:
         """Remove leftovers of a run that ended, or that was killed before it touched a live file."""
         for index in (self.staging, self.done):
             if os.path.exists(index):
-                record = _load(index, _TIDY)
+                record = self._load(index)
                 for path in record["files"]:
                     remove(staged_name(path))
                     remove(before_name(path))
@@ -95,7 +127,7 @@ class Journal:
 
     def interrupted(self) -> t.Optional[Record]:
         """The record of a change that was begun and neither proved nor rolled back."""
-        return _load(self.swapping, _TAKE_BACK) if os.path.exists(self.swapping) else None
+        return self._load(self.swapping) if os.path.exists(self.swapping) else None
 
     def beneath(self) -> t.Dict[str, t.Optional[str]]:
         """For each path, the file from which restore() would restore it; None: it would be removed."""
@@ -110,7 +142,7 @@ class Journal:
 
     def restore(self) -> None:
         """Restore the old files. Can be interrupted anywhere, and repeated."""
-        record = _load(self.swapping, _TAKE_BACK)
+        record = self._load(self.swapping)
         failed = []  # type: t.List[OSError]
         for path, existed in record["files"].items():
             try:
@@ -137,24 +169,53 @@ class Journal:
         remove(self.swapping)
         sync_directories([self.swapping])
 
+    def _load(self, path: str) -> Record:
+        """Load a journal, converted to the current format."""
+        try:
+            record = load_record(path, _SHAPE, _REMEDY)
+        except DamagedError:
+            return _found_again(self._state_directory)
+        if record["version"] == 0:
+            record["version"] = FORMAT
+            record["daemons"] = {
+                name: {"description": {"unit": name}, "running": running, "enabled": enabled}
+                for name, (running, enabled) in record["daemons"].items()
+            }
+        return record
+
+
+def _found_again(state_directory: str) -> Record:
+    """What the journal of an interrupted change has listed, as far as the copies beside the files tell it.
+
+    They are looked for in the directories of all files that transactions have or had. Of the daemons it is only known
+    that they were wanted before.
+    """
+    files = set(records.load(records.path_of(state_directory))["written"])
+    daemons = {}  # type: t.Dict[str, t.Dict[str, t.Any]]
+    for name in [name for name in os.listdir(state_directory) if os.path.isdir(os.path.join(state_directory, name))]:
+        path = manifest.path_of(state_directory, name)
+        for one in [manifest.load(place) for place in (staged_name(path), path, before_name(path))]:
+            files.update(one["files"])
+        files.update([path, os.path.join(state_directory, name)])
+        earlier = manifest.load(before_name(path) if os.path.lexists(before_name(path)) else path)
+        daemons.update(earlier["daemons"])
+    replaced = [path for directory in sorted(set(map(os.path.dirname, files))) for path in copied(directory)]
+    return {
+        "version": FORMAT,
+        "files": dict.fromkeys(replaced, True),
+        "created": [],
+        "changed": [],
+        "daemons": {
+            name: {"description": one["description"], "running": True, "enabled": True} for name, one in daemons.items()
+        },
+    }
+
 
 def _remove_directories(record: Record) -> None:
     for directory in reversed(record["created"]):
         # a directory that has other files by now is kept
         with contextlib.suppress(OSError):
             os.rmdir(directory)
-
-
-def _load(path: str, remedy: str) -> Record:
-    """Load a journal, converted to the current format."""
-    record = load_record(path, _SHAPE, remedy)
-    if record["version"] == 0:
-        record["version"] = FORMAT
-        record["daemons"] = {
-            name: {"description": {"unit": name}, "running": running, "enabled": enabled}
-            for name, (running, enabled) in record["daemons"].items()
-        }
-    return record
 
 
 def daemons_of(record: t.Optional[Record]) -> t.Dict[str, t.Tuple[Description, State]]:

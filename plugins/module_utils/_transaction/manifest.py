@@ -6,13 +6,15 @@
 
 """Manifests: each transaction records its files below /var/lib/port587. The manifest is swapped in with the files.
 
-A manifest has the paths of the files and directories, and the description and proofs of each daemon.
+A manifest has the paths of the files and directories, and the description and proofs of each daemon. Instead of a
+damaged one there is an empty one without a version; the next run of the transaction takes over what is there.
 """
 
 import os
 import typing as t
 
 from ansible_collections.port587.mail.plugins.module_utils._transaction.daemon import Activation
+from ansible_collections.port587.mail.plugins.module_utils._transaction.errors import DamagedError
 from ansible_collections.port587.mail.plugins.module_utils._transaction.state import (
     FORMAT,
     STATE_DIRECTORY,
@@ -22,7 +24,7 @@ from ansible_collections.port587.mail.plugins.module_utils._transaction.state im
 Manifest = t.Dict[str, t.Any]
 
 _SHAPE = {"files": list, "directories": list, "daemons": dict, "proofs": dict}  # type: t.Dict[str, type]
-_REMEDY = "Put it back from a backup, or move it away: then no file of earlier runs is removed any more"
+_REMEDY = "Run site.yml, which writes it anew"
 
 
 def manifest(files: t.Iterable[str], directories: t.Iterable[str], activations: t.Iterable[Activation]) -> Manifest:
@@ -38,10 +40,17 @@ def manifest(files: t.Iterable[str], directories: t.Iterable[str], activations: 
 
 
 def load(path: t.Optional[str]) -> Manifest:
-    """The stored manifest, converted to the current format; an empty one if there is none."""
+    """The stored manifest, converted to the current format; an empty one if there is none.
+
+    The version of an empty one that stands for a damaged one is None.
+    """
+    empty = manifest((), (), ())
     if path is None or not os.path.lexists(path):
-        return manifest((), (), ())
-    record = load_record(path, _SHAPE, _REMEDY)
+        return empty
+    try:
+        record = load_record(path, _SHAPE, _REMEDY)
+    except DamagedError:
+        return dict(empty, version=None)
     proofs = record.pop("proofs")
     if record["version"] == 0:
         record["version"] = FORMAT
@@ -61,6 +70,13 @@ def manifests(state_directory: str = STATE_DIRECTORY) -> t.Dict[str, Manifest]:
         return {}
     paths = {name: path_of(state_directory, name) for name in names}
     return {name: load(path) for name, path in paths.items() if os.path.lexists(path)}
+
+
+def refuse_damaged(state_directory: str = STATE_DIRECTORY) -> None:
+    """Raises DamagedError if a manifest is damaged, for changes that need all of them."""
+    for name, one in manifests(state_directory).items():
+        if one["version"] is None:
+            load_record(path_of(state_directory, name), _SHAPE, _REMEDY)
 
 
 def remembered(state_directory: str = STATE_DIRECTORY) -> t.Dict[str, t.Dict[str, t.Any]]:

@@ -15,6 +15,7 @@ import os
 import stat
 import typing as t
 
+from ansible_collections.port587.mail.plugins.module_utils._transaction.errors import DamagedError
 from ansible_collections.port587.mail.plugins.module_utils._transaction.files import attributes
 from ansible_collections.port587.mail.plugins.module_utils._transaction.state import FORMAT, load_record
 from ansible_collections.port587.mail.plugins.module_utils._transaction.tree import Directory, File
@@ -22,7 +23,7 @@ from ansible_collections.port587.mail.plugins.module_utils._transaction.tree imp
 Record = t.Dict[str, t.Any]
 
 _SHAPE = {"daemons": dict, "directories": dict, "written": dict}  # type: t.Dict[str, type]
-_REMEDY = "Put it back from a backup, or move it away: then a removal leaves all directories, and stops all daemons"
+_REMEDY = "Run site.yml, which begins it anew"
 
 
 def path_of(state_directory: str) -> str:
@@ -34,11 +35,15 @@ def load(path: t.Optional[str]) -> Record:
 
     ``daemons``: by name, whether each ran and was enabled before; ``directories``: by path, the earlier mode, owner and
     group, or an empty list if it did not exist; ``written``: by path, the checksum of what was written, empty for
-    compiled files.
+    compiled files. The version of an empty record that stands for a damaged one is None.
     """
+    empty = {"version": FORMAT, "daemons": {}, "directories": {}, "written": {}}  # type: Record
     if path is None or not os.path.lexists(path):
-        return {"version": FORMAT, "daemons": {}, "directories": {}, "written": {}}
-    return load_record(path, _SHAPE, _REMEDY)
+        return empty
+    try:
+        return load_record(path, _SHAPE, _REMEDY)
+    except DamagedError:
+        return dict(empty, version=None)
 
 
 def digest(content: bytes) -> str:

@@ -7,14 +7,14 @@
 """Persistent state of transactions: JSON files, written atomically.
 
 Manifests and journals carry a format number. A newer collection reads the older formats; an older collection refuses
-newer formats, and changes nothing.
+newer formats, and changes nothing. A run begins damaged files anew, and keeps a copy of them.
 """
 
 import json
 import os
 import typing as t
 
-from ansible_collections.port587.mail.plugins.module_utils._transaction.errors import TransactionError
+from ansible_collections.port587.mail.plugins.module_utils._transaction.errors import DamagedError, TransactionError
 from ansible_collections.port587.mail.plugins.module_utils._transaction.files import (
     naming,
     read_file,
@@ -32,9 +32,10 @@ Shape = t.Mapping[str, type]
 
 
 def load_record(path: str, shape: Shape, remedy: str) -> t.Dict[str, t.Any]:
-    """Load a manifest or a journal. Raises TransactionError if it can't be used, and leaves the file in place.
+    """Load a manifest or a journal, and leave the file in place.
 
-    ``remedy``: what a person can do about a damaged file.
+    Raises DamagedError if it can't be read, and TransactionError if a newer version has written it. ``remedy``: what a
+    person can do about a damaged file.
     """
     try:
         record = json.loads((read_file(path) or b"").decode("utf-8"))
@@ -43,7 +44,9 @@ def load_record(path: str, shape: Shape, remedy: str) -> t.Dict[str, t.Any]:
     if not isinstance(record, dict):
         raise _damaged(path, "it is not a dictionary", remedy)
     number = record.setdefault("version", 0)
-    if not isinstance(number, int) or number > FORMAT:
+    if type(number) is not int or number < 0:
+        raise _damaged(path, "version is not a number of a format", remedy)
+    if number > FORMAT:
         raise TransactionError(
             "%s was written by a newer version of port587.mail (format %s; this one knows up to %d). "
             "Install that version on the controller; this change was not made" % (path, number, FORMAT)
@@ -54,8 +57,13 @@ def load_record(path: str, shape: Shape, remedy: str) -> t.Dict[str, t.Any]:
     return record
 
 
-def _damaged(path: str, why: str, remedy: str) -> TransactionError:
-    return TransactionError("%s is damaged (%s). %s; this change was not made" % (path, why, remedy))
+def _damaged(path: str, why: str, remedy: str) -> DamagedError:
+    return DamagedError("%s is damaged (%s). %s; this change was not made" % (path, why, remedy), why)
+
+
+def damaged_name(path: str) -> str:
+    """The copy of a damaged file in whose place there is a new one."""
+    return path + ".damaged"
 
 
 def dump_json(value: t.Dict[str, t.Any]) -> bytes:

@@ -165,7 +165,7 @@ def server(release: Release) -> t.Dict[str, t.Any]:
         "tls": {"ciphers": tls.CIPHERS, "groups": tls.groups(openssl)},
         "postfix": {"version": have["postfix"], "default_database_type": "hash", "knows": []},
         "dovecot": {"version": have["dovecot"]},
-        "systemd": {"version": RELEASES[release][3], "mounts": True},
+        "systemd": {"version": RELEASES[release][3], "mounts": True, "filters": True},
         "packages": {name: {"installed": version, "candidate": None} for name, version in packages.items()},
         "memory": 4 * 2**30,
     }

@@ -13,7 +13,7 @@ pytest.importorskip("ansible.errors")
 from ansible.errors import AnsibleFilterError
 from ansible_collections.port587.mail.plugins.filter.hardening import hardening
 
-SYSTEMD = {"version": "252.39", "mounts": True}
+SYSTEMD = {"version": "252.39", "mounts": True, "filters": True}
 
 
 def test_it_returns_lines() -> None:

@@ -146,7 +146,13 @@ def test_a_table_has_to_be_compiled_from_what_is_there(table: t.Optional[t.Dict[
     assert known.nothing_to_do(told, [source], [], [], []) == expected
 
 
-@pytest.mark.parametrize("content", ["", "{", '{"version": 2}'])
-def test_what_can_not_be_read_is_for_the_next_transaction_to_say(server: Server, content: str) -> None:
-    server.put("state/fake/manifest.json", content)
+def test_what_a_newer_version_has_written_is_for_the_next_transaction_to_say(server: Server) -> None:
+    server.put("state/fake/manifest.json", '{"version": 2}')
     assert known.trees(server.state) == {}
+
+
+@pytest.mark.parametrize("content", ["", "{"])
+def test_what_is_damaged_has_to_be_begun_anew(server: Server, content: str) -> None:
+    server.put("state/fake/manifest.json", content)
+    # named, so that it is removed if nobody wants it any more
+    assert not known.nothing_to_do(known.trees(server.state)["fake"], [], [], [], [])

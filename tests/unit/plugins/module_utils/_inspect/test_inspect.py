@@ -36,6 +36,7 @@ HEALTHY: t.Dict[str, t.Any] = {
     "firewall": [],
 }
 TOO_LOW = {"name": "fs.inotify.max_user_instances", "wanted": 500, "present": 128}
+SESSIONS = "master: Warning: service(imap): process_limit (500) reached, client connections are being dropped"
 INOTIFY = "imap(eve@example.com): Warning: Inotify instance limit for user 5000 (UID vmail) exceeded, disabling."
 TIMED_OUT = "connect to mx.example.org[192.0.2.1]:25: Connection timed out"
 NO_NAME = "Host or domain name not found. Name service error for name=example.org type=MX: Host not found, try again"
@@ -62,7 +63,7 @@ def test_a_healthy_server_has_nothing_to_say() -> None:
 def test_a_server_with_nothing_of_mail_is_no_error() -> None:
     nothing = {"time": 0.0, "daemons": {}, "listeners": [], "disks": {}, "certificates": {}, "killed": []}
     nothing.update(restarts=[], too_low=[], log=[], firewall=[])
-    assert [one.verdict for one in judge(nothing)] == ["ok"] * 5
+    assert [one.verdict for one in judge(nothing)] == ["ok"] * 6
 
 
 @pytest.mark.parametrize(
@@ -156,6 +157,7 @@ def test_a_server_with_nothing_of_mail_is_no_error() -> None:
             ("warn", "MDA", "disk-nearly-full"),
         ),
         ({"killed": ["imap"]}, ("warn", "MDA", "memory-short")),
+        ({"log": [{"time": 0.0, "program": "dovecot", "text": SESSIONS}]}, ("warn", "MRA", "sessions-full")),
         ({"restarts": [{"unit": "x.service", "times": 3, "ago": 60.0}]}, ("warn", "MTA", "restarts-often")),
         (
             {"too_low": [TOO_LOW], "log": [{"time": 0.0, "program": "dovecot", "text": INOTIFY}]},

@@ -76,6 +76,29 @@ def test_a_change_that_is_rolled_back_was_none(server: Server, monkeypatch: pyte
     assert server.run(tree(server, 2)).changed
 
 
-def test_single_roles_leave_no_mark(server: Server) -> None:
+def test_renewals_leave_no_mark(server: Server) -> None:
     server.run(tree(server, 2))
     assert not os.path.exists(server.path("state/last-change"))
+
+
+def test_a_run_that_has_not_looked_is_noticed(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    looked = looks(server)
+    for version in (2, 3):
+        monkeypatch.setenv(generation.VARIABLE, "accounts/*")
+        assert server.run(tree(server, version)).changed
+    monkeypatch.setenv(generation.VARIABLE, looked)
+    with pytest.raises(TransactionError, match="another run has changed this server"):
+        server.run(tree(server, 4))
+
+
+@pytest.mark.parametrize("damage", [b"", bytes(66), os.urandom(5000), b"a/b", b"x" * 33 + b"\n" + b"y" * 33])
+def test_a_damaged_mark(server: Server, monkeypatch: pytest.MonkeyPatch, damage: bytes) -> None:
+    monkeypatch.setenv(generation.VARIABLE, looks(server))
+    server.run(tree(server, 2))
+    with open(server.path("state/last-change"), "wb") as file:
+        file.write(damage)
+    run = looks(server)
+    assert run.endswith("/")
+    monkeypatch.setenv(generation.VARIABLE, run)
+    assert server.run(tree(server, 3)).changed
+    assert looks(server).partition("/")[2].startswith(run.partition("/")[0] + ".")
