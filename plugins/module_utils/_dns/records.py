@@ -131,7 +131,9 @@ def problems(site: t.Mapping[str, t.Any]) -> t.List[str]:
         try:
             ipaddress.ip_address(str(address))
         except ValueError:
-            found.append("dns_addresses: %r is not an IP address; write one such as 192.0.2.1 or 2001:db8::1" % (address,))
+            found.append(
+                "dns_addresses: %r is not an IP address; write one such as 192.0.2.1 or 2001:db8::1" % (address,)
+            )
     if not site["addresses"]:
         found.append("dns_addresses: it is empty, and the server could not tell; write its public IP addresses")
     spf = site["spf"]
