@@ -174,7 +174,7 @@ def test_the_server_and_a_domain_get_new_names(vps: Vps, by_hand: bool) -> None:
     _word, text = sent(vps, alice, vps.alice.address)
     assert f"d={new_domain};" in text
     carol = Account(f"carol@{new_domain}", "carol's own")
-    sent(vps, carol, carol.address)
+    kept, _text = sent(vps, carol, carol.address)
     with Smtp(new, 587) as smtp, pytest.raises(smtplib.SMTPAuthenticationError):
         smtp.login(vps.alice.address, vps.alice.password)
     # the old name has no certificate any more, and is in no file but those of the machine
@@ -196,7 +196,7 @@ def test_the_server_and_a_domain_get_new_names(vps: Vps, by_hand: bool) -> None:
     with Smtp(old, 25) as smtp:
         smtp.mail("somebody@elsewhere.example")
         assert smtp.rcpt(carol.address)[0] == 554
-    assert vps.run("find", f"/var/vmail/{new_domain}/carol", "-type", "f", "-path", "*/cur/*").count("\n") == 1
+    assert vps.run("grep", "-rlF", kept, f"/var/vmail/{new_domain}/carol/Maildir/cur").count("\n") == 1
     told = vps.play("dns.yml", **parts, **dns)
     assert f"/var/lib/rspamd/dkim: {new.name}, {new_domain}. " in told.output
 
