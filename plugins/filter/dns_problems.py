@@ -27,7 +27,7 @@ EXAMPLES = r"""
 - name: Check the site
   ansible.builtin.assert:
     that: problems | length == 0
-    fail_msg: "{{ problems }}"
+    fail_msg: "{{ problems | join('\n') }}"
   vars:
     problems: "{{ site | port587.mail.dns_problems }}"
 """

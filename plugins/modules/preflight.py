@@ -97,7 +97,7 @@ options:
     type: dict
     suboptions:
       packages:
-        description: Debian packages to ask for.
+        description: Debian packages to ask for. As with M(port587.mail.server_info), one of several may be enough.
         type: list
         elements: str
         default: []

@@ -34,7 +34,7 @@ options:
     elements: str
     default: []
   packages:
-    description: The packages that the mail server needs. Step V(look).
+    description: The packages that the mail server needs, as for M(port587.mail.server_info). Step V(look).
     type: list
     elements: str
     default: []

@@ -15,7 +15,10 @@ description:
   - Changes nothing.
 options:
   packages:
-    description: Debian packages to look up.
+    description:
+      - Debian packages to look up.
+      - If one of several is enough, an entry has all their names, as in V(redis-server | valkey-server). The answer
+        then has the installed one, otherwise the first one that apt knows, otherwise the first one.
     type: list
     elements: str
     default: []

@@ -22,7 +22,8 @@ KINDS = {
 #: Of each kind, before there is a verdict.
 LEARNED = 6
 SENDER = "eve@elsewhere.test"
-REDIS = "redis-cli -s /run/port587-redis/redis.sock"
+#: Which of the two the host has.
+REDIS = "$(command -v redis-cli || command -v valkey-cli) -s /run/port587-redis/redis.sock"
 
 
 def about(kind: str, here: Site, word: str, sender: str = SENDER) -> bytes:
@@ -121,6 +122,15 @@ def teach(here: Site) -> None:
     text = about("spam", here, word, here.account("alice").address)
     submit(here.server, here.account("alice"), here.account("bob").address, text)
     assert read(here, "bob", word)["X-Spam"] is None
+
+
+def test_valkey_stands_in_where_there_is_no_redis(sites: t.List[Site]) -> None:
+    newest = sites[-1].host
+    assert newest.check_output("systemctl show --property=MainPID --value port587-redis | xargs ps -o comm= -p") == (
+        "valkey-server"
+    )
+    # the package's own unit
+    assert newest.run("systemctl is-enabled valkey-server").stdout.strip() == "disabled"
 
 
 def test_redis_is_restricted(sites: t.List[Site]) -> None:

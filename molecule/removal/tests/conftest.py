@@ -89,6 +89,7 @@ class Vps(vps_under_test.Vps):
     def __init__(self, name: str, inventory: t.Dict[str, t.Any]) -> None:
         people = [{"address": f"alice@{inventory['mail_domains'][0]}", "password": "alice's own"}]
         super().__init__(name, inventory, people, PLAYBOOKS, mail_accounts=people)
+        self.domains: t.List[str] = inventory["mail_domains"]
         #: what earlier tests have seen
         self.seen: t.Dict[str, t.Any] = {}
 
@@ -110,6 +111,10 @@ class Vps(vps_under_test.Vps):
     def remove(self, *options: str, **variables: t.Any) -> Played:
         """remove.yml, for this server."""
         return self.play("remove.yml", *options, **{"remove_confirm": self.server.name, **variables})
+
+    def published(self, directory: str, zone: str) -> str:
+        """The zone file that dns.yml has written on the controller."""
+        return (pathlib.Path(directory) / f"{zone}.zone").read_text(encoding="utf-8")
 
     def has(self, word: str) -> bool:
         """Whether the mail with this word is in the mailbox."""

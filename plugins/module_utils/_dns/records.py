@@ -131,7 +131,9 @@ def problems(site: t.Mapping[str, t.Any]) -> t.List[str]:
         try:
             ipaddress.ip_address(str(address))
         except ValueError:
-            found.append("dns_addresses: %r is not an IP address" % (address,))
+            found.append(
+                "dns_addresses: %r is not an IP address; write one such as 192.0.2.1 or 2001:db8::1" % (address,)
+            )
     if not site["addresses"]:
         found.append("dns_addresses: it is empty, and the server could not tell; write its public IP addresses")
     spf = site["spf"]
@@ -139,7 +141,7 @@ def problems(site: t.Mapping[str, t.Any]) -> t.List[str]:
         found += ["dns_spf: %r: %s" % (text, trouble) for trouble in spf_troubles(str(text))]
     for domain in spf if isinstance(spf, dict) else ():
         if domain not in site["domains"]:
-            found.append("dns_spf: %r is none of mail_domains" % (domain,))
+            found.append("dns_spf: %r is none of mail_domains; write one of %s" % (domain, ", ".join(site["domains"])))
     found += ["dns_dmarc: %r: %s" % (site["dmarc"], trouble) for trouble in _dmarc_troubles(str(site["dmarc"]))]
     for name, value in sorted(dict(site.get("dkim") or {}).items()):
         found += ["rspamd_dkim_selectors: %s: %s" % (name, trouble) for trouble in _dkim_troubles(name, str(value))]
@@ -178,7 +180,7 @@ def _dmarc_troubles(text: str) -> t.Iterator[str]:
     if not _printable(text) or tags[:1] != [("v", "DMARC1")]:
         yield "a DMARC record begins with v=DMARC1, as in v=DMARC1; p=quarantine"
     elif policy.get("p") not in ("none", "quarantine", "reject"):
-        yield "p has to be none, quarantine or reject"
+        yield "p has to be none, quarantine or reject, as in v=DMARC1; p=quarantine"
 
 
 def dmarc_warnings(wanted: t.Sequence[Record]) -> t.List[str]:

@@ -147,16 +147,30 @@ def _ask(run: Run, command: t.List[str], fine: t.Tuple[int, ...] = (0,)) -> str:
     return out
 
 
+def alternatives(wanted: str) -> t.List[str]:
+    """The packages one of which is enough, written as in Debian's dependencies: `redis-server | valkey-server`."""
+    return [name.strip() for name in wanted.split("|")]
+
+
+def choose(wanted: str, packages: t.Mapping[str, Package]) -> str:
+    """Of such packages: the installed one, else the first one that apt knows, else the first one."""
+    names = alternatives(wanted)
+    installed = [name for name in names if packages[name].installed is not None]
+    known = [name for name in names if packages[name].candidate is not None]
+    return (installed + known + names)[0]
+
+
 def ask_packages(run: Run, names: t.Iterable[str]) -> t.Dict[str, Package]:
-    """The installed versions, or those that apt would install."""
-    wanted = sorted(set(names))
+    """The installed versions, or those that apt would install, of packages and their alternatives."""
+    groups = [alternatives(entry) for entry in names]
+    wanted = sorted({name for group in groups for name in group})
     wrong = [name for name in wanted if not _PACKAGE_NAME.match(name)]
     if wrong:
         raise ServerError(f"packages: {wrong[0]!r} is not the name of a package")
     # dpkg-query answers 1 when it doesn't know one of them.
     query = ["dpkg-query", "-W", "-f", "${Package}\t${db:Status-Abbrev}\t${Version}\n", "--"]
     installed = parse_dpkg(_ask(run, query + wanted, fine=(0, 1)))
-    missing = [name for name in wanted if name not in installed]
+    missing = sorted({name for group in groups if not set(group) & set(installed) for name in group})
     # Reading apt's lists costs more than all the rest together.
     candidates = parse_policy(_ask(run, ["apt-cache", "policy", "--"] + missing)) if missing else {}
     return {name: Package(installed.get(name), candidates.get(name)) for name in wanted}
@@ -203,7 +217,7 @@ def answer(run: Run, questions: t.Mapping[str, t.List[str]]) -> t.Dict[str, t.An
     status = read_text("/var/lib/dpkg/status")
     others = parse_other_mtas(status)
     # an interrupted upgrade leaves such packages, also ones that nobody has asked for (dovecot-pgsql)
-    unfinished = apt.of_same_source(status, apt.parse_broken(status), questions["packages"])
+    unfinished = apt.of_same_source(status, apt.parse_broken(status), asked["packages"])
     asked["missing"] += [name for name in unfinished if name not in asked["missing"]]
     return dict(
         asked,
@@ -234,6 +248,7 @@ def ask(
     """Everything that the module returns."""
     system = parse_os_release(os_release)
     packages = ask_packages(run, names + [POSTFIX, DOVECOT, OPENSSL, SYSTEMD])
+    names = [choose(wanted, packages) for wanted in names]
 
     postfix_says = dovecot_says = kind = knows = None
     if packages[POSTFIX].installed is not None:

@@ -100,7 +100,8 @@ def _looks(request: Request, root: str) -> t.Dict[str, t.Callable[[], t.Optional
 
     def check_apt() -> Finding:
         broken = apt.parse_broken(packages)
-        completed = apt.of_same_source(packages, broken, request.packages) if broken else []
+        wanted = [name for entry in request.packages for name in facts.alternatives(entry)]
+        completed = apt.of_same_source(packages, broken, wanted) if broken else []
         return server_checks.check_apt(broken, apt.users(root), completed)
 
     def check_clock() -> t.Optional[Finding]:

@@ -26,7 +26,7 @@ PATIENCE = 1.0
 class Sight(t.NamedTuple):
     """Observations. None: no name server answered; []: the answer is that there is none."""
 
-    answers: bool  # does any name server answer at all?
+    answers: bool  # does any name server answer at all, and the stub, if there is one?
     addresses: t.Optional[t.List[str]]  # of the host name
     own: t.List[str]  # those of them that are this server's
     sources: t.List[str]  # the addresses from which outgoing mail leaves
@@ -110,10 +110,12 @@ def _reach_host(host: str, servers: t.List[str]) -> str:
 
 def look(hostname: str, mail_hosts: t.Sequence[str], resolv_conf: str, behind_stub: str) -> Sight:
     """Run all queries in parallel. Without mail_hosts, no connection to port 25 is tried."""
-    servers = nameservers(resolv_conf, behind_stub)
+    servers, listed = nameservers(resolv_conf, behind_stub), nameservers(resolv_conf, "")
     sources = source_addresses()
     public = [address for address in sources if ip_address(address).is_global]
-    with ThreadPoolExecutor(max_workers=len(mail_hosts) + 4) as pool:
+    with ThreadPoolExecutor(max_workers=len(mail_hosts) + 5) as pool:
+        # what the stub says of this host is no news, but the mail server's programs ask nobody else
+        stub = pool.submit(lookup, hostname, "A", listed) if listed != servers else None
         outgoing = {host: pool.submit(_reach_host, host, servers) for host in mail_hosts}
         pointers = {address: pool.submit(lookup, pointer_name(address), "PTR", servers) for address in public}
         found = list(pool.map(lambda kind: lookup(hostname, kind, servers), ("A", "AAAA")))
@@ -125,7 +127,8 @@ def look(hostname: str, mail_hosts: t.Sequence[str], resolv_conf: str, behind_st
                 pointers[address] = pool.submit(lookup, pointer_name(address), "PTR", servers)
     named = {address: answer.result() for address, answer in pointers.items()}
     return Sight(
-        answers=any(answer is not None for answer in found + list(named.values())),
+        answers=any(answer is not None for answer in found + list(named.values()))
+        and (stub is None or stub.result() is not None),
         addresses=addresses,
         own=[address for address in addresses or [] if is_own(address)],
         sources=sources,

@@ -230,15 +230,19 @@ def _wrong_needs(packages: t.Sequence[str]) -> t.List[str]:
             text = "%s has %d MB free, and the upgrade needs %d MB; cure: apt-get clean; journalctl --vacuum-size=50M"
             problems.append(text % (path, free // 10**6, wanted // 10**6))
             break
-    lost = sorted(set(need.removed) & set(packages))
+    # of packages one of which is enough, each of the others replaces a lost one
+    groups = [facts.alternatives(wanted) for wanted in packages]
+    known = facts.parse_policy(_policy([name for group in groups for name in group]))
+    removed = [[name for name in group if name in need.removed] for group in groups]
+    lost = sorted(
+        names[0] for names, group in zip(removed, groups) if names and not set(group) & set(known) - set(names)
+    )
     if lost:
         problems.append(
             "the upgrade would remove %s; cure: apt-get full-upgrade, before anything else" % ", ".join(lost)
         )
-    status_text = read_text("/var/lib/dpkg/status")
-    present = [name for name in packages if name in apt.parse_sources(status_text)]
-    known = facts.parse_policy(_policy(present))
-    pinned = [name for name in present if name not in known]
+    present = set(apt.parse_sources(read_text("/var/lib/dpkg/status")))
+    pinned = [" | ".join(group) for group in groups if set(group) & present and not set(group) & set(known)]
     if pinned:
         problems.append(
             "%s: not to be had in the next release, or held by a pin; look in /etc/apt/preferences.d"
@@ -276,7 +280,8 @@ def unpack(packages: t.Sequence[str]) -> t.Dict[str, str]:
     os.makedirs(ROOT + "/etc", exist_ok=True)
     for name in ("passwd", "group"):
         shutil.copy("/etc/" + name, ROOT + "/etc/" + name)
-    return facts.parse_policy(_policy(list(packages) + [facts.OPENSSL]))
+    names = [name for entry in packages for name in facts.alternatives(entry)]
+    return facts.parse_policy(_policy(names + [facts.OPENSSL]))
 
 
 def ask(*command: str) -> t.Tuple[int, str, str]:

@@ -25,6 +25,19 @@ def test_nameservers_are_those_behind_the_stub() -> None:
     assert preflight_net.nameservers("", "") == ["127.0.0.1"]
 
 
+@pytest.mark.parametrize("silent", [[], ["127.0.0.53"], ["192.0.2.53"]])
+def test_the_stub_has_to_answer_too(monkeypatch: pytest.MonkeyPatch, silent: t.List[str]) -> None:
+    """Of systemd-resolved and of the servers behind it, each can be away."""
+
+    def lookup(_name: str, _kind: str, servers: t.List[str]) -> t.Optional[t.List[str]]:
+        return None if servers == silent else ["192.0.2.5"]
+
+    monkeypatch.setattr(preflight_net, "lookup", lookup)
+    sight = preflight_net.look("mail.example.com", [], "nameserver 127.0.0.53\n", "nameserver 192.0.2.53\n")
+    assert sight.answers == (not silent)
+    assert sight.addresses == (None if silent == ["192.0.2.53"] else ["192.0.2.5", "192.0.2.5"])
+
+
 @pytest.fixture
 def _patient(monkeypatch: pytest.MonkeyPatch) -> None:
     """On a busy machine the thread that answers may start seconds later."""

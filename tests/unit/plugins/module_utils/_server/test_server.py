@@ -168,6 +168,28 @@ def test_what_is_installed_is_asked_itself_and_apt_is_not() -> None:
     assert [command[0] for command in host.asked] == ["dpkg-query", "postconf", "dovecot"]
 
 
+@pytest.mark.parametrize(
+    ("dpkg", "known", "chosen"),
+    [
+        ("", ["redis-server", "valkey-server"], "redis-server"),
+        ("", ["valkey-server"], "valkey-server"),
+        # as long as nobody has run apt-get update
+        ("", [], "redis-server"),
+        ("valkey-server\tii \t8.1.1\n", ["redis-server"], "valkey-server"),
+        ("redis-server\tii \t5:8.0.2\nvalkey-server\tii \t8.1.1\n", [], "redis-server"),
+    ],
+)
+def test_one_of_several_packages_is_enough(dpkg: str, known: t.List[str], chosen: str) -> None:
+    wanted = "redis-server | valkey-server"
+    host = Host(dpkg, "".join(f"{name}:\n  Installed: (none)\n  Candidate: 1\n" for name in known))
+    info = host.info("postfix", wanted)
+    assert list(info["packages"]) == ["postfix", chosen]
+    assert info["missing"] == (["postfix"] if dpkg else ["postfix", chosen])
+    # reading apt's lists takes long
+    for command in host.asked:
+        assert command[0] != "apt-cache" or ("valkey-server" in command) == (dpkg == "")
+
+
 @pytest.mark.parametrize("status", ["un ", "rc ", "iF ", "iU ", "iHR", "iiR", "pn "])
 def test_what_is_not_wholly_installed_is_missing(status: str) -> None:
     assert Host(f"postfix\t{status}\t3.7.11\n", POLICY).info("postfix")["missing"] == ["postfix"]
