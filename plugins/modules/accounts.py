@@ -422,6 +422,31 @@ def app_passwords_of(site: Site, before: t.Dict[str, t.List[AppPassword]]) -> Si
     return site._replace(accounts=[account._replace(app_passwords=of(account)) for account in site.accounts])
 
 
+def content_of(path: str) -> str:
+    return (transaction.read_file(path) or b"").decode("utf-8", "replace")
+
+
+def stored_hashes(before: Lines, there: t.Dict[str, t.List[AppPassword]]) -> t.Dict[str, str]:
+    """The hashes on the server, but those of app passwords that people have made: a run never sets these."""
+    given = {app_key(login, one): one.password_hash or "" for login in there for one in there[login] if not one.own}
+    return dict({login: line[0] for login, line in before.items()}, **given)
+
+
+def changed_logins(before: t.Iterable[Lines], after: t.Iterable[Lines]) -> t.Set[str]:
+    """The accounts of which some line differs."""
+    return {
+        key.partition("/")[0]
+        for old, new in zip(before, after)
+        for key in set(old) | set(new)
+        if old.get(key) != new.get(key)
+    }
+
+
+def new_passwords(watched: t.Iterable[str], before: Lines, after: Lines) -> t.Dict[str, bool]:
+    """For the action plugin. As keys: Ansible hides passwords in values, and a short one may be part of an address."""
+    return {login: True for login in watched if login in after and after[login][0] != before.get(login, ("", ""))[0]}
+
+
 def locked_out(before: t.Iterable[Lines], after: t.Iterable[Lines]) -> t.Set[str]:
     """The accounts of which a password, or the account itself, was good before and is not any more."""
     found = set()
@@ -478,20 +503,14 @@ def run(module: AnsibleModule) -> t.Dict[str, t.Any]:
     if wrong:
         raise Refused(as_message(wrong))
 
-    before, apps_before = (
-        accounts_files.read_passwd((transaction.read_file(path) or b"").decode("utf-8", "replace"))
-        for path in (PASSWD, app_passwords.PATH)
-    )
-    there = app_passwords.read((transaction.read_file(app_passwords.PATH) or b"").decode("utf-8", "replace"))
+    before, apps_before = (accounts_files.read_passwd(content_of(path)) for path in (PASSWD, app_passwords.PATH))
+    there = app_passwords.read(content_of(app_passwords.PATH))
     site = app_passwords_of(site, there)
     not_validated = []  # type: t.List[str]
     known = known_schemes(module)
     recognised = account_passwords.Recognised(RECOGNISED, p["fingerprint_key"])
     if known:
-        existing = {login: line[0] for login, line in before.items()}
-        existing.update(
-            {app_key(login, one): one.password_hash or "" for login in there for one in there[login] if not one.own}
-        )
+        existing = stored_hashes(before, there)
         hashes = hash_all(site, p["password_scheme"], known, existing, recognised, Problems(p["variables"]))
     elif module.check_mode:
         not_validated.append("passwords: Dovecot is not installed yet, so the hashes it knows are unknown")
@@ -514,12 +533,7 @@ def run(module: AnsibleModule) -> t.Dict[str, t.Any]:
         PASSWD: lambda: accounts_files.masked(before, after),
         app_passwords.PATH: lambda: accounts_files.masked(apps_before, apps_after),
     }
-    changed = {
-        key.partition("/")[0]
-        for old, new in ((before, after), (apps_before, apps_after))
-        for key in set(old) | set(new)
-        if old.get(key) != new.get(key)
-    }
+    changed = changed_logins((before, apps_before), (after, apps_after))
     removed = sorted(set(before) - set(after))
     mail = mail_of(removed, p["mail_root"])
     if not module.check_mode:
@@ -532,12 +546,7 @@ def run(module: AnsibleModule) -> t.Dict[str, t.Any]:
         "diff": [dict(d, **masked.get(d["after_header"].partition(" ")[0], dict)()) for d in result.diff],
         "added": sorted(set(after) - set(before)),
         "changed_accounts": sorted(changed & set(before) & set(after)),
-        # for the action plugin. As keys: Ansible hides passwords in values, and a short one may be part of an address
-        "new_passwords": {
-            login: True
-            for login in p["watched"]
-            if login in after and after[login][0] != before.get(login, ("", ""))[0]
-        },
+        "new_passwords": new_passwords(p["watched"], before, after),
         "replaces_own": replaces,
         "removed": removed,
         "mail": mail,

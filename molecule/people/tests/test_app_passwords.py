@@ -10,7 +10,7 @@ import re
 import typing as t
 
 import pytest
-from conftest import Vps
+from conftest import PEOPLE, Vps
 from mailclient import Account, Imap, Pop3, Server, Sieve, SieveError, Smtp, mail, received, submit, token, until
 
 testinfra_hosts = ["ansible://mail"]
@@ -183,11 +183,9 @@ def test_expires_without_a_run(vps: Vps) -> None:
     assert vps.run("systemctl", "is-active", "port587-app-passwords.timer").strip() == "active"
 
 
-def accounts(vps: Vps, apps: t.List[t.Dict[str, t.Any]]) -> t.List[t.Dict[str, str]]:
-    return [
-        {"address": vps.alice.address, "password": vps.alice.password, "app_passwords": apps},
-        {"address": vps.bob.address, "password": vps.bob.password},
-    ]
+def accounts(apps: t.List[t.Dict[str, t.Any]]) -> t.List[t.Dict[str, t.Any]]:
+    """All of converge.yml, the first of them with these app passwords."""
+    return [{**PEOPLE[0], "app_passwords": apps}, *PEOPLE[1:]]
 
 
 #: Prints the processor time of Dovecot's authentication in ticks: its hashes, above all.
@@ -208,7 +206,7 @@ def test_the_number_does_not_matter(vps: Vps) -> None:
     many = [{"name": f"app{number}", "password": f"app{number:03}-and-a-secret-{number}"} for number in range(50)]
     costs: t.Dict[str, int] = {}
     for number in (0, 5, 50):
-        assert vps.play("accounts.yml", mail_accounts=accounts(vps, many[:number])).code == 0
+        assert vps.play("accounts.yml", mail_accounts=accounts(many[:number])).code == 0
         costs[f"own password, {number}"] = cost(vps, vps.alice)
         if number:
             costs[f"app password, {number}"] = cost(vps, vps.alice._replace(password=many[number - 1]["password"]))
@@ -218,7 +216,7 @@ def test_the_number_does_not_matter(vps: Vps) -> None:
 
     last = vps.alice._replace(password=many[49]["password"])
     session = Imap(vps.server).log_in(last)
-    shown = vps.play("accounts.yml", mail_accounts=accounts(vps, many[:49]))
+    shown = vps.play("accounts.yml", mail_accounts=accounts(many[:49]))
     assert shown.changed == 1
     assert "app49" in shown.output
     assert "secret" not in shown.output
