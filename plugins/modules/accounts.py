@@ -11,6 +11,7 @@ author: The port587.mail contributors (@port587)
 description:
   - Writes Dovecot's passwd-file and the lookup tables of Postfix under C(/etc/port587/accounts), all of them in one
     transaction. Accounts and aliases that are not in the data are removed from the server.
+  - Removed and disabled accounts, and those that have lost a password, are logged out of Dovecot.
   - Passwords are hashed on the server. A password that has not changed keeps its hash, so the second run changes
     nothing. Dovecot and Postfix see the new files without a reload.
   - All mistakes in the data are reported at once, before anything is written.
@@ -64,6 +65,46 @@ options:
         description: As O(update_password), for this account.
         type: str
         choices: [always, on_create]
+      language:
+        description: The language in which the server writes to this person, of a mailbox that is nearly full.
+        type: str
+        choices: [en, ja, de]
+        default: en
+      app_passwords:
+        description:
+          - Further passwords, each for one program or device. They are set as given in every run, whatever
+            O(update_password) says.
+          - Removing one ends the account's IMAP, POP3 and ManageSieve sessions; programs with another password log in
+            again by themselves.
+          - Those that people have made on the server with C(port587-passwd) stay, except with the name of a given one.
+          - A CSV file can't hold them.
+        type: list
+        elements: dict
+        suboptions:
+          name:
+            description: What uses the password. Up to 32 small letters, digits, dots, underscores and hyphens.
+            type: str
+            required: true
+          password:
+            description: The password, of 18 characters or more. The first 6, letters and digits, are stored readable,
+              and differ from those of the account's other app passwords. C(openssl rand -hex 12) makes one.
+            type: raw
+          password_hash:
+            description: The hash of the password as C({SCHEME}data), instead of O(accounts[].app_passwords[].password).
+            type: str
+          begins:
+            description: The first 6 characters of the password. Required with
+              O(accounts[].app_passwords[].password_hash), else not allowed.
+            type: str
+          protocols:
+            description: What the password is for. V(smtp) sends, V(sieve) changes filters (ManageSieve). By default
+              V(imap), V(pop3) and V(smtp).
+            type: list
+            elements: str
+            choices: [imap, pop3, smtp, sieve]
+          expires:
+            description: The day on which it stops working, at 00:00 UTC, as V(2027-03-31). By default never.
+            type: str
       send_only:
         description: Whether the account only sends. It then has no mailbox, can't read mail, and mail to it is refused.
         type: bool
@@ -209,20 +250,23 @@ not_validated:
   elements: str
 """
 
+import collections
 import json
 import os
 import shutil
+import time
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.port587.mail.plugins.module_utils._accounts import app_passwords, own
 from ansible_collections.port587.mail.plugins.module_utils._accounts import files as accounts_files
-from ansible_collections.port587.mail.plugins.module_utils._accounts import own
 from ansible_collections.port587.mail.plugins.module_utils._accounts import passwords as account_passwords
 from ansible_collections.port587.mail.plugins.module_utils._accounts import read as read_accounts
+from ansible_collections.port587.mail.plugins.module_utils._accounts.app_passwords import NOBODY, app_key
 from ansible_collections.port587.mail.plugins.module_utils._accounts.checks import check_schemes
 from ansible_collections.port587.mail.plugins.module_utils._accounts.faults import is_login
 from ansible_collections.port587.mail.plugins.module_utils._accounts.problems import Problems, as_message
-from ansible_collections.port587.mail.plugins.module_utils._accounts.site import Site
+from ansible_collections.port587.mail.plugins.module_utils._accounts.site import PROTOCOLS, Account, AppPassword, Site
 from ansible_collections.port587.mail.plugins.module_utils._daemons import kinds
 from ansible_collections.port587.mail.plugins.module_utils._daemons.tables import POSTMAP
 from ansible_collections.port587.mail.plugins.module_utils._transaction import change as transaction
@@ -234,6 +278,9 @@ OWN_ALIASES = DIRECTORY + "/own_aliases.passwd"
 #: Seconds to wait for another run, or for a person who changes a password.
 LOCK_TIMEOUT = 120.0
 RECOGNISED = account_passwords.STATE + "/fingerprints"
+
+#: A passwd-file: the hash and the rest of each line, by its key.
+Lines = t.Dict[str, t.Tuple[str, str]]
 
 ARGUMENTS = {
     "domains": {"type": "list", "elements": "str", "required": True},
@@ -253,6 +300,20 @@ ARGUMENTS = {
             "enabled": {"type": "bool", "default": True},
             "send_only": {"type": "bool", "default": False},
             "update_password": {"type": "str", "choices": list(read_accounts.UPDATE_PASSWORD), "no_log": False},
+            "language": {"type": "str", "choices": list(read_accounts.LANGUAGES), "default": "en"},
+            "app_passwords": {
+                "type": "list",
+                "elements": "dict",
+                "no_log": False,
+                "options": {
+                    "name": {"type": "str", "required": True},
+                    "password": {"type": "raw", "no_log": True},
+                    "password_hash": {"type": "str", "no_log": True},
+                    "begins": {"type": "str"},
+                    "protocols": {"type": "list", "elements": "str", "choices": list(PROTOCOLS)},
+                    "expires": {"type": "str"},
+                },
+            },
         },
     },
     "accounts_file": {"type": "path"},
@@ -327,7 +388,7 @@ def hash_all(
     recognised: account_passwords.Recognised,
     problems: Problems,
 ) -> t.Dict[str, str]:
-    """The hash of each account: given, kept or new."""
+    """The hash of each account and of each app password: given, kept or new."""
     check_schemes(site, known, problems)
     if problems.all():
         raise Refused(as_message(problems.all()))
@@ -341,7 +402,74 @@ def hash_all(
     }
     given = {a.address: a.password_hash for a in site.accounts if a.password_hash is not None}
     passwords = {a.address: a.password for a in site.accounts if a.password is not None and a.address not in kept}
+    for key, one in ((app_key(a.address, one), one) for a in site.accounts for one in a.app_passwords):
+        if one.password_hash is not None:
+            given[key] = one.password_hash
+        elif one.password is not None:
+            passwords[key] = one.password
     return dict(account_passwords.hashes(scheme, passwords, existing, recognised), **dict(given, **kept))
+
+
+def app_passwords_of(site: Site, before: t.Dict[str, t.List[AppPassword]]) -> Site:
+    """The site without expired app passwords, and with those that its people have made on the server."""
+    day = app_passwords.today()
+
+    def of(account: Account) -> t.List[AppPassword]:
+        given = {one.name for one in account.app_passwords}
+        own_ones = [one for one in before.get(account.address, []) if one.own and one.name not in given]
+        return [one for one in account.app_passwords + own_ones if not app_passwords.expired(one, day)]
+
+    return site._replace(accounts=[account._replace(app_passwords=of(account)) for account in site.accounts])
+
+
+def content_of(path: str) -> str:
+    return (transaction.read_file(path) or b"").decode("utf-8", "replace")
+
+
+def stored_hashes(before: Lines, there: t.Dict[str, t.List[AppPassword]]) -> t.Dict[str, str]:
+    """The hashes on the server, but those of app passwords that people have made: a run never sets these."""
+    given = {app_key(login, one): one.password_hash or "" for login in there for one in there[login] if not one.own}
+    return dict({login: line[0] for login, line in before.items()}, **given)
+
+
+def changed_logins(before: t.Iterable[Lines], after: t.Iterable[Lines]) -> t.Set[str]:
+    """The accounts of which some line differs."""
+    return {
+        key.partition("/")[0]
+        for old, new in zip(before, after)
+        for key in set(old) | set(new)
+        if old.get(key) != new.get(key)
+    }
+
+
+def new_passwords(watched: t.Iterable[str], before: Lines, after: Lines) -> t.Dict[str, bool]:
+    """For the action plugin. As keys: Ansible hides passwords in values, and a short one may be part of an address."""
+    return {login: True for login in watched if login in after and after[login][0] != before.get(login, ("", ""))[0]}
+
+
+def locked_out(before: t.Iterable[Lines], after: t.Iterable[Lines]) -> t.Set[str]:
+    """The accounts of which a password, or the account itself, was good before and is not any more."""
+    found = set()
+    for old, new in zip(before, after):
+        for key, (stored, rest) in old.items():
+            there = new.get(key)
+            if there is None or there[0] != stored or (NOBODY in there[1] and NOBODY not in rest):
+                found.add(key.partition("/")[0])
+    return found
+
+
+def end_sessions(module: AnsibleModule, logins: t.Set[str]) -> None:
+    """Close the connections of these accounts: whoever knows an old password only is out."""
+    doveadm = module.get_bin_path("doveadm")
+    if not logins or not doveadm:
+        return
+    # Dovecot looks at a passwd-file at most once in each second of the clock: in this one it may know the old one only
+    time.sleep(1.05 - time.time() % 1)
+    # without a running Dovecot there are no sessions
+    code, who, _err = module.run_command([doveadm, "-f", "tab", "who"])
+    online = {line.split("\t")[0] for line in who.splitlines()} if code == 0 else set()
+    for login in sorted(logins & online):
+        module.run_command([doveadm, "kick", login])
 
 
 def mail_of(removed: t.Iterable[str], root: str) -> t.List[str]:
@@ -351,9 +479,12 @@ def mail_of(removed: t.Iterable[str], root: str) -> t.List[str]:
     return [path for path in paths if os.path.isdir(path)]
 
 
-def tree(site: Site, text: str) -> t.List[transaction.File]:
-    """The files of Dovecot and Postfix. ``text``: the passwd-file."""
-    files = [transaction.File(PASSWD, text.encode("utf-8"), 0o640, "root", "dovecot", secret=True)]
+def tree(site: Site, text: str, apps: str) -> t.List[transaction.File]:
+    """The files of Dovecot and Postfix. ``text`` and ``apps``: the passwd-files of accounts and of app passwords."""
+    files = [
+        transaction.File(path, content.encode("utf-8"), 0o640, "root", "dovecot", secret=True)
+        for path, content in ((PASSWD, text), (app_passwords.PATH, apps))
+    ]
     own_aliases = accounts_files.own_aliases(site).encode("utf-8")
     files.append(transaction.File(OWN_ALIASES, own_aliases, 0o640, "root", "dovecot"))
     return files + [
@@ -372,49 +503,50 @@ def run(module: AnsibleModule) -> t.Dict[str, t.Any]:
     if wrong:
         raise Refused(as_message(wrong))
 
-    before = accounts_files.read_passwd((transaction.read_file(PASSWD) or b"").decode("utf-8", "replace"))
+    before, apps_before = (accounts_files.read_passwd(content_of(path)) for path in (PASSWD, app_passwords.PATH))
+    there = app_passwords.read(content_of(app_passwords.PATH))
+    site = app_passwords_of(site, there)
     not_validated = []  # type: t.List[str]
     known = known_schemes(module)
     recognised = account_passwords.Recognised(RECOGNISED, p["fingerprint_key"])
     if known:
-        existing = {login: line[0] for login, line in before.items()}
+        existing = stored_hashes(before, there)
         hashes = hash_all(site, p["password_scheme"], known, existing, recognised, Problems(p["variables"]))
     elif module.check_mode:
         not_validated.append("passwords: Dovecot is not installed yet, so the hashes it knows are unknown")
-        hashes = {account.address: "{not hashed yet}" for account in site.accounts}
+        hashes = collections.defaultdict(lambda: "{not hashed yet}")
     else:
         raise Refused("Dovecot is not installed, so the hashes it knows are unknown; install dovecot-core first")
     replaces = own.replaced(own.read(own.PATH), {login: line[0] for login, line in before.items()}, hashes)
     if replaces and not (p["replace_own"] or module.check_mode):
         return {"changed": False, "replaces_own": replaces}
     text = accounts_files.passwd(site, hashes)
-    after = accounts_files.read_passwd(text)
+    apps = accounts_files.app_passwords(site, hashes)
+    after, apps_after = accounts_files.read_passwd(text), accounts_files.read_passwd(apps)
 
     # no daemon is reloaded: Dovecot and Postfix notice when these files change
     directories = [transaction.Directory(DIRECTORY)]
     result = transaction.run(
-        "accounts", tree(site, text), directories, check_mode=module.check_mode, daemon_of=kinds.of
+        "accounts", tree(site, text, apps), directories, check_mode=module.check_mode, daemon_of=kinds.of
     )
+    masked = {
+        PASSWD: lambda: accounts_files.masked(before, after),
+        app_passwords.PATH: lambda: accounts_files.masked(apps_before, apps_after),
+    }
+    changed = changed_logins((before, apps_before), (after, apps_after))
     removed = sorted(set(before) - set(after))
     mail = mail_of(removed, p["mail_root"])
     if not module.check_mode:
         recognised.save()
+        end_sessions(module, locked_out((before, apps_before), (after, apps_after)))
         for path in mail if p["purge"] else []:
             shutil.rmtree(path)
     return {
         "changed": result.changed,
-        "diff": [
-            dict(d, **accounts_files.masked(before, after)) if d["after_header"].startswith(PASSWD + " ") else d
-            for d in result.diff
-        ],
+        "diff": [dict(d, **masked.get(d["after_header"].partition(" ")[0], dict)()) for d in result.diff],
         "added": sorted(set(after) - set(before)),
-        "changed_accounts": sorted(login for login in after if login in before and before[login] != after[login]),
-        # for the action plugin. As keys: Ansible hides passwords in values, and a short one may be part of an address
-        "new_passwords": {
-            login: True
-            for login in p["watched"]
-            if login in after and after[login][0] != before.get(login, ("", ""))[0]
-        },
+        "changed_accounts": sorted(changed & set(before) & set(after)),
+        "new_passwords": new_passwords(p["watched"], before, after),
         "replaces_own": replaces,
         "removed": removed,
         "mail": mail,

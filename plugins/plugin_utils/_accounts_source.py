@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import codecs
 import csv
+import datetime
 import os
 import typing as t
 
@@ -29,6 +30,9 @@ from ansible_collections.port587.mail.plugins.module_utils._wire.limits import D
 
 #: A cell of these columns holds several addresses, separated by blanks.
 LISTS = ("aliases", "senders")
+#: The keys that a cell can't hold.
+NESTED = ("app_passwords",)
+COLUMNS = tuple(key for key in ACCOUNT_KEYS if key not in NESTED)
 SCALARS = tuple(f"tag:yaml.org,2002:{kind}" for kind in ("str", "null", "bool", "int", "float"))
 ENDINGS = (".csv", ".yml", ".yaml")
 
@@ -41,6 +45,9 @@ def plain(value: t.Any) -> t.Any:
         return {plain(key): plain(entry) for key, entry in value.items()}
     if isinstance(value, (list, tuple)):
         return [plain(entry) for entry in value]
+    if isinstance(value, datetime.date):
+        # an unquoted day in YAML
+        return value.isoformat()
     return str(value) if type(value).__name__ in ("AnsibleVaultEncryptedUnicode", "EncryptedString") else value
 
 
@@ -103,7 +110,7 @@ def problem_of_place(path: str, inventories: t.Iterable[str], variable: str = "a
     return None
 
 
-def entries(path: str, name: str, say: Say, keys: t.Sequence[str] = ACCOUNT_KEYS) -> t.Iterator[Entry]:
+def entries(path: str, name: str, say: Say, keys: t.Sequence[str] = COLUMNS) -> t.Iterator[Entry]:
     """The accounts in a file, with their places. ``name``: the file's name in messages; ``keys``: columns of CSV."""
     try:
         yield from _read(path, name, say, keys)
@@ -185,6 +192,9 @@ def _wrong_columns(columns: list[str], keys: t.Sequence[str]) -> str | None:
         hint = "; there has to be a comma between them" if len(columns) == 1 and ";" in columns[0] else ""
         # not shown: without a header, this line holds personal data
         return f"does not name the columns{hint}; write a first line such as {','.join(keys[:2])}"
+    nested = [column for column in unknown if column in NESTED]
+    if nested:
+        return f"names a column {nested[0]}, which is a list of mappings; a YAML file can hold it"
     if unknown:
         return f"names an unknown column {unknown[0][:40]!r}; there are: {', '.join(keys)}"
     if len(set(columns)) < len(columns):

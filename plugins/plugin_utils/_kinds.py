@@ -132,6 +132,9 @@ KINDS: dict[str, Kind] = {
     # numbers
     "limit": Kind(_is_number_from(0), "is less than 0", "a number, or 0 for no limit"),
     "positive": Kind(_is_number_from(1), "is less than 1", "one such as {}", 1),
+    "percent": Kind(
+        lambda value: _is_number_from(1)(value) and int(value) <= 100, "is not from 1 to 100", "one such as {}", 80
+    ),
     # renewed when 30 days are left, and Apple's clients refuse certificates that are valid for more than 825
     "certificate_days": Kind(
         lambda value: _is_number_from(60)(value) and int(value) <= 825, "is not from 60 to 825", "one such as {}", 825

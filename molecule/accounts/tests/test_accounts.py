@@ -83,7 +83,7 @@ def account(name: str, **fields: t.Any) -> t.Dict[str, t.Any]:
 
 def test_only_the_daemons_read_the_files(host: Host) -> None:
     suffix = {"hash": "db", "lmdb": "lmdb"}[host.check_output("postconf -h default_database_type")]
-    files = {"passwd": "dovecot", "own_aliases.passwd": "dovecot"}
+    files = dict.fromkeys(("passwd", "own_aliases.passwd", "app_passwords.passwd"), "dovecot")
     files.update({name: "postfix" for table in TABLES for name in (table, f"{table}.{suffix}")})
     assert sorted(host.file(DIRECTORY).listdir()) == sorted(files)
     for name, group in files.items():

@@ -8,6 +8,7 @@
 
 import typing as t
 
+from ansible_collections.port587.mail.plugins.module_utils._accounts.app_passwords import app_key
 from ansible_collections.port587.mail.plugins.module_utils._accounts.faults import show
 from ansible_collections.port587.mail.plugins.module_utils._accounts.problems import Problems
 from ansible_collections.port587.mail.plugins.module_utils._accounts.site import (
@@ -79,11 +80,14 @@ def check_routes(site: Site, aliases: Placed[Alias], problems: Problems) -> None
 
 def check_schemes(site: Site, known: t.Iterable[str], problems: Problems) -> None:
     """Each given hash has a scheme that this server's Dovecot supports."""
+    given = {account.address: account.password_hash for account in site.accounts}
     for account in site.accounts:
-        scheme = (account.password_hash or "{}")[1:].split("}")[0].split(".")[0]
-        if account.password_hash is not None and scheme.upper() not in known:
+        given.update({app_key(account.address, one): one.password_hash for one in account.app_passwords})
+    for name, password_hash in given.items():
+        scheme = (password_hash or "{}")[1:].split("}")[0].split(".")[0]
+        if password_hash is not None and scheme.upper() not in known:
             problems.say(
                 problems.name("accounts"),
                 "the password_hash of %s has the scheme {%s}; this server's Dovecot takes %s"
-                % (show(account.address), scheme, ", ".join(sorted(known))),
+                % (show(name), scheme, ", ".join(sorted(known))),
             )

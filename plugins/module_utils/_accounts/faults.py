@@ -16,6 +16,12 @@ import typing as t
 # crypt(3) takes no more (CRYPT_MAX_PASSPHRASE_SIZE, with the terminating NUL).
 LONGEST_PASSWORD = 511
 
+#: So many characters at the beginning of an app password find its entry. They are stored readable.
+BEGINS = 6
+# What is secret then has 12 characters at least.
+SHORTEST_APP_PASSWORD = 18
+_BEGINS = re.compile(r"[A-Za-z0-9]{%d}\Z" % BEGINS)
+
 # RFC 5321, 4.5.3.1.1.
 _LONGEST_LOCAL = 64
 
@@ -165,6 +171,29 @@ def password_fault(password: t.Any) -> t.Optional[str]:
         )
     if len(password.encode("utf-8")) > LONGEST_PASSWORD:
         return "is longer than %d bytes, which no server can check; take a shorter one" % LONGEST_PASSWORD
+    return None
+
+
+def app_password_fault(password: t.Any) -> t.Optional[str]:
+    """A password of which the first characters are no secret."""
+    wrong = password_fault(password)
+    if wrong:
+        return wrong
+    if len(password) < SHORTEST_APP_PASSWORD:
+        return "has less than %d characters, of which the first %d are no secret; `openssl rand -hex 12` makes one" % (
+            SHORTEST_APP_PASSWORD,
+            BEGINS,
+        )
+    if begins_fault(password[:BEGINS]):
+        return "has a sign among its first %d characters, which have to be letters and digits" % BEGINS
+    return None
+
+
+def begins_fault(value: t.Any) -> t.Optional[str]:
+    if not isinstance(value, str):
+        return "is %s, not text; put it in quotes" % kind(value)
+    if not _BEGINS.match(value):
+        return "is not %d letters and digits, the first ones of the password" % BEGINS
     return None
 
 

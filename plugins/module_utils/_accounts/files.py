@@ -8,6 +8,8 @@
 
 import typing as t
 
+from ansible_collections.port587.mail.plugins.module_utils._accounts import app_passwords as app_passwords_file
+from ansible_collections.port587.mail.plugins.module_utils._accounts.app_passwords import restrictions
 from ansible_collections.port587.mail.plugins.module_utils._accounts.site import (
     Account,
     Site,
@@ -38,14 +40,13 @@ def _map(table: t.Dict[str, t.List[str]]) -> str:
 
 def passwd_line(account: Account, password_hash: str) -> str:
     """A line of Dovecot's passwd-file."""
-    extra = _quota(account)
-    if not account.enabled:
-        # no client has this address, so Dovecot answers as to a wrong password; the hash is kept
-        extra.append("allow_nets=255.255.255.255/32")
-    if account.send_only:
-        # applies to Dovecot's own services, not to Postfix's SASL requests
-        extra.append("nologin=y")
+    extra = _user(account) + restrictions(account)
     return "%s:%s:::%s:::%s\n" % (account.address, password_hash, account.name, " ".join(extra))
+
+
+def _user(account: Account) -> t.List[str]:
+    """Extra fields of a mailbox."""
+    return _quota(account) + (["userdb_language=" + account.language] if account.language != "en" else [])
 
 
 def _quota(account: Account) -> t.List[str]:
@@ -59,7 +60,7 @@ def own_aliases(site: Site) -> str:
     """A passwd-file that maps each alias to its account, for Dovecot's userdb only: an alias can't log in."""
     lines = []
     for account in site.accounts:
-        extra = ["userdb_user=" + account.address] + _quota(account)
+        extra = ["userdb_user=" + account.address] + _user(account)
         lines += ["%s:::::::%s\n" % (alias, " ".join(extra)) for alias in account.aliases]
     return MADE_BY + "".join(sorted(lines))
 
@@ -67,6 +68,10 @@ def own_aliases(site: Site) -> str:
 def passwd(site: Site, hashes: t.Dict[str, str]) -> str:
     lines = sorted(passwd_line(account, hashes[account.address]) for account in site.accounts)
     return MADE_BY + "".join(lines)
+
+
+def app_passwords(site: Site, hashes: t.Dict[str, str]) -> str:
+    return MADE_BY + app_passwords_file.text(site, hashes)
 
 
 def read_passwd(text: str) -> t.Dict[str, t.Tuple[str, str]]:

@@ -10,14 +10,18 @@ Reading never stops at the first mistake: all of them are reported at once, each
 be right. No message repeats a value that may be a password.
 """
 
+import datetime
 import difflib
 import itertools
 import typing as t
 
-from ansible_collections.port587.mail.plugins.module_utils._accounts import checks
+from ansible_collections.port587.mail.plugins.module_utils._accounts import app_passwords, checks
 from ansible_collections.port587.mail.plugins.module_utils._accounts.faults import (
+    BEGINS,
     CONTROL,
     QUOTA,
+    app_password_fault,
+    begins_fault,
     domain_fault,
     foreign_fault,
     hash_fault,
@@ -28,7 +32,13 @@ from ansible_collections.port587.mail.plugins.module_utils._accounts.faults impo
     show,
 )
 from ansible_collections.port587.mail.plugins.module_utils._accounts.problems import Problems
-from ansible_collections.port587.mail.plugins.module_utils._accounts.site import Account, Alias, Site
+from ansible_collections.port587.mail.plugins.module_utils._accounts.site import (
+    PROTOCOLS,
+    Account,
+    Alias,
+    AppPassword,
+    Site,
+)
 
 ACCOUNT_KEYS = (
     "address",
@@ -41,10 +51,15 @@ ACCOUNT_KEYS = (
     "enabled",
     "send_only",
     "update_password",
+    "language",
+    "app_passwords",
 )
+APP_PASSWORD_KEYS = ("name", "password", "password_hash", "begins", "protocols", "expires")
 ALIAS_KEYS = ("address", "to", "senders")
 
 UPDATE_PASSWORD = ("always", "on_create")
+#: In which the server writes to people.
+LANGUAGES = ("en", "ja", "de")
 
 _WORDS = {"true": True, "yes": True, "false": False, "no": False}
 
@@ -126,7 +141,11 @@ def _read_accounts(
             _read_quota(where + ".quota", entry.get("quota"), problems),
             _read_flag(where + ".enabled", entry.get("enabled"), True, problems),
             _read_flag(where + ".send_only", entry.get("send_only"), False, problems),
-            _read_update(where + ".update_password", entry.get("update_password"), update_password, problems),
+            _read_choice(
+                where + ".update_password", entry.get("update_password"), update_password, UPDATE_PASSWORD, problems
+            ),
+            _read_choice(where + ".language", entry.get("language"), LANGUAGES[0], LANGUAGES, problems),
+            _read_app_passwords(where + ".app_passwords", entry.get("app_passwords"), problems),
         )
         if account.send_only and account.aliases:
             problems.say(
@@ -191,17 +210,20 @@ def _read_postmaster(postmaster: t.Any, accounts: t.List[Account], problems: Pro
 
 
 def _read_password(
-    where: str, entry: t.Mapping[str, t.Any], problems: Problems
+    where: str,
+    entry: t.Mapping[str, t.Any],
+    problems: Problems,
+    key: str = "address",
+    fault: t.Callable[[t.Any], t.Optional[str]] = password_fault,
 ) -> t.Tuple[t.Optional[str], t.Optional[str]]:
+    """``key``: the one that names the entry in messages."""
     password, password_hash = entry.get("password"), entry.get("password_hash")
     if password is None and password_hash is None:
-        problems.say(
-            where, "%s has neither password nor password_hash; give it one of them" % show(entry.get("address"))
-        )
+        problems.say(where, "%s has neither password nor password_hash; give it one of them" % show(entry.get(key)))
     elif password is not None and password_hash is not None:
-        problems.say(where, "%s has both password and password_hash; give it one of them" % show(entry.get("address")))
+        problems.say(where, "%s has both password and password_hash; give it one of them" % show(entry.get(key)))
     if password is not None:
-        wrong = password_fault(password)
+        wrong = fault(password)
         if wrong:
             problems.say(where + ".password", wrong)
             password = None
@@ -252,13 +274,88 @@ def _read_flag(where: str, value: t.Any, default: bool, problems: Problems) -> b
     return default
 
 
-def _read_update(where: str, value: t.Any, default: str, problems: Problems) -> str:
+def _read_choice(where: str, value: t.Any, default: str, choices: t.Sequence[str], problems: Problems) -> str:
     if value is None:
         return default
-    if value in UPDATE_PASSWORD:
+    if value in choices:
         return str(value)
-    problems.say(where, "%s is not one of %s" % (show(value), ", ".join(UPDATE_PASSWORD)))
+    problems.say(where, "%s is not one of %s" % (show(value), ", ".join(choices)))
     return default
+
+
+def _read_app_passwords(where: str, value: t.Any, problems: Problems) -> t.List[AppPassword]:
+    found = []  # type: t.List[AppPassword]
+    example = "{name: phone, password: ...}"
+    for number, entry in enumerate(_list(where, value, "[%s]" % example, problems)):
+        place = "%s[%d]" % (where, number)
+        if not _is_entry(place, entry, APP_PASSWORD_KEYS, example, problems):
+            continue
+        name = entry.get("name")
+        if not isinstance(name, str) or not app_passwords.NAME.match(name):
+            problems.say(
+                place + ".name",
+                "%s is not a name; use up to 32 small letters, digits and . _ -, as in phone" % show(name)
+                if name is not None
+                else "is missing; write what uses this password, as in phone",
+            )
+            continue
+        password, password_hash = _read_password(place, entry, problems, "name", app_password_fault)
+        one = AppPassword(
+            name,
+            password,
+            password_hash,
+            _read_begins(place, entry, password, problems),
+            _read_protocols(place + ".protocols", entry.get("protocols"), problems),
+            _read_expires(place + ".expires", entry.get("expires"), problems),
+        )
+        if any(one.name == other.name for other in found):
+            problems.say(place + ".name", "%s is in the list twice; give each its own name" % show(name))
+        elif one.begins and any(one.begins == other.begins for other in found):
+            problems.say(place, "begins with the same %d characters as another app password of the account" % BEGINS)
+        else:
+            found.append(one)
+    return found
+
+
+def _read_begins(where: str, entry: t.Mapping[str, t.Any], password: t.Optional[str], problems: Problems) -> str:
+    """The characters by which Dovecot finds an app password."""
+    begins = entry.get("begins")
+    if entry.get("password") is not None or entry.get("password_hash") is None:
+        if begins is not None:
+            problems.say(where + ".begins", "is for a password_hash only; leave it out, the password says it")
+        return (password or "")[:BEGINS]
+    wrong = begins_fault(begins)
+    if wrong:
+        # not shown: the whole password perhaps
+        problems.say(
+            where + ".begins",
+            "is missing; with a password_hash write the first %d characters of the password" % BEGINS
+            if begins is None
+            else wrong,
+        )
+        return ""
+    return str(begins)
+
+
+def _read_protocols(where: str, value: t.Any, problems: Problems) -> t.List[str]:
+    if value is None:
+        return list(app_passwords.DEFAULT_PROTOCOLS)
+    found = []  # type: t.List[str]
+    for number, entry in enumerate(_list(where, value, "[imap, smtp]", problems)):
+        found.append(_read_choice("%s[%d]" % (where, number), entry, "", PROTOCOLS, problems))
+    if value == []:
+        problems.say(where, "is empty; name what the password is for, as in [imap, smtp], or leave it out")
+    return sorted(set(found))
+
+
+def _read_expires(where: str, value: t.Any, problems: Problems) -> str:
+    if value is None:
+        return ""
+    try:
+        return datetime.datetime.strptime(str(value), "%Y-%m-%d").date().isoformat()
+    except ValueError:
+        problems.say(where, "%s is not a day; write it as in 2027-03-31" % show(value))
+        return ""
 
 
 # -- helpers of the readers ---------------------------------------------------------------------------------------

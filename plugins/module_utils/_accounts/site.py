@@ -12,6 +12,25 @@ import typing as t
 ROLES = ("postmaster", "abuse")
 
 
+# Services of Dovecot, by the names that these have in its configuration; smtp is Postfix.
+PROTOCOLS = ("imap", "pop3", "smtp", "sieve")
+
+
+class AppPassword(t.NamedTuple):
+    """A further password of an account. ``begins``: its first characters, by which Dovecot finds it.
+
+    ``expires``: the day on which it stops working, as YYYY-MM-DD; empty for never. ``own``: made on the server.
+    """
+
+    name: str
+    password: t.Optional[str]
+    password_hash: t.Optional[str]
+    begins: str
+    protocols: t.List[str]
+    expires: str
+    own: bool = False
+
+
 class Account(t.NamedTuple):
     address: str
     password: t.Optional[str]
@@ -23,6 +42,8 @@ class Account(t.NamedTuple):
     enabled: bool
     send_only: bool
     update_password: str
+    language: str
+    app_passwords: t.List[AppPassword]
 
 
 class Alias(t.NamedTuple):

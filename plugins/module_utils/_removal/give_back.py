@@ -52,6 +52,7 @@ TRANSACTIONS = (
     "autoconfig",
     "unbound",
     "certificates",
+    "port587-app-passwords",
     "port587-passwd",
     "accounts",
 )
@@ -70,7 +71,10 @@ _KEPT = {
     acme.CERTBOT: "ACME account and certificates",
     LEARNED: "what rspamd has learned",
 }
-_KEPT_FILES = "(%s)/|%s/(passwd|own_passwords)$" % ("|".join(path for path in _KEPT if path != ACCOUNTS), ACCOUNTS)
+_KEPT_FILES = "(%s)/|%s/(passwd|own_passwords|app_passwords\\.passwd)$" % (
+    "|".join(path for path in _KEPT if path != ACCOUNTS),
+    ACCOUNTS,
+)
 #: State of helper services, of no use to anybody else, and certbot's logs.
 _COUNTERS = (
     "/var/lib/private/port587-send-limits",

@@ -63,6 +63,10 @@ BAD_CSV: list[tuple[str | bytes, str]] = [
     (f"eve@example.com,{SECRET}\n", "people.csv line 1: does not name the columns; write a first line such as"),
     (f"address;password\neve@example.com;{SECRET}\n", "does not name the columns; there has to be a comma between"),
     ("address,pasword\n", "people.csv line 1: names an unknown column 'pasword'; there are: address, password,"),
+    (
+        "address,app_passwords\n",
+        "line 1: names a column app_passwords, which is a list of mappings; a YAML file",
+    ),
     ("address,password,Address\n", "people.csv line 1: names a column twice"),
     ("password,name\n", "people.csv line 1: has no column address"),
     (b"address,name\nx@x,Bj\xf6rn\n", "people.csv line 2: is not UTF-8: the byte 0xf6"),

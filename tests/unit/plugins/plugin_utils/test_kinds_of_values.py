@@ -35,6 +35,7 @@ TABLE: dict[str, tuple[list[t.Any], list[t.Any]]] = {
     "limit": ([0, 1, "200"], [-1, "-200", "many"]),
     "positive": ([1, "300"], [0, "0", -1, "x"]),
     "certificate_days": ([60, "60", 825], [59, 826, "x"]),
+    "percent": ([1, "80", 100], [0, 101, "80%", -5]),
     "size": (["0", 0, "1G", "500M"], ["1 GB", "01G", "1", "G", "1g"]),
     "backup_repository": (
         ["/srv/backup", "sftp:user@backup.example.com:/srv/mail", "s3:https://s3.example.com/mail", "rclone:x:mail"],

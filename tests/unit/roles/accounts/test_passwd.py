@@ -27,6 +27,7 @@ FILE = (
 class Place(t.NamedTuple):
     passwd: pathlib.Path
     own: pathlib.Path
+    apps: pathlib.Path
     stored: str
 
 
@@ -35,15 +36,20 @@ def place(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> Place:
     """A passwd-file of Bob and Eve; Dovecot accepts Eve's stored password only."""
     scheme = passwd.passwords.Sha512Crypt()
     place = Place(
-        tmp_path / "passwd", tmp_path / "own_passwords", "{SHA512-CRYPT}%s" % scheme.hash(OLD.encode()).decode()
+        tmp_path / "passwd",
+        tmp_path / "own_passwords",
+        tmp_path / "app_passwords.passwd",
+        "{SHA512-CRYPT}%s" % scheme.hash(OLD.encode()).decode(),
     )
     place.passwd.write_text(FILE % place.stored, encoding="utf-8")
     monkeypatch.setattr(passwd, "PASSWD", str(place.passwd))
     monkeypatch.setattr(own, "PATH", str(place.own))
+    monkeypatch.setattr(passwd.app_passwords, "PATH", str(place.apps))
     monkeypatch.setattr(passwd.passwords, "STATE", str(tmp_path))
     # the file belongs to whoever runs the test
     monkeypatch.setattr(passwd.files, "ids", lambda wanted: (os.getuid(), os.getgid()))
-    monkeypatch.setattr(passwd, "_end_sessions", lambda login: None)
+    monkeypatch.setattr(passwd, "_await_dovecot", lambda: None)
+    monkeypatch.setattr(passwd, "_kick", lambda login: None)
     monkeypatch.setattr(passwd, "_dictionary", lambda password: None)
 
     def authenticate(login: str, password: str) -> bool:
@@ -59,7 +65,7 @@ def change(login: str = "eve@example.com", old: str = OLD, new: str = NEW, tries
 
 
 def test_only_the_hash_changes(place: Place) -> None:
-    change("EVE@example.com")
+    change()
     stored = passwd.hash_of("eve@example.com")
     assert stored != place.stored
     assert place.passwd.read_text(encoding="utf-8") == FILE % stored
@@ -193,6 +199,38 @@ def test_a_run_names_what_it_replaces() -> None:
     assert own.replaced(digests, before, {}) == []
 
 
+def test_app_passwords(place: Place) -> None:
+    given = "# a comment\neve@example.com/imap/abcdef:{X}1:::desk 2026-01-01 given:::app=desk\n"
+    place.apps.write_text(given, encoding="utf-8")
+    password = passwd.new_app("eve@example.com", "phone")
+    assert re.fullmatch(r"[a-z2-9]{6}(-[a-z2-9]{5}){3}", password)
+    found = {one.name: one for one in passwd.apps_of("eve@example.com")}
+    assert (found["phone"].begins, found["phone"].own) == (password[:6], True)
+    scheme, stored = passwd.passwords.Sha512Crypt(), found["phone"].password_hash.partition("}")[2]
+    assert scheme.verify(password.encode("ascii"), stored.encode("ascii"))
+    assert password[6:] not in place.apps.read_text(encoding="utf-8")
+    assert place.apps.stat().st_mode & 0o777 == 0o640
+
+    for refused, words in (
+        (lambda: passwd.new_app("eve@example.com", "phone"), "one with the name phone already"),
+        (lambda: passwd.new_app("eve@example.com", "a b"), "is not a name"),
+        (lambda: passwd.new_app("kim@example.com", "phone"), "no account on this server"),
+        (lambda: passwd.remove_app("eve@example.com", "desk"), "given by the administrator"),
+        (lambda: passwd.remove_app("eve@example.com", "other"), "no app password 'other'"),
+    ):
+        before = place.apps.read_text(encoding="utf-8")
+        with pytest.raises(passwd.Refused, match=words):
+            refused()
+        assert place.apps.read_text(encoding="utf-8") == before
+    passwd.remove_app("eve@example.com", "phone")
+    assert place.apps.read_text(encoding="utf-8") == given
+    passwd.expire()
+    assert place.apps.read_text(encoding="utf-8") == "# a comment\n"
+    place.apps.unlink()
+    passwd.expire()
+    assert not place.apps.exists()
+
+
 def test_the_role_installs_all_that_the_program_imports(tmp_path: pathlib.Path) -> None:
     text = (ROOT / "roles/accounts/vars/main.yml").read_text(encoding="utf-8")
     library = re.findall(r"plugins/module_utils/(\S+\.py)\"\n", text)
@@ -205,5 +243,5 @@ def test_the_role_installs_all_that_the_program_imports(tmp_path: pathlib.Path) 
     there = tmp_path / "passwd"
     there.write_text(source.replace("/usr/local/lib/port587/python", str(tmp_path / "python")), encoding="utf-8")
     done = subprocess.run([sys.executable, "-I", str(there)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-    assert done.stdout.decode("utf-8") == "Usage: port587-passwd ADDRESS\n"
+    assert "port587-passwd: error: write ADDRESS, as in eve@example.com\n" in done.stdout.decode("utf-8")
     assert not list(tmp_path.rglob("__pycache__"))

@@ -18,6 +18,7 @@ SECRET = "correct horse"
 SHA512 = "{SHA512-CRYPT}$6$saltsalt$" + "x" * 86
 EVE = {"address": "eve@example.com", "password": SECRET}
 BOB = {"address": "bob@example.com", "password_hash": SHA512}
+PHONE = {"name": "phone", "password": "phone1 " + SECRET}
 
 
 def problems(
@@ -32,6 +33,10 @@ def problems(
 
 def account(**fields: t.Any) -> t.Dict[str, t.Any]:
     return {key: value for key, value in dict(EVE, **fields).items() if value != "unset"}
+
+
+def phone(**fields: t.Any) -> t.Dict[str, t.Any]:
+    return {"app_passwords": [dict(PHONE, **fields)]}
 
 
 def alias(address: t.Any = "info@example.com", to: t.Any = ("eve@example.com",), **fields: t.Any) -> t.Dict[str, t.Any]:
@@ -75,6 +80,14 @@ def test_any_text_is_a_password(password: str) -> None:
         {"quota": "500m"},
         {"enabled": False},
         {"enabled": "False"},
+        {"language": "ja"},
+        {
+            "app_passwords": [
+                PHONE,
+                dict(PHONE, name="desk.1", password="a1B2c3" + "x" * 12, protocols=["sieve", "smtp"]),
+            ]
+        },
+        {"app_passwords": [{"name": "x", "password_hash": SHA512, "begins": "abcdef", "expires": "2027-03-31"}]},
         {"password": None, "password_hash": SHA512},
         {"password": "unset", "password_hash": "{BLF-CRYPT}$2y$05$" + "x" * 53},
         {"password": "unset", "password_hash": "{SSHA256.HEX}0123456789abcdef"},
@@ -248,6 +261,38 @@ BAD_ACCOUNTS = [
     ({"quota": "9999999T"}, "quota: '9999999T' is not a size"),
     ({"enabled": "maybe"}, "enabled: 'maybe' is neither true nor false"),
     ({"send_only": 2}, "send_only: 2 is neither true nor false"),
+    ({"language": "fr"}, "language: 'fr' is not one of en, ja, de"),
+    ({"app_passwords": SECRET}, "app_passwords: is text, not a list; write [{name: phone, password: ...}]"),
+    ({"app_passwords": [SECRET]}, "app_passwords[0]: is text, not a mapping"),
+    (phone(protocol=["imap"]), "app_passwords[0].protocol: is unknown; did you mean protocols?"),
+    (phone(read_only=True), "app_passwords[0].read_only: is unknown; there are: name, password"),
+    (phone(name=None), "app_passwords[0].name: is missing; write what uses this password"),
+    (phone(name="My phone"), "app_passwords[0].name: 'My phone' is not a name; use up to 32 small letters"),
+    (phone(name="a/b"), "app_passwords[0].name: 'a/b' is not a name"),
+    (phone(name=3), "app_passwords[0].name: 3 is not a name"),
+    (phone(password=None), "app_passwords[0]: 'phone' has neither password nor password_hash"),
+    (phone(password_hash=SHA512), "app_passwords[0]: 'phone' has both password and password_hash"),
+    (phone(password="x" * 17), "app_passwords[0].password: has less than 18 characters, of which the first 6"),
+    (phone(password="pho-e " + SECRET), "app_passwords[0].password: has a sign among its first 6 characters"),
+    (phone(password=123456789012345678), "app_passwords[0].password: is a number, not text"),
+    (phone(begins="phone1"), "app_passwords[0].begins: is for a password_hash only"),
+    (
+        phone(password=None, password_hash=SHA512),
+        "app_passwords[0].begins: is missing; with a password_hash write the first 6 characters",
+    ),
+    (
+        phone(password=None, password_hash=SHA512, begins="phone1 " + SECRET),
+        "app_passwords[0].begins: is not 6 letters and digits",
+    ),
+    (phone(password=None, password_hash=SHA512, begins=123456), "app_passwords[0].begins: is a number, not text"),
+    (phone(password=None, password_hash="x", begins="phone1"), "app_passwords[0].password_hash: is not {SCHEME}data"),
+    (phone(protocols="imap"), "app_passwords[0].protocols: is text, not a list; write [imap, smtp]"),
+    (phone(protocols=["imap", "lmtp"]), "protocols[1]: 'lmtp' is not one of imap, pop3, smtp, sieve"),
+    (phone(protocols=[]), "app_passwords[0].protocols: is empty; name what the password is for"),
+    (phone(expires="31.3.2027"), "app_passwords[0].expires: '31.3.2027' is not a day; write it as in 2027-03-31"),
+    (phone(expires="2027-02-30"), "app_passwords[0].expires: '2027-02-30' is not a day"),
+    ({"app_passwords": [PHONE, dict(PHONE, password="other1" + SECRET)]}, "[1].name: 'phone' is in the list twice"),
+    ({"app_passwords": [PHONE, dict(PHONE, name="desk")]}, "app_passwords[1]: begins with the same 6 characters"),
 ]
 
 

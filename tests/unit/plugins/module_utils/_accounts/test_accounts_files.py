@@ -7,6 +7,7 @@ import random
 import typing as t
 
 import pytest
+from ansible_collections.port587.mail.plugins.module_utils._accounts import app_passwords
 from ansible_collections.port587.mail.plugins.module_utils._accounts import files as accounts_files
 from ansible_collections.port587.mail.plugins.module_utils._accounts import read as read_accounts
 from ansible_collections.port587.mail.plugins.module_utils._accounts.site import Site, routes, senders
@@ -120,6 +121,36 @@ def test_passwd() -> None:
         "eve@example.com:{A}1:::Eve Müller:::",
         "printer@example.com:{A}3::::::userdb_quota_rule=*:storage=0 userdb_quota_storage_size=0 nologin=y",
     ]
+
+
+APPS = [
+    {"name": "phone", "password": "phone1-and-a-secret"},
+    {"name": "desk", "password": "desk01-and-a-secret", "protocols": ["sieve"], "expires": "2027-03-31"},
+]
+
+
+def test_app_passwords() -> None:
+    read = site([dict(EVE, app_passwords=APPS), dict(BOB, app_passwords=APPS[1:])])
+    hashes = {"eve@example.com/phone": "{A}1", "eve@example.com/desk": "{A}2", "bob@example.com/desk": "{A}3"}
+    text = accounts_files.app_passwords(read, hashes)
+    assert text.splitlines()[1:] == [
+        "bob@example.com/sieve/desk01:{A}3:::desk 2027-03-31 given:::app=desk allow_nets=255.255.255.255/32",
+        "eve@example.com/imap/phone1:{A}1:::phone never given:::app=phone",
+        "eve@example.com/pop3/phone1:{A}1:::phone never given:::app=phone",
+        "eve@example.com/sieve/desk01:{A}2:::desk 2027-03-31 given:::app=desk",
+        "eve@example.com/smtp/phone1:{A}1:::phone never given:::app=phone",
+    ]
+    phone, desk = read.accounts[0].app_passwords
+    there = app_passwords.read(text + "nonsense\na/b:c:d\na/b/c:d:e:f:g\n")
+    assert sorted(there) == ["bob@example.com", "eve@example.com"]
+    assert there["eve@example.com"] == [
+        phone._replace(password=None, password_hash="{A}1"),
+        desk._replace(password=None, password_hash="{A}2"),
+    ]
+    kept, logins = app_passwords.without(text, lambda _address, one: app_passwords.expired(one, "2027-03-31"))
+    assert logins == ["bob@example.com", "eve@example.com"]
+    assert kept == "".join(line for line in text.splitlines(True) if "desk" not in line)
+    assert app_passwords.without(text, lambda _address, one: app_passwords.expired(one, "2027-03-30")) == (text, [])
 
 
 def test_diff_shows_that_a_password_changed_and_not_which() -> None:
