@@ -145,8 +145,9 @@ options:
             required: true
           command:
             description: >-
-              The command and its arguments. The path of the copy, in a temporary directory, is appended. An exit code
-              other than 0 refuses the change, and the message quotes the command's output.
+              The command and its arguments. The path of the copy is appended. It is in a temporary directory that has
+              copies of all O(files), under the same paths as on the server. An exit code other than 0 refuses the
+              change, and the message quotes the command's output.
             type: list
             elements: str
             required: true

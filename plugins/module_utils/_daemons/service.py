@@ -29,7 +29,7 @@ class Service(SystemdDaemon):
         return self._check(view) + self._in_the_way(view)
 
     def _check(self, view: View) -> t.List[Problem]:
-        """Run the daemon's check commands on a copy of each file."""
+        """Run the daemon's check commands on a copy of each file, with copies of the others around it."""
         problems = []
         for check in self.description.get("check", []):
             path, command = check["file"], check["command"]
@@ -38,10 +38,14 @@ class Service(SystemdDaemon):
                 problems.append(Problem(path, "does not exist"))
                 continue
             with temporary_directory() as directory:
-                copy = os.path.join(directory, os.path.basename(path))
+                for file in view.files.values():
+                    os.makedirs(os.path.dirname(directory + file.path), exist_ok=True)
+                    write_settled(directory + file.path, file.content)
+                copy = directory + path
+                os.makedirs(os.path.dirname(copy), exist_ok=True)
                 write_settled(copy, content)
                 code, out, err = run_command([*command, copy])
-            said = (err + out).replace(copy, path).strip()
+            said = (err + out).replace(directory + "/", "/").strip()
             if code:
                 problems.append(Problem(path, said or "%s ends with %d" % (command[0], code)))
         return problems

@@ -127,6 +127,21 @@ class _Judge:
                 verdict = "fail" if port in NEEDED else "warn"
                 self._record("firewall", verdict, seen, "host-firewall", port)
 
+    def bans(self) -> None:
+        state = self.facts.get("bans")
+        if state is None:
+            return
+        if not state["running"]:
+            self.warn("bans", "bans-stopped", "fail2ban does not run")
+        elif state["here"]:
+            self.fail(
+                "bans",
+                "address-banned",
+                "fail2ban has banned %s; sudo fail2ban-client unban %s" % ((state["here"][0],) * 2),
+            )
+        else:
+            self.ok("bans", "%d addresses are banned" % len(state["banned"]))
+
     def sockets(self) -> None:
         for one in self.facts.get("sockets", ()):
             step = "socket %s" % one["protocol"]
@@ -290,6 +305,7 @@ def judge(facts: t.Dict[str, t.Any], controller: t.Optional[float] = None) -> t.
     judging.sessions()
     judging.listeners()
     judging.firewall()
+    judging.bans()
     judging.sockets()
     judging.tables()
     judging.certificates()

@@ -16,7 +16,7 @@ from ansible_collections.port587.mail.plugins.module_utils._certificate import a
 from ansible_collections.port587.mail.plugins.module_utils._daemons import arguments, kinds
 from ansible_collections.port587.mail.plugins.module_utils._daemons.prove import Proof, prove
 from ansible_collections.port587.mail.plugins.module_utils._daemons.systemd import SystemdDaemon
-from ansible_collections.port587.mail.plugins.module_utils._inspect import dovecot, log, postfix
+from ansible_collections.port587.mail.plugins.module_utils._inspect import bans, dovecot, log, postfix
 from ansible_collections.port587.mail.plugins.module_utils._server import firewall, ports
 from ansible_collections.port587.mail.plugins.module_utils._transaction import kernel
 from ansible_collections.port587.mail.plugins.module_utils._transaction.commands import run_command
@@ -41,6 +41,7 @@ def look() -> Facts:
         "killed": log.killed(),
         "restarts": restarts(),
         "too_low": [limit._asdict() for limit in kernel.too_low()],
+        "bans": bans.look(),
         "daemons": {one.name: state(one) for one in map(kinds.of, _DAEMONS) if one.installed()},
     }
     facts["firewall"] = [dict(one._asdict()) for one in firewall.look(reachable(facts["listeners"]))]

@@ -74,6 +74,16 @@ DIAGNOSES: t.Dict[str, Diagnosis] = {
         "the firewall on the server itself blocks the port for all clients",
         "run the command shown under 'seen' on the server; you may also have to open the provider's firewall",
     ),
+    "address-banned": Diagnosis(
+        "network",
+        "the server has banned this test's own address, because of wrong logins from there, maybe of another program",
+        "run the command shown under 'seen' on the server; `journalctl -u port587-login-limits` has the wrong logins",
+    ),
+    "bans-stopped": Diagnosis(
+        "network",
+        "fail2ban does not run, so nobody who guesses passwords is banned",
+        "systemctl restart fail2ban; journalctl -u fail2ban shows why it stopped",
+    ),
     "loopback-only": Diagnosis(
         "",
         "the service on port {port} listens for the server itself only, so clients cannot connect",

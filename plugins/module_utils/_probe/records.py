@@ -133,6 +133,14 @@ _CONSEQUENCES = {
     "port-filtered": ["ipv6-silent"],
     "port-rejected": ["ipv6-silent"],
     "host-firewall": ["ipv6-silent"],
+    "address-banned": [
+        *_CLOSED,
+        *_IN_BETWEEN,
+        "ipv6-silent",
+        "server-unreachable",
+        "dovecot-stopped",
+        "autoconfig-closed",
+    ],
     # Dovecot checks Postfix's logins, takes its mail, and knows whether a mailbox is full
     "dovecot-stopped": ["login-socket", "delivery-socket", "policy-socket", "server-unreachable", "restarts-often"],
     "dovecot-auth-broken": ["login-socket", "policy-socket", "mail-in-refused"],

@@ -63,6 +63,15 @@ def parse_listening(text: str) -> t.List[Socket]:
     return found
 
 
+def peers(root: str = "/") -> t.List[str]:
+    """The addresses to which there are TCP connections."""
+    tables = (read_text(f"{root}proc/net/{name}") for name in ("tcp", "tcp6"))
+    fields = (line.split() for table in tables for line in table.splitlines()[1:])
+    return sorted(
+        {parse_address(field[2].partition(":")[0]) for field in fields if len(field) > 9 and field[3] == "01"}
+    )
+
+
 def parse_address(digits: str) -> str:
     """An address of /proc/net/tcp: words of 32 bits in this machine's byte order."""
     words = (bytes.fromhex(digits[start : start + 8]) for start in range(0, len(digits), 8))

@@ -52,6 +52,8 @@ PLAY = """
       openssl: "{{ lookup('template', *openssl) if openssl else '' }}"
       systemd: "{{ lookup('template', *units) }}"
       sysctl: "{{ lookup('template', at ~ '/dovecot/templates/etc/sysctl.d/10-port587-dovecot.conf.j2') }}"
+      fail2ban: "{{ lookup('template', at ~ '/bans/templates/etc/fail2ban/jail.d/port587.conf.j2')
+        ~ lookup('template', at ~ '/bans/templates/etc/fail2ban/fail2ban.d/port587.conf.j2') }}"
       postgrey: "{{ lookup('template', at ~ '/postfix/templates/etc/default/postgrey.j2') }}"
       postfix-mta-sts-resolver: "{{ lookup('template', at ~ '/postfix/templates/etc/mta-sts-daemon.yml.j2') }}"
   tasks:
@@ -99,6 +101,7 @@ OPTIONS: t.Dict[str, t.Callable[[str], t.Set[str]]] = {
     "openssl": _names(r"^(\w+) = "),
     "systemd": _names(r"^([A-Z]\w+)="),
     "sysctl": _names(r"^([a-z][\w.]+) = "),
+    "fail2ban": _names(r"^([a-z][a-z.]+) = "),
     "postgrey": _names(r"--([a-z-]+)|^([A-Z_]+)="),
     "postfix-mta-sts-resolver": _names(r"^\s*(\w+):"),
     "certbot": _names(r"--([a-z-]+)"),

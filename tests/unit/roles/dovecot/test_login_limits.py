@@ -64,15 +64,51 @@ def test_many_at_once_wait_for_their_turn() -> None:
     assert ledger.wait(THERE, ("bob@example.com", "1"), 1000.0) == 0
 
 
+def test_each_wrong_login_is_reported_once() -> None:
+    ledger = Ledger(60)
+    said = [ledger.report("2001:db8:1:2:3::4", (ALICE[0], str(number // 2)), False, 1000.0) for number in range(4)]
+    assert said == [["wrong login from 2001:db8:1:2::"], [], ["wrong login from 2001:db8:1:2::"], []]
+
+
+def test_wrong_logins_are_not_reported_where_somebody_is_let_in() -> None:
+    ledger = Ledger(60)
+    ledger.report(HERE, ("bob@example.com", "right"), True, 1000.0)
+    assert ledger.report(HERE, (ALICE[0], "1"), False, 1001.0) == []
+    later = 1001.0 + login_limits.LATELY
+    assert ledger.report(HERE, (ALICE[0], "2"), False, later) == [f"wrong login from {HERE}"]
+    assert ledger.report("127.0.0.1", (ALICE[0], "3"), False, later) == []
+
+
+def test_an_account_that_many_addresses_guess_at() -> None:
+    """A try a minute from each of 400 addresses, for two hours: the second has few guesses more."""
+    ledger = Ledger(60)
+    ledger.report(HERE, ALICE, True, 0.0)
+    looked_at, lines = [], []
+    for minute in range(120):
+        for number in range(400):
+            now, remote = 60.0 * minute + number / 10, f"198.51.{number // 200}.{number % 200}"
+            login = (ALICE[0], f"{minute} {number}")
+            if ledger.wait(remote, login, now) is not None:
+                looked_at.append(now)
+                lines += ledger.report(remote, login, False, now)
+    in_the_second_hour = [when for when in looked_at if when >= 3600]
+    assert len(in_the_second_hour) <= 3600 / login_limits.A_GUESS + 1
+    assert lines.count('60 wrong logins of "alice@example.com" within an hour') == 1
+    # the owner, where she has logged in before; and others anywhere
+    assert ledger.wait(HERE, (ALICE[0], "mistyped"), 7200.0) == 0
+    assert ledger.wait(THERE, ("bob@example.com", "right"), 7200.0) == 0
+
+
 def test_what_is_remembered_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(login_limits, "ADDRESSES", 10)
     monkeypatch.setattr(login_limits, "LOGINS", 10)
+    monkeypatch.setattr(login_limits, "ACCOUNTS", 10)
     ledger = Ledger(3)
     for number in range(50):
         ledger.report(HERE, (f"{number}@example.com", "x"), True, 1000.0)
         ledger.report(HERE, ALICE, False, 1000.0)
-        ledger.report(f"198.51.100.{number}", ALICE, False, 1000.0)
-    assert len(ledger.addresses) == 10
+        ledger.report(f"198.51.100.{number}", (f"{number}@example.com", "y"), False, 1000.0)
+    assert len(ledger.addresses) == len(ledger.accounts) == 10
     assert all(len(known.right) <= 10 and len(known.wrong) <= 3 for known in ledger.addresses.values())
 
 

@@ -66,6 +66,23 @@ def test_its_own_command_checks_a_copy(tmp_path: pathlib.Path, monkeypatch: pyte
     assert [problem.text for problem in daemon.validate(View())] == ["does not exist"]
 
 
+def test_its_own_command_finds_the_other_new_files(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    Systemctl(monkeypatch)
+    files = {"etc/a/a.conf": b"include filter.d/b.conf", "etc/a/filter.d/b.conf": b"new"}
+
+    def check(argv: t.List[str]) -> t.Tuple[int, str, str]:
+        if argv[0] != "checker":
+            return 3, "", ""
+        other = pathlib.Path(argv[-1]).parent / "filter.d/b.conf"
+        return 1, "", "%s: %s\n" % (other, other.read_text(encoding="ascii"))
+
+    monkeypatch.setattr(service_daemon, "run_command", check)
+    daemon = Service({"unit": "a", "check": [{"file": str(tmp_path / "etc/a/a.conf"), "command": ["checker"]}]})
+    (problem,) = daemon.validate(View([File(str(tmp_path / path), content) for path, content in files.items()]))
+    # by the name that it will have
+    assert problem.text == "%s: new" % (tmp_path / "etc/a/filter.d/b.conf")
+
+
 @pytest.mark.parametrize(
     ("running", "before", "refuse", "expected"),
     [

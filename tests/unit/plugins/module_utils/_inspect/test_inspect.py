@@ -84,6 +84,11 @@ def test_a_server_with_nothing_of_mail_is_no_error() -> None:
         ({"backup": {"since": 1000.0 - 27 * 3600, "timer": True}}, ("warn", "MRA", "backup-old")),
         ({"backup": {"good": 900.0, "timer": True, "kind": "full", "problem": "x"}}, ("warn", "MRA", "backup-full")),
         ({"firewall": [{"ports": [587], "by": "ufw", "cure": "x"}]}, ("fail", "network", "host-firewall")),
+        (
+            {"bans": {"running": True, "banned": ["192.0.2.7"], "here": ["192.0.2.7"]}},
+            ("fail", "network", "address-banned"),
+        ),
+        ({"bans": {"running": False, "banned": [], "here": []}}, ("warn", "network", "bans-stopped")),
         # some shut it on purpose
         ({"firewall": [{"ports": [4190], "by": "ufw", "cure": "x"}]}, ("warn", "network", "host-firewall")),
         (
