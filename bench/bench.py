@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What a run costs, and what the server carries: each figure beside a reference that was measured in the same run.
 
-Usage: scripts/bench [setup|hosts|accounts|mail|tuning|sessions|durability|memory]...     all of them if none is named
+Usage: scripts/bench [setup|hosts|accounts|mail|tuning|sessions|durability|memory|backup]...
+       all of them if none is named
 From the environment:
   BENCH_ROUNDS    how often subject and reference take turns; medians are reported. Default 3
   BENCH_ACCOUNTS  numbers of accounts, default "10 1000 10000 100000"
@@ -22,6 +23,7 @@ import threading
 import time
 import typing as t
 
+import life
 import load
 from load import Server
 from machines import DOMAIN, PASSWORD, PLATFORM, PREFIX, ROOT, STATE, Machine, Play, docker, play, site
@@ -404,8 +406,26 @@ class Bench:
             time.sleep(1)
         return lost
 
+    # -- a server's life --------------------------------------------------------------------------------------------
 
-PARTS = ("setup", "hosts", "accounts", "mail", "tuning", "sessions", "durability", "memory")
+    def backup(self) -> Figures:
+        """Mails and megabytes per second, of a whole server whose mails are the greatest part by far."""
+        part = f"Backup and restore of {life.MAILS} mails, on one disk"
+        self.lean_server()
+        taken = {(one, program): values for one, program, values in life.backup(self.lean, ROUNDS)}
+        megabytes = int(self.lean.sh("du -sb --apparent-size /var/vmail").split()[0]) / 1e6
+        yield Figure(part, "size of the mail", megabytes, "MB")
+        median = {key: statistics.median(values) for key, values in taken.items()}
+        for operation in life.OPERATIONS:
+            for other in ("tar", "rsync"):
+                for unit, amount in (("mails/s", life.MAILS), ("MB/s", megabytes)):
+                    own, reference = (amount / median[operation, program] for program in ("ours", other))
+                    yield Figure(part, operation, own, unit, reference, other)
+        self.lean.remove()
+        self._ready.discard("lean")
+
+
+PARTS = ("setup", "hosts", "accounts", "mail", "tuning", "sessions", "durability", "memory", "backup")
 
 
 def main(wanted: t.Sequence[str]) -> int:

@@ -140,14 +140,14 @@ options:
         default: []
         suboptions:
           file:
-            description: Absolute path of the file. The command checks a copy.
+            description: Absolute path of the file. The command checks a copy, beside which all O(files) lie.
             type: path
             required: true
           command:
             description: >-
-              The command and its arguments. The path of the copy is appended. It is in a temporary directory that has
-              copies of all O(files), under the same paths as on the server. An exit code other than 0 refuses the
-              change, and the message quotes the command's output.
+              The command and its arguments. An argument that is the path of one of O(files) becomes the path of its
+              copy, in a temporary directory; the copy of O(daemon.check[].file) is appended. An exit code other than 0
+              refuses the change, and the message quotes the command's output.
             type: list
             elements: str
             required: true

@@ -1,7 +1,8 @@
 # Copyright (c) The port587.mail contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Fixtures: a server on the oldest release, a bare VPS with the newest, and one with a client and a backup disk."""
+"""Fixtures: a server on the oldest release, a bare VPS with the newest, and one with a client and storage."""
 
+import functools
 import json
 import pathlib
 import subprocess
@@ -19,6 +20,7 @@ from mailclient import Account, Server
 ROOT = pathlib.Path(__file__).parents[3]
 PASSWORDS = {"alice": "alice's own", "bob": "bob's own"}
 BACKUP_PASSWORD = "opens the backup"
+S3_KEYS = {"AWS_ACCESS_KEY_ID": "keeper:mail", "AWS_SECRET_ACCESS_KEY": "opens-the-bucket"}
 
 SFTP = """
 set -e
@@ -64,7 +66,7 @@ class Life:
         hosts = {name: host for group in told["children"].values() for name, host in group["hosts"].items()}
         machines = {name: Machine(name, dict(told["vars"], **hosts[name])) for name in hosts}
         names = list(told["children"]["mail"]["hosts"])
-        self.old, self.new, self.client = machines[names[0]], machines[names[-1]], machines["client"]
+        self.old, self.new, self.client = machines[names[0]], machines[names[-1]], machines["storage"]
         known = hosts[self.old.name]
         self.hostname, self.domain = known["mail_hostname"], known["mail_domains"][0]
         self.ca_file = known["certificates_ca_file"]
@@ -74,11 +76,13 @@ class Life:
             "mail_hostname": self.hostname,
             "mail_domains": [self.domain],
             "mail_accounts": [
-                {"address": f"{name}@{self.domain}", "password": word} for name, word in PASSWORDS.items()
+                {"address": f"{name}@{self.domain}", "password": word, "quota": "50M"}
+                for name, word in PASSWORDS.items()
             ],
+            "mail_own_passwords": True,
             "mail_training": True,
             "certificates_ca_file": self.ca_file,
-            "verify_from": "client",
+            "verify_from": "storage",
             "mail_backup": True,
             "backup_repository": f"sftp:keeper@{self.client.address}:/srv/mail/repository",
             "backup_password": BACKUP_PASSWORD,
@@ -90,7 +94,12 @@ class Life:
         """One of the collection's playbooks. No secret is in what it says."""
         chosen = {**self.variables, **variables}
         done = play(ROOT / "playbooks" / f"{playbook}.yml", machine.name, *options, **chosen)
-        for secret in (*PASSWORDS.values(), BACKUP_PASSWORD, self.variables["backup_ssh_key"].splitlines()[2]):
+        for secret in (
+            *PASSWORDS.values(),
+            BACKUP_PASSWORD,
+            *S3_KEYS.values(),
+            self.variables["backup_ssh_key"].splitlines()[2],
+        ):
             assert secret not in done.output
         return done
 
@@ -99,6 +108,13 @@ class Life:
         running = start("ansible", machine.name, "-m", "port587.mail.inspect_info", machine.name)
         found = yaml.safe_load(running.communicate().partition("=>")[2])
         return next(one for one in found["records"] if one["step"] == "backup")
+
+    @functools.cached_property
+    def s3(self) -> str:
+        """The S3 server, which has the bucket `mail`."""
+        script = (pathlib.Path(__file__).parents[1] / "s3.sh").read_text(encoding="utf-8")
+        self.client.do(f"bash -s {' '.join(S3_KEYS.values())} mail <<'SCRIPT'\n{script}SCRIPT\n")
+        return f"s3:http://{self.client.address}:9000"
 
     def server(self, machine: Machine) -> Server:
         return Server(self.hostname, machine.address, self.ca_file)

@@ -14,7 +14,7 @@ import threading
 import typing as t
 
 import pytest
-from conftest import Life, Machine
+from conftest import PASSWORDS, S3_KEYS, Life, Machine
 from controller import play
 from mailclient import Imap, Sieve, deliver, mail, received, token, until
 
@@ -51,6 +51,21 @@ SyncState *
 END
 mbsync --config /root/mbsyncrc --verbose all 2>&1
 """
+#: Speaks poppassd's protocol.
+CHANGE = """python3 - <<'END'
+import socket
+link = socket.create_connection(("127.0.0.1", 106))
+link.sendall("".join(line + "\\r\\n" for line in ["user %s", "pass %s", "newpass %s", "quit"]).encode())
+print(link.makefile().read().splitlines()[-2])
+END
+"""
+#: What a server with ACME has of certbot. The scenario acme shows that it is all that a renewal needs.
+ACME = """
+mkdir -p /var/lib/port587/acme/{accounts,live/mail,archive/mail} && cd /var/lib/port587/acme
+(umask 077; echo secret > accounts/key; echo chain > archive/mail/chain1.pem)
+ln -s ../../archive/mail/chain1.pem live/mail/chain.pem
+"""
+ACME_STATE = "cd /var/lib/port587/acme && find . -printf '%p %m %U %l\n' | sort && sha256sum accounts/key"
 #: Each mail that the client has, and its flags.
 HAS = "cd /root/mail && find . -type f ! -name '.*' | sort"
 
@@ -106,7 +121,9 @@ def subjects(life: Life, machine: Machine, name: str) -> t.Dict[str, int]:
     with Imap(life.server(machine)).log_in(life.account(name)) as imap:
         for line in imap.list()[1]:
             folder = re.findall(r'(?:"([^"]+)"|(\S+))$', line.decode())[0]
-            if imap.select('"%s"' % "".join(folder), readonly=True)[1] != [b"0"]:
+            # above the folders that came back there may be one without mail, which can't be selected
+            status, count = imap.select('"%s"' % "".join(folder), readonly=True)
+            if status == "OK" and count != [b"0"]:
                 answer = imap.fetch("1:*", "(BODY.PEEK[HEADER.FIELDS (SUBJECT)])")[1]
                 found.update(one[1].decode().strip() for one in answer if isinstance(one, tuple))
     return found
@@ -132,10 +149,18 @@ def test_a_server_with_a_backup(life: Life) -> None:
         ("", {"backup_repository": "disk"}, "backup_repository: 'disk' is not a repository; write one such as"),
         ("", {"backup_password": ""}, "backup_password: is empty"),
         ("", {"backup_ssh_key": "x"}, "backup_ssh_key: is not a private key"),
+        ("", {"backup_repository": "S3/mails/x", "backup_environment": S3_KEYS}, "bucket does not exist"),
+        (
+            "",
+            {"backup_repository": "S3/mail/x", "backup_environment": {**S3_KEYS, "AWS_SECRET_ACCESS_KEY": "another"}},
+            "signature we calculated does not match",
+        ),
     ],
 )
-def test_bad_input_changes_nothing(life: Life, prepare: str, variables: t.Dict[str, str], said: str) -> None:
-    """A repository that is not this server's is named."""
+def test_bad_input_changes_nothing(life: Life, prepare: str, variables: t.Dict[str, t.Any], said: str) -> None:
+    """A repository that is not this server's is named, and storage that cannot be used."""
+    if "backup_environment" in variables:
+        variables = {**variables, "backup_repository": variables["backup_repository"].replace("S3", life.s3)}
     if "backup_host" in variables:
         assert life.old.back_up(), life.old.do("journalctl -u port587-backup")
     life.old.do(prepare)
@@ -256,12 +281,22 @@ def test_restored_on_a_newer_release(life: Life) -> None:
     with Sieve(life.server(old)).log_in(alice) as sieve:
         sieve.put("mine", 'require "fileinto"; if header :contains "Subject" "filed" { fileinto "Archive"; }')
         sieve.say(b'SETACTIVE "mine"')
-    old.do(f"{REDIS} set learned by-people")
+    # he takes another password than that of the inventory
+    assert old.do(CHANGE % (bob.address, bob.password, "bob's newer")).startswith("200")
+    PASSWORDS["bob"] = "bob's newer"
+    bob = life.account("bob")
+    old.do(ACME)
     sync(life)
     with Imap(life.server(old)).log_in(alice) as imap:
         imap.select("INBOX")
         imap.store("1:3", "+FLAGS", r"(\Flagged $label1)")
         imap.copy("1:2", "Archive")
+        # rspamd learns from it
+        imap.copy("3:4", "Junk")
+        quota = imap.quota()
+    for learned in until(lambda: old.do(f"{REDIS} hget RS learns_spam")):
+        if learned.strip() == "2":
+            break
     sync(life)
     # it waits in the queue
     waits = token()
@@ -272,6 +307,7 @@ def test_restored_on_a_newer_release(life: Life) -> None:
             break
     assert old.back_up(), old.do("journalctl -u port587-backup")
     keys, has, mails = old.do(DKIM), life.client.do(HAS), subjects(life, old, "alice")
+    acme, fingerprint = old.do(ACME_STATE), old.do("sha256sum /etc/port587/tls/* /etc/port587/ca/*")
     assert len(has.splitlines()) >= 6
     subprocess.run(["docker", "rm", "--force", old.container], check=True, capture_output=True)
     # the administrator points the names at the new address
@@ -287,12 +323,16 @@ def test_restored_on_a_newer_release(life: Life) -> None:
     done = life.play(new, "restore")
     assert done.code == 0, done.output
     assert new.do(DKIM) == keys
-    assert new.do(f"{REDIS} get learned").strip() == "by-people"
+    assert new.do(ACME_STATE) == acme
+    assert new.do("sha256sum /etc/port587/tls/* /etc/port587/ca/*") == fingerprint
+    assert new.do(f"{REDIS} hget RS learns_spam").strip() == "2"
 
     said = sync(life)
     assert life.client.do(HAS) == has, said
     assert subjects(life, new, "alice") == mails
     assert len(received(life.server(new), bob, waits)) == 1
+    with Imap(life.server(new)).log_in(alice) as imap:
+        assert imap.quota() == quota
     with Sieve(life.server(new)).log_in(alice) as sieve:
         assert sieve.say(b"LISTSCRIPTS") == ['"mine" ACTIVE']
     again = life.play(new, "site")
@@ -330,23 +370,97 @@ def test_one_folder_comes_back_beside_what_is_there(life: Life) -> None:
     assert "no snapshot until 2020-01-01" in early.output, early.output
 
 
+def test_a_nearly_empty_backup_does_not_take_the_place_of_the_full_one(life: Life) -> None:
+    """The disk with the mail is gone, and the timer goes on. The full snapshot stays, and comes back if it is named."""
+    new, bob = life.new, life.account("bob")
+    waits = token()
+    new.do("postconf defer_transports=lmtp && postfix reload")
+    deliver(life.server(new), bob.address, mail("", "bob", waits))
+    for queued in until(lambda: new.do("find /var/spool/postfix/deferred -type f")):
+        if queued:
+            break
+    # of all snapshots, one is to stay
+    new.do(
+        'sed -i \'s/"daily": 7/"last": 1/; /weekly/d; /monthly/d; s/"last": 1,/"last": 1/\' /etc/port587/backup.json'
+    )
+    assert new.back_up(), new.do("journalctl -u port587-backup")
+    full = json.loads(new.do("cat /var/lib/port587-backup/status.json"))
+    mails = subjects(life, new, "alice")
+    new.do(f"postsuper -d ALL; postconf defer_transports= && postfix reload; mv /var/vmail/{life.domain} /root/lost")
+    for _ in range(2):
+        assert new.back_up(), new.do("journalctl -u port587-backup")
+        record = life.backup_record(new)
+        assert (record["verdict"], record["diagnosis"]) == ("warn", "backup-shrunk"), record
+        assert "the backup has 0 mails, and that of " in record["seen"], record
+        there = json.loads(new.do(f"{RUN} restic snapshots --json --quiet"))
+        assert len(there) == 2
+        assert there[0]["short_id"] == full["snapshot"]
+
+    refused = life.play(new, "restore", restore_over_mail=True)
+    assert refused.code != 0, refused.output
+    named = re.search(r"has 0 mails, and that of ([-0-9: ]{19}) has (\d+)", re.sub(r"\s+", " ", refused.output))
+    assert named, refused.output
+    assert int(named[2]) == full["mails"]
+    assert new.do("systemctl is-active postfix dovecot; ls -d /var/vmail*").split() == [
+        "active",
+        "active",
+        "/var/vmail",
+    ]
+    done = life.play(new, "restore", restore_over_mail=True, restore_at=named[1], restore_queue="hold")
+    assert done.code == 0, done.output
+    assert subjects(life, new, "alice") == mails
+    # what was there is beside it
+    assert new.do("ls -d /var/vmail.before-restore-* /etc/port587/accounts.before-restore-* | wc -l").strip() == "2"
+    # and queued mail waits for the administrator
+    assert len(new.do("find /var/spool/postfix/hold -type f").split()) == 1
+    with Imap(life.server(new)).log_in(bob) as imap:
+        assert imap.search_subject(waits) == []
+    new.do("postsuper -H ALL && postqueue -f")
+    assert len(received(life.server(new), bob, waits)) == 1
+    assert life.backup_record(new)["verdict"] == "ok"
+
+
 def test_switched_off(life: Life) -> None:
     done = life.play(life.new, "site", mail_backup=False)
     assert done.code == 0, done.output
     left = life.new.do(
-        "systemctl list-unit-files 'port587-backup*' --no-legend; ls /etc/port587 /usr/local/lib/port587"
+        "systemctl list-unit-files 'port587-backup*' --no-legend; ls /etc/port587; find /usr/local/lib/port587"
     )
     assert "backup" not in left
     assert life.client.do("ls /srv/mail/repository/snapshots")
 
 
-def test_the_role_alone(life: Life) -> None:
-    """It saves what it is told to, into a repository on a disk."""
+def test_the_role_alone_with_s3(life: Life) -> None:
+    """It saves what it is told to. The credentials are in no command line."""
+    new, secrets = life.new, [*S3_KEYS.values(), "opens it alone"]
     playbook = pathlib.Path(__file__).parent.parent / "backup.yml"
-    variables = {"backup_repository": "/root/alone", "backup_password": "x y", "backup_host": life.hostname}
-    done = play(playbook, life.new.name, **variables, backup_extra_paths=["/etc/postfix"])
+    variables = {
+        "backup_repository": life.s3 + "/mail/alone",
+        "backup_password": "opens it alone",
+        "backup_host": life.hostname,
+    }
+    done = play(
+        playbook, new.name, "--diff", **variables, backup_environment=S3_KEYS, backup_extra_paths=["/etc/postfix"]
+    )
     assert done.code == 0, done.output
-    assert life.new.back_up(), life.new.do("journalctl -u port587-backup")
-    listed = life.new.do(f"{RUN} restic ls latest").splitlines()
+    assert not [secret for secret in secrets if secret in done.output]
+    seen = new.do(
+        """systemctl start --no-block port587-backup
+        while ps -e -o args; [ "$(systemctl is-active port587-backup)" = activating ]; do :; done"""
+    )
+    assert "/mail/alone" in seen
+    assert not [secret for secret in secrets if secret in seen]
+    listed = new.do(f"{RUN} restic ls latest").splitlines()
     assert "/etc/postfix/main.cf" in listed
     assert not [path for path in listed if path.startswith("/var/vmail")]
+    for right, wrong, said in (
+        ("/mail/alone", "/mails/alone", "bucket does not exist"),
+        ("opens-the-bucket", "opens-another", "signature we calculated does not match"),
+    ):
+        new.do(f"sed -i s,{right},{wrong}, /etc/port587/backup.json")
+        assert not new.back_up()
+        record = life.backup_record(new)
+        new.do(f"sed -i s,{wrong},{right}, /etc/port587/backup.json")
+        assert (record["verdict"], record["diagnosis"]) == ("warn", "backup-unreachable"), record
+        assert said in record["seen"], record
+    assert new.back_up(), new.do("journalctl -u port587-backup")

@@ -29,23 +29,21 @@ class Service(SystemdDaemon):
         return self._check(view) + self._in_the_way(view)
 
     def _check(self, view: View) -> t.List[Problem]:
-        """Run the daemon's check commands on a copy of each file, with copies of the others around it."""
+        """Run the daemon's check commands on copies of all files, in a directory where they lie as on the server."""
         problems = []
         for check in self.description.get("check", []):
-            path, command = check["file"], check["command"]
+            path = check["file"]
             content = view.read(path)
             if content is None:
                 problems.append(Problem(path, "does not exist"))
                 continue
             with temporary_directory() as directory:
-                for file in view.files.values():
-                    os.makedirs(os.path.dirname(directory + file.path), exist_ok=True)
-                    write_settled(directory + file.path, file.content)
-                copy = directory + path
-                os.makedirs(os.path.dirname(copy), exist_ok=True)
-                write_settled(copy, content)
-                code, out, err = run_command([*command, copy])
-            said = (err + out).replace(directory + "/", "/").strip()
+                for one in view.files:
+                    os.makedirs(directory + os.path.dirname(one), exist_ok=True)
+                    write_settled(directory + one, view.files[one].content)
+                command = [directory + word if word in view.files else word for word in [*check["command"], path]]
+                code, out, err = run_command(command)
+            said = (err + out).replace(directory, "").strip()
             if code:
                 problems.append(Problem(path, said or "%s ends with %d" % (command[0], code)))
         return problems

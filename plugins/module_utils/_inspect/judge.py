@@ -32,6 +32,7 @@ _BACKUPS = {
     "missing": "backup-unreachable",
     "damaged": "backup-damaged",
     "foreign": "backup-foreign",
+    "shrunk": "backup-shrunk",
 }
 
 #: Ports that mail needs. The others may be closed on purpose.

@@ -473,6 +473,12 @@ DIAGNOSES: t.Dict[str, Diagnosis] = {
         "the backup's repository belongs to another server, or is another one than before",
         "write a backup_repository of this server alone",
     ),
+    "backup-shrunk": Diagnosis(
+        "MRA",
+        "earlier backups have more than twice as many mails",
+        "if mail is missing here, run the playbook restore with restore_at; if it was deleted on purpose, "
+        "run python3 /usr/local/lib/port587/backup accept",
+    ),
     "not-removed": Diagnosis(
         "MRA",
         "the test message could not be removed",

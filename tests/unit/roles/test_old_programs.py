@@ -3,14 +3,18 @@
 
 """The configuration for each supported release uses only options that its programs support (docs/versions.md)."""
 
+import contextlib
 import json
 import os
 import re
 import subprocess
 import sys
+import tempfile
 import typing as t
+from unittest import mock
 
 import pytest
+from ansible_collections.port587.mail.plugins.module_utils._backup import restic, restore, save
 from ansible_collections.port587.mail.plugins.module_utils._certificate import acme, certbot
 from ansible_collections.port587.mail.plugins.module_utils._daemons import hardening, tls
 from ansible_collections.port587.mail.plugins.module_utils._server.facts import RELEASES, newer_or_same
@@ -105,6 +109,7 @@ OPTIONS: t.Dict[str, t.Callable[[str], t.Set[str]]] = {
     "postgrey": _names(r"--([a-z-]+)|^([A-Z_]+)="),
     "postfix-mta-sts-resolver": _names(r"^\s*(\w+):"),
     "certbot": _names(r"--([a-z-]+)"),
+    "restic": _names(r"--([a-z-]+)"),
 }
 
 
@@ -187,6 +192,41 @@ def certbot_options(version: str) -> str:
     return " ".join(words + certbot._new_address(numbers))
 
 
+def restic_options(version: str) -> str:
+    """The command lines that the backup gives to a restic of this version."""
+    numbers = tuple(int(number) for number in version.split("."))
+    with tempfile.TemporaryDirectory() as root:
+        return "\n".join(_restic_commands(numbers, root))
+
+
+def _restic_commands(numbers: t.Tuple[int, ...], root: str) -> t.List[str]:
+    settings = {
+        "repository": "sftp:eve@backup.example.net:/mail", "password": "p", "environment": {}, "ssh_key": "k",
+        "known_hosts": "x", "host": "mail.example.com", "keep": {"daily": 7}, "upload_limit": 100,
+        "paths": [{"path": root, "as": "mail"}, {"path": "/etc", "as": "plain", "except": ["x"]}],
+    }  # fmt: skip
+    said: t.List[str] = []
+
+    class Recorder(restic.Restic):
+        def run(self, *arguments: str, **options: t.Any) -> str:
+            said.append(" ".join(arguments))
+            return '{"id": "1"}' if arguments[0] == "cat" else "[]"
+
+    patches = [(restic, "_version", lambda: numbers), (restic, "CACHE", root), (restic, "RUN", root)]
+    with contextlib.ExitStack() as stack:
+        for module, name, value in [*patches, (save, "write_json", lambda *_: None)]:
+            stack.enter_context(mock.patch.object(module, name, value))
+        recorder = Recorder(settings)
+        with recorder.command() as (argv, _environment):
+            said.append(" ".join(argv))
+        save.prepare(recorder)
+        save._save(recorder, [], 20000)
+        save._tidy(recorder, [{"at": 1.0, "tags": ["mails=20000"]}, {"at": 2.0, "tags": ["mails=3"]}])
+        with restore.scratch(recorder, {"id": "1"}, root + "/example.com/eve"):
+            pass
+    return said
+
+
 @pytest.fixture(scope="module")
 def written(tmp_path_factory: pytest.TempPathFactory) -> t.Dict[Release, t.Dict[str, str]]:
     """The files of each program for each release, without their comments."""
@@ -222,6 +262,7 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> t.Dict[Release, t.Dict[
     texts = {release: json.loads((directory / "-".join(release)).read_text(encoding="utf-8")) for release in RELEASES}
     for release, programs in texts.items():
         programs["certbot"] = certbot_options(VERSIONS[release].get("certbot", NEWEST))
+        programs["restic"] = restic_options(VERSIONS[release].get("restic", NEWEST))
     return {
         release: {program: re.sub(r"^\s*#.*", "", text, flags=re.MULTILINE) for program, text in programs.items()}
         for release, programs in texts.items()

@@ -83,6 +83,26 @@ def test_its_own_command_finds_the_other_new_files(tmp_path: pathlib.Path, monke
     assert problem.text == "%s: new" % (tmp_path / "etc/a/filter.d/b.conf")
 
 
+def test_a_check_finds_the_other_files_where_they_lie(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A program that comes with the configuration checks it, before either is on the server."""
+    Systemctl(monkeypatch)
+
+    def check(argv: t.List[str]) -> t.Tuple[int, str, str]:
+        if argv[0] != "python3":
+            return 3, "", ""
+        program, other, copy = map(pathlib.Path, (argv[1], argv[2], argv[3]))
+        assert (program.read_bytes(), str(other)) == (b"program", "/etc/other")
+        assert (program.parent / "parts" / "one.py").read_bytes() == b"part"
+        return 1, "%s calls %s bad" % (program, copy), ""
+
+    monkeypatch.setattr(service_daemon, "run_command", check)
+    files = [File("/x/lib/program", b"program"), File("/x/lib/parts/one.py", b"part"), File("/x/etc/a.json", b"{}")]
+    command = ["python3", "/x/lib/program", "/etc/other"]
+    daemon = Service({"unit": "a", "check": [{"file": "/x/etc/a.json", "command": command}]})
+    (problem,) = daemon.validate(View(files))
+    assert (problem.path, problem.text) == ("/x/etc/a.json", "/x/lib/program calls /x/etc/a.json bad")
+
+
 @pytest.mark.parametrize(
     ("running", "before", "refuse", "expected"),
     [
