@@ -6,6 +6,7 @@ import ipaddress
 import re
 import typing as t
 
+import pytest
 from conftest import Client, Vps
 from exposure import too_exposed
 from mailclient import until
@@ -104,6 +105,7 @@ def test_fail2ban_is_restricted(host: t.Any) -> None:
     assert too_exposed(host, "fail2ban") == {}
 
 
+@pytest.mark.one_host
 def test_bad_values(vps: Vps) -> None:
     done = vps.play("converge.yml", bans_tries=0, bans_ignored=["office"], bans_longest_time=60, dovecot_login_limit=0)
     assert (done.code, done.changed) == (2, 0)

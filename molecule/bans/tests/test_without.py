@@ -2,11 +2,13 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The role alone sets up the same; switched off again, it leaves nothing behind. The last of the tests."""
 
+import pytest
 from conftest import Vps
 
 testinfra_hosts = ["ansible://mail"]
 
 
+@pytest.mark.one_host
 def test_the_role_alone_changes_nothing(vps: Vps) -> None:
     done = vps.play("bans.yml")
     assert (done.code, done.changed) == (0, 0), done.output
