@@ -44,7 +44,7 @@ def load_record(path: str, shape: Shape, remedy: str) -> t.Dict[str, t.Any]:
     if not isinstance(record, dict):
         raise _damaged(path, "it is not a dictionary", remedy)
     number = record.setdefault("version", 0)
-    if type(number) is not int or number < 0:
+    if not isinstance(number, int) or number < 0:
         raise _damaged(path, "version is not a number of a format", remedy)
     if number > FORMAT:
         raise TransactionError(
