@@ -113,4 +113,4 @@ def test_bad_values(vps: Vps) -> None:
     assert "bans_tries: 0 is less than 1; write one such as 5" in said
     assert "bans_ignored: ['office'] has an entry that is not a network or an address" in said
     assert "bans_longest_time: '60' is less than bans_time; write 3600 or more" in said
-    assert "dovecot_login_limit: '0' leaves out the service that counts wrong logins" in said
+    assert "bans_tries: needs the service that counts wrong logins, which dovecot_login_limit 0 leaves out" in said
