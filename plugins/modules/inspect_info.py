@@ -23,6 +23,11 @@ options:
     description: >-
       The time of the controller, in seconds since the epoch, to compare the clocks. Without it, they are not compared.
     type: float
+  address:
+    description: >-
+      The address of the account that M(port587.mail.probe) logs in to. Without it, RV(own_password) is V(false).
+    type: str
+    default: ""
 extends_documentation_fragment:
   - port587.mail.attributes
   - port587.mail.attributes.server
@@ -76,6 +81,11 @@ log:
     text:
       description: The message.
       type: str
+own_password:
+  description: >-
+    Whether the password of O(address) was changed on the server, so that a password from variables may be an old one.
+  returned: always
+  type: bool
 facts:
   description: >-
     The observations, as data. Keys that do not apply are omitted, such as RV(facts.queue) without Postfix.
@@ -128,6 +138,11 @@ facts:
         that request, the C(missing) names and the reasons, whether a temporary certificate is in use (C(stand_in)),
         why a certificate was C(not_installed), and whether the C(timer) is active.
       type: dict
+    bans:
+      description: >-
+        For role bans: whether fail2ban is C(running), the C(banned) addresses, and those of them that are connected now
+        (C(here)).
+      type: dict
     backup:
       description: >-
         For role backup: when the last C(good) one was made (seconds since the epoch), the C(problem) of the last try
@@ -157,18 +172,26 @@ facts:
 import os
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.port587.mail.plugins.module_utils._accounts import own
 from ansible_collections.port587.mail.plugins.module_utils._inspect.judge import judge
 from ansible_collections.port587.mail.plugins.module_utils._inspect.look import look
 
 
 def main() -> None:
-    module = AnsibleModule(argument_spec={"controller_time": {"type": "float"}}, supports_check_mode=True)
+    spec = {"controller_time": {"type": "float"}, "address": {"type": "str", "default": ""}}
+    module = AnsibleModule(argument_spec=spec, supports_check_mode=True)
     if os.geteuid() != 0:
         module.fail_json(msg="inspect_info has to run as root (become: true), and runs as uid %d" % os.geteuid())
     facts = look()
     records = judge(facts, module.params["controller_time"])
     log = facts.pop("log")
-    module.exit_json(changed=False, records=[record.to_dict() for record in records], log=log, facts=facts)
+    module.exit_json(
+        changed=False,
+        records=[record.to_dict() for record in records],
+        log=log,
+        facts=facts,
+        own_password=own.has_own(module.params["address"].lower()),
+    )
 
 
 if __name__ == "__main__":

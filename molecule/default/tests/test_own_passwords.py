@@ -5,9 +5,11 @@
 import concurrent.futures
 import imaplib
 import json
+import pathlib
 import socket
 import typing as t
 
+import controller
 import pytest
 from conftest import Site, play
 from mailclient import Account, Imap
@@ -15,6 +17,7 @@ from test_logins import ALL, ONE_OF_EACH
 
 testinfra_hosts = ["ansible://mail"]
 
+VERIFY = pathlib.Path(__file__).parents[3] / "playbooks" / "verify.yml"
 OLD = "from the administrator"
 #: What the person takes instead, one after the other: words that other programs stumble over.
 SECOND, THIRD, FOURTH = 'Zwei "große" Hüte: 漢字', "three; hats $(id) 100%", "four hats of the administrator"
@@ -169,6 +172,15 @@ def test_a_run_leaves_it_alone(site: Site, mailbox: Account) -> None:
     assert done.code == 0
     assert done.changed == 0
     assert_only(site, mailbox, OLD)
+
+
+@pytest.mark.one_host
+def test_verify_does_not_take_the_old_password_for_a_fault(site: Site, mailbox: Account) -> None:
+    name = site.inventory["inventory_hostname"]
+    done = controller.play(VERIFY, name, verify_address=mailbox.address, verify_password=OLD)
+    assert done.code == 0, done.output
+    assert "#password-changed" in done.output
+    assert "#login-refused" not in done.output
 
 
 def test_a_run_that_would_replace_it_says_so_before(site: Site, mailbox: Account) -> None:

@@ -286,6 +286,11 @@ DIAGNOSES: t.Dict[str, Diagnosis] = {
         "the user name or the password is wrong, or the account is disabled",
         "use the full mail address as user name; set the password again",
     ),
+    "password-changed": Diagnosis(
+        "MUA",
+        "the tested person has changed the password on the server, so the one in the variables is refused",
+        "put an account of your own for tests first in mail_accounts, or set verify_address and verify_password",
+    ),
     "login-wrong-backend": Diagnosis(
         "MSA",
         "the same password works for reading mail, so Postfix does not use Dovecot to check passwords",

@@ -48,9 +48,19 @@ def join(result: t.Dict[str, t.Any], also: t.Sequence[t.Dict[str, t.Any]]) -> t.
     known = [dict(one, seen=printable(one["seen"])) for part in (result, *also) for one in part.get("records", ())]
     known += [_unreachable(one).to_dict() for one in also if one.get("unreachable")]
     records = [Record.from_dict(record) for record in known]
+    if any(one.get("own_password") for one in also):
+        records = [_with_own_password(record) for record in records]
+        known = [record.to_dict() for record in records]
     log = [line for one in also for line in one.get("log", ())]
     found = [dict(finding, log=_words(finding["diagnosis"], log)) for finding in findings(records)]
     return dict(result, records=known, findings=found, verdict=overall(records))
+
+
+def _with_own_password(record: Record) -> Record:
+    """Where a person has changed the password, a refused login with the old one is no fault of the server."""
+    if record.diagnosis != "login-refused":
+        return record
+    return record._replace(diagnosis="password-changed", verdict="warn")
 
 
 def _unreachable(one: t.Dict[str, t.Any]) -> Record:

@@ -192,6 +192,20 @@ def test_one_server_that_does_not_answer_is_no_blocked_port() -> None:
     assert found({"queue": queue}) == []
 
 
+def test_an_old_password_of_a_person_is_no_fault() -> None:
+    walk = {
+        "records": [
+            Record("imaps", "login", "MUA", "192.0.2.1", 993, "fail", "NO", "login-refused").to_dict(),
+            Record("smtp", "connect", "MTA", "192.0.2.1", 25, "ok", "").to_dict(),
+        ]
+    }
+    assert join(walk, [{"own_password": False}])["verdict"] == "fail"
+    joined = join(walk, [{"own_password": True}])
+    assert joined["verdict"] == "warn"
+    assert [one["diagnosis"] for one in joined["findings"]] == ["password-changed"]
+    assert [one["diagnosis"] for one in joined["records"]] == ["password-changed", ""]
+
+
 def test_clocks_are_compared_if_there_are_two() -> None:
     assert found({}, 500.0) == [("fail", "MTA", "clock-wrong")]
     assert found({}) == []
