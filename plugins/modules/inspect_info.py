@@ -172,9 +172,9 @@ facts:
 import os
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.port587.mail.plugins.module_utils._accounts import own
 from ansible_collections.port587.mail.plugins.module_utils._inspect.judge import judge
 from ansible_collections.port587.mail.plugins.module_utils._inspect.look import look
+from ansible_collections.port587.mail.plugins.module_utils._inspect.passwords import has_own
 
 
 def main() -> None:
@@ -190,7 +190,7 @@ def main() -> None:
         records=[record.to_dict() for record in records],
         log=log,
         facts=facts,
-        own_password=own.has_own(module.params["address"].lower()),
+        own_password=has_own(module.params["address"].lower()),
     )
 
 

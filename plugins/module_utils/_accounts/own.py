@@ -9,13 +9,10 @@
 import hashlib
 import typing as t
 
-from ansible_collections.port587.mail.plugins.module_utils._accounts import files
 from ansible_collections.port587.mail.plugins.module_utils._transaction.files import read_file
 
 #: Lines of an address and a digest of its stored hash. Whoever reads it learns no password; it may be lost at any time.
 PATH = "/etc/port587/accounts/own_passwords"
-#: Dovecot's accounts, with the hashes.
-PASSWD = "/etc/port587/accounts/passwd"
 
 
 def digest(stored: str) -> str:
@@ -26,12 +23,6 @@ def read(path: str) -> t.Dict[str, str]:
     """The digest of each account; none from lines that are damaged."""
     lines = (read_file(path) or b"").decode("utf-8", "replace").splitlines()
     return {line.partition(" ")[0]: line.partition(" ")[2] for line in lines if " " in line}
-
-
-def has_own(address: str, path: str = PATH, passwd: str = PASSWD) -> bool:
-    """Whether the account's present password was set on the server."""
-    accounts = files.read_passwd((read_file(passwd) or b"").decode("utf-8", "replace"))
-    return address in accounts and read(path).get(address) == digest(accounts[address][0])
 
 
 def text(digests: t.Dict[str, str]) -> str:
