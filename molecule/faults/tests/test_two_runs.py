@@ -1,13 +1,15 @@
 # Copyright (c) The port587.mail contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Two runs on one host: the second waits."""
+"""Two runs on one host: the second waits, and makes no change on top of what it has not seen."""
+
+import re
 
 import pytest
 from conftest import Vps
 
 
 @pytest.mark.one_host
-def test_both_end_well(vps: Vps) -> None:
+def test_each_ends_well_or_says_why_not(vps: Vps) -> None:
     sizes = [11000000, 12000000]
     runs = [
         vps.start(
@@ -15,8 +17,10 @@ def test_both_end_well(vps: Vps) -> None:
         )
         for size, quota in zip(sizes, ("2G", "3G"))
     ]
-    outputs = [run.communicate() for run in runs]
-    assert [run.returncode for run in runs] == [0, 0], outputs
+    outputs = [re.sub(r"\s+", " ", run.communicate()) for run in runs]
+    failed = [output for run, output in zip(runs, outputs) if run.returncode]
+    assert len(failed) < 2, outputs
+    assert all("another run has changed this server since this run looked at it" in output for output in failed), failed
     assert int(vps.run("postconf", "-h", "message_size_limit")) in sizes
     assert "journal" not in vps.run("ls", "/var/lib/port587")
     vps.serves()
