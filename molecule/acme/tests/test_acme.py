@@ -267,7 +267,9 @@ def test_two_names_under_sni(site):
         before = {name: served_for(site, name) for name in names}
         host = site.serial()
         before["rsa"] = old.serial()
-        assert sorted(old.names()) == sorted(site.names())
+        # without those that a test before has taken out of DNS again
+        gone = {f"{name}.second-{site.domain}" for name in AUTOCONFIG}
+        assert set(old.names()) == set(site.names()) - gone
         assert len({host, *before.values()}) == 4
         # who asks for a name that is nobody's is shown the mail host's
         stranger = Site(site.host, f"nobody.{site.domain}")
