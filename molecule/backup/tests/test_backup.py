@@ -276,7 +276,8 @@ def test_restored_on_a_newer_release(life: Life) -> None:
     alice, bob = life.account("alice"), life.account("bob")
     words = [token() for _ in range(4)]
     for word in words:
-        deliver(life.server(old), alice.address, mail("", "alice", word))
+        # each has words of its own, or rspamd would learn the second from the first
+        deliver(life.server(old), alice.address, mail("", "alice", word, f"Only here: {word}\r\n".encode()))
         received(life.server(old), alice, word)
     with Sieve(life.server(old)).log_in(alice) as sieve:
         sieve.put("mine", 'require "fileinto"; if header :contains "Subject" "filed" { fileinto "Archive"; }')
@@ -297,6 +298,7 @@ def test_restored_on_a_newer_release(life: Life) -> None:
     for learned in until(lambda: old.do(f"{REDIS} hget RS learns_spam")):
         if learned.strip() == "2":
             break
+    assert learned.strip() in ("1", "2")
     sync(life)
     # it waits in the queue
     waits = token()
@@ -325,7 +327,7 @@ def test_restored_on_a_newer_release(life: Life) -> None:
     assert new.do(DKIM) == keys
     assert new.do(ACME_STATE) == acme
     assert new.do("sha256sum /etc/port587/tls/* /etc/port587/ca/*") == fingerprint
-    assert new.do(f"{REDIS} hget RS learns_spam").strip() == "2"
+    assert new.do(f"{REDIS} hget RS learns_spam") == learned
 
     said = sync(life)
     assert life.client.do(HAS) == has, said
