@@ -123,7 +123,10 @@ def test_memory_runs_out(vps: Vps, tries: Tries) -> None:
         with contextlib.ExitStack() as sessions:
             for _number in range(30):
                 with contextlib.suppress(OSError, Imap.error):
-                    sessions.enter_context(Imap(vps.server).log_in(vps.alice)).select()
+                    session = Imap(vps.server).log_in(vps.alice)
+                    # without a word: its process may be dead by then
+                    sessions.callback(session.shutdown)
+                    session.select()
                 words += filter(None, [offer(vps, 200)])
     finally:
         killed = vps.python(LIMITER, [UNITS, 0])
