@@ -6,6 +6,8 @@
 
 """One repository, through restic(1)."""
 
+# parts of a program, not of a module: pylint: disable=ansible-bad-function
+
 import calendar
 import contextlib
 import json
@@ -187,8 +189,7 @@ def _secret(directory: str, name: str, text: str) -> str:
 def _listen(process: "subprocess.Popen[bytes]", asks: bool) -> str:
     """What it says on stderr. A command that would try for a long time what can't succeed is ended."""
     lines = []
-    assert process.stderr is not None
-    for raw in process.stderr:
+    for raw in t.cast("t.IO[bytes]", process.stderr):
         lines.append(raw.decode("utf-8", "replace"))
         if HOPELESS.search(lines[-1]) or (asks and ABSENT.search(lines[-1])):
             process.terminate()

@@ -43,7 +43,7 @@ def stage_mail(root: str, staged: str) -> int:
             _copy_directory(os.path.join(root, domain), os.path.join(staged, domain))
         for user in names_in(os.path.join(root, domain)):
             home = os.path.join(domain, user)
-            for _ in range(WALKS):
+            for _walk in range(WALKS):
                 known = len(seen)
                 folders = _link_mails(root, staged, home, seen)
                 if len(seen) == known:
@@ -137,7 +137,7 @@ def stage_queue(root: str, staged: str) -> int:
     """
     _copy_directory(root, staged)
     seen: t.Set[t.Tuple[bool, str]] = set()
-    for _ in range(WALKS):
+    for _walk in range(WALKS):
         known = len(seen)
         for queue in QUEUES:
             for place, _directories, files in os.walk(os.path.join(root, queue)):
