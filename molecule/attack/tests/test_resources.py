@@ -115,6 +115,32 @@ def is_back(vps: Vps) -> bool:
     return False
 
 
+# first, since later tests fill the journal
+def test_more_sessions_than_there_is_room_for(vps: Vps, tries: Tries) -> None:
+    """With a limit of 20. Those within it live on, and others get in when they have left."""
+    vps.run("cp", "-p", "/etc/dovecot/dovecot.conf", "/root/dovecot.conf")
+    vps.run("sed", "-i", "/^service imap {/,/^}/s/process_limit = .*/process_limit = 20/", "/etc/dovecot/dovecot.conf")
+    vps.run("systemctl", "restart", "dovecot")
+    given = json.dumps([vps.alice.address, vps.alice.password, 22])
+    command = ["docker", "exec", "--interactive", vps.container, "python3", "-c", SESSIONS, given]
+    as_bob = {"verify_address": vps.bob.address, "verify_password": vps.bob.password}
+    try:
+        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as sessions:
+            used = int(t.cast(t.Any, sessions.stdout).readline())
+            # the journal may be some seconds behind
+            for said in until(lambda: vps.play("../../playbooks/verify.yml", **as_bob), 60):
+                if "sessions-full" in said.output:
+                    break
+            alive = int(sessions.communicate("\n")[0])
+        tries.add("sessions within the limit", used >= 20 and used == alive, (used, alive))
+        tries.add("verify", "sessions-full" in said.output, said.output)
+        vps.serves()
+        tries.add("after them", True)
+    finally:
+        vps.run("mv", "/root/dovecot.conf", "/etc/dovecot/dovecot.conf")
+        vps.run("systemctl", "restart", "dovecot")
+
+
 def test_memory_runs_out(vps: Vps, tries: Tries) -> None:
     vps.serves()
     vps.python(LIMITER, [UNITS, 40])
@@ -228,28 +254,3 @@ for session, reader in used:
     alive += any(line.startswith(b"d OK") for line in iter(reader.readline, b""))
 print(alive)
 """
-
-
-def test_more_sessions_than_there_is_room_for(vps: Vps, tries: Tries) -> None:
-    """With a limit of 20. Those within it live on, and others get in when they have left."""
-    vps.run("cp", "-p", "/etc/dovecot/dovecot.conf", "/root/dovecot.conf")
-    vps.run("sed", "-i", "/^service imap {/,/^}/s/process_limit = .*/process_limit = 20/", "/etc/dovecot/dovecot.conf")
-    vps.run("systemctl", "restart", "dovecot")
-    given = json.dumps([vps.alice.address, vps.alice.password, 22])
-    command = ["docker", "exec", "--interactive", vps.container, "python3", "-c", SESSIONS, given]
-    as_bob = {"verify_address": vps.bob.address, "verify_password": vps.bob.password}
-    try:
-        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as sessions:
-            used = int(t.cast(t.Any, sessions.stdout).readline())
-            # the journal may be some seconds behind
-            for said in until(lambda: vps.play("../../playbooks/verify.yml", **as_bob), 60):
-                if "sessions-full" in said.output:
-                    break
-            alive = int(sessions.communicate("\n")[0])
-        tries.add("sessions within the limit", used >= 20 and used == alive, (used, alive))
-        tries.add("verify", "sessions-full" in said.output, said.output)
-        vps.serves()
-        tries.add("after them", True)
-    finally:
-        vps.run("mv", "/root/dovecot.conf", "/etc/dovecot/dovecot.conf")
-        vps.run("systemctl", "restart", "dovecot")
