@@ -135,11 +135,9 @@ class _Judge:
         if not state["running"]:
             self.warn("bans", "bans-stopped", "fail2ban does not run")
         elif state["here"]:
-            self.fail(
-                "bans",
-                "address-banned",
-                "fail2ban has banned %s; sudo fail2ban-client unban %s" % ((state["here"][0],) * 2),
-            )
+            address = state["here"][0]
+            seen = "fail2ban has banned %s; sudo fail2ban-client unban %s" % (address, address)
+            self.fail("bans", "address-banned", seen)
         else:
             self.ok("bans", "%d addresses are banned" % len(state["banned"]))
 

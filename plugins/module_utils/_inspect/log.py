@@ -6,6 +6,7 @@
 
 """Recent warnings and errors in the journal."""
 
+import contextlib
 import json
 import re
 import typing as t
@@ -23,46 +24,50 @@ OUT_OF_MEMORY = "fe6faa94e7774663a0da52717891d8ef"
 Facts = t.Dict[str, t.Any]
 
 
+def _journal(*arguments: str) -> str:
+    """The output of journalctl(1), which some servers lack."""
+    if not has_command("journalctl"):
+        return ""
+    return run_command(["journalctl", "--quiet", "--no-pager"] + list(arguments))[1]
+
+
+def _entries(text: str) -> t.Iterator[Facts]:
+    """The entries in the output of `journalctl -o json`. Damaged ones are passed over."""
+    for row in text.splitlines():
+        with contextlib.suppress(ValueError, RecursionError):
+            entry = json.loads(row)
+            if isinstance(entry, dict):
+                yield entry
+
+
 def parse_log(text: str) -> t.List[Facts]:
     """The output of `journalctl -o json`, oldest first."""
-    lines = []
-    for row in text.splitlines():
-        try:
-            entry = json.loads(row)
-        except (ValueError, RecursionError):
-            continue
-        message = entry.get("MESSAGE") if isinstance(entry, dict) else None
-        if isinstance(message, str):
-            lines.append(
-                {
-                    "time": int(entry.get("__REALTIME_TIMESTAMP", 0)) / 1e6,
-                    "program": entry.get("SYSLOG_IDENTIFIER", ""),
-                    "text": message,
-                }
-            )
-    return lines
+    return [
+        {
+            "time": int(entry.get("__REALTIME_TIMESTAMP", 0)) / 1e6,
+            "program": entry.get("SYSLOG_IDENTIFIER", ""),
+            "text": entry["MESSAGE"],
+        }
+        for entry in _entries(text)
+        if isinstance(entry.get("MESSAGE"), str)
+    ]
 
 
 def warnings() -> t.List[Facts]:
     """The warnings and errors that Postfix and Dovecot logged within SECONDS, oldest first."""
-    if not has_command("journalctl"):
-        return []
+    chosen = ["--output=json", "--since=-%ds" % SECONDS, "--priority=warning", "--lines=%d" % LINES]
     # 2 is syslog's mail facility: both daemons log with it, under many names
-    argv = ["journalctl", "--quiet", "--no-pager", "--output=json", "--since=-%ds" % SECONDS, "--priority=warning"]
-    return parse_log(run_command(argv + ["--lines=%d" % LINES, "SYSLOG_FACILITY=2"])[1])
+    return parse_log(_journal(*chosen, "SYSLOG_FACILITY=2"))
 
 
 def killed() -> t.List[str]:
     """Processes that the kernel killed within the last day because memory ran out."""
-    if not has_command("journalctl"):
-        return []
-    argv = ["journalctl", "--quiet", "--no-pager", "--output=cat", "--since=-1d"]
-    found = parse_killed(run_command(argv + ["--dmesg", "--priority=err"])[1])
-    if not found:
-        # in a container the kernel's words are not to be had; systemd (from 243 on) says which unit it was
-        said = run_command(argv[:3] + ["--output=json", "--since=-1d", "MESSAGE_ID=" + OUT_OF_MEMORY])[1]
-        found = [str(entry.get("UNIT", "")) for entry in map(json.loads, said.splitlines())]
-    return found
+    found = parse_killed(_journal("--output=cat", "--since=-1d", "--dmesg", "--priority=err"))
+    if found:
+        return found
+    # in a container the kernel's words are not to be had; systemd (from 243 on) says which unit it was
+    said = _journal("--output=json", "--since=-1d", "MESSAGE_ID=" + OUT_OF_MEMORY)
+    return [str(entry.get("UNIT", "")) for entry in _entries(said)]
 
 
 def parse_killed(said: str) -> t.List[str]:

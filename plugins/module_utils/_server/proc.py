@@ -55,21 +55,29 @@ def read_text(path: str) -> str:
 def parse_listening(text: str) -> t.List[Socket]:
     """The listening sockets of /proc/net/tcp or tcp6."""
     found = []
+    for field in _fields(text, "0A"):
+        address, _colon, port = field[1].rpartition(":")
+        found.append(Socket(parse_address(address), int(port, 16), field[9]))
+    return found
+
+
+def _fields(text: str, state: str) -> t.Iterator[t.List[str]]:
+    """The rows of /proc/net/tcp or tcp6 with the sockets in this state: 01 connected, 0A listening."""
     for line in text.splitlines()[1:]:
         field = line.split()
-        if len(field) > 9 and field[3] == "0A":
-            address, _colon, port = field[1].rpartition(":")
-            found.append(Socket(parse_address(address), int(port, 16), field[9]))
-    return found
+        if len(field) > 9 and field[3] == state:
+            yield field
+
+
+def _tables(root: str) -> t.Iterator[str]:
+    """IPv4 first."""
+    return (read_text(f"{root}proc/net/{name}") for name in ("tcp", "tcp6"))
 
 
 def peers(root: str = "/") -> t.List[str]:
     """The addresses to which there are TCP connections."""
-    tables = (read_text(f"{root}proc/net/{name}") for name in ("tcp", "tcp6"))
-    fields = (line.split() for table in tables for line in table.splitlines()[1:])
-    return sorted(
-        {parse_address(field[2].partition(":")[0]) for field in fields if len(field) > 9 and field[3] == "01"}
-    )
+    fields = [field for table in _tables(root) for field in _fields(table, "01")]
+    return sorted({parse_address(field[2].partition(":")[0]) for field in fields})
 
 
 def parse_address(digits: str) -> str:
@@ -81,8 +89,7 @@ def parse_address(digits: str) -> str:
 
 def listening(root: str = "/") -> t.List[Socket]:
     """All TCP sockets that listen, those of IPv4 first."""
-    tables = (read_text(f"{root}proc/net/{name}") for name in ("tcp", "tcp6"))
-    return [found for table in tables for found in parse_listening(table)]
+    return [found for table in _tables(root) for found in parse_listening(table)]
 
 
 # -- processes ----------------------------------------------------------------------------------------------------
