@@ -13,6 +13,21 @@ from mailclient import Account, Server
 Person = t.Dict[str, t.Any]
 
 
+def docker_exec(container: str, *command: str, stdin: str = "", check: bool = True) -> str:
+    """A command in a container."""
+    done = subprocess.run(
+        ["docker", "exec", "--interactive", container, *command],
+        input=stdin,
+        text=True,
+        # a daemon's log has whatever bytes it was given
+        errors="backslashreplace",
+        capture_output=True,
+        check=False,
+    )
+    assert not check or done.returncode == 0, done
+    return done.stdout
+
+
 class Vps:
     """A mail host under test, with two people: the first and the last of the given ones."""
 
@@ -38,17 +53,7 @@ class Vps:
 
     def run(self, *command: str, stdin: str = "", check: bool = True) -> str:
         """A command on the host itself."""
-        done = subprocess.run(
-            ["docker", "exec", "--interactive", self.container, *command],
-            input=stdin,
-            text=True,
-            # a daemon's log has whatever bytes it was given
-            errors="backslashreplace",
-            capture_output=True,
-            check=False,
-        )
-        assert not check or done.returncode == 0, done
-        return done.stdout
+        return docker_exec(self.container, *command, stdin=stdin, check=check)
 
     def start(self, playbook: str, *options: str, **variables: t.Any) -> Running:
         """A playbook, begun."""

@@ -271,6 +271,17 @@ def test_verify_warns_of_an_old_backup(life: Life) -> None:
     assert "the last good backup is older than a day" in done.output, done.output
 
 
+def held_up(life: Life, machine: Machine) -> str:
+    """A mail to bob that waits in the queue. Its word."""
+    word = token()
+    machine.do("postconf defer_transports=lmtp && postfix reload")
+    deliver(life.server(machine), life.account("bob").address, mail("", "bob", word))
+    for queued in until(lambda: machine.do("find /var/spool/postfix/deferred -type f")):
+        if queued:
+            break
+    return word
+
+
 def test_restored_on_a_newer_release(life: Life) -> None:
     old, new = life.old, life.new
     alice, bob = life.account("alice"), life.account("bob")
@@ -300,13 +311,7 @@ def test_restored_on_a_newer_release(life: Life) -> None:
             break
     assert learned.strip() in ("1", "2")
     sync(life)
-    # it waits in the queue
-    waits = token()
-    old.do("postconf defer_transports=lmtp && postfix reload")
-    deliver(life.server(old), bob.address, mail("", "bob", waits))
-    for queued in until(lambda: old.do("find /var/spool/postfix/deferred -type f")):
-        if queued:
-            break
+    waits = held_up(life, old)
     assert old.back_up(), old.do("journalctl -u port587-backup")
     keys, has, mails = old.do(DKIM), life.client.do(HAS), subjects(life, old, "alice")
     acme, fingerprint = old.do(ACME_STATE), old.do("sha256sum /etc/port587/tls/* /etc/port587/ca/*")
@@ -375,12 +380,7 @@ def test_one_folder_comes_back_beside_what_is_there(life: Life) -> None:
 def test_a_nearly_empty_backup_does_not_take_the_place_of_the_full_one(life: Life) -> None:
     """The disk with the mail is gone, and the timer goes on. The full snapshot stays, and comes back if it is named."""
     new, bob = life.new, life.account("bob")
-    waits = token()
-    new.do("postconf defer_transports=lmtp && postfix reload")
-    deliver(life.server(new), bob.address, mail("", "bob", waits))
-    for queued in until(lambda: new.do("find /var/spool/postfix/deferred -type f")):
-        if queued:
-            break
+    waits = held_up(life, new)
     # of all snapshots, one is to stay
     new.do(
         'sed -i \'s/"daily": 7/"last": 1/; /weekly/d; /monthly/d; s/"last": 1,/"last": 1/\' /etc/port587/backup.json'

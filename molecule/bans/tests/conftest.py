@@ -5,7 +5,6 @@
 import ipaddress
 import json
 import pathlib
-import subprocess
 import typing as t
 
 import pytest
@@ -76,15 +75,7 @@ class Client:
         self.vps = vps
 
     def run(self, *command: str, stdin: str = "") -> str:
-        done = subprocess.run(
-            ["docker", "exec", "--interactive", self.container, *command],
-            input=stdin,
-            text=True,
-            capture_output=True,
-            check=False,
-        )
-        assert done.returncode == 0, done
-        return done.stdout
+        return vps_under_test.docker_exec(self.container, *command, stdin=stdin)
 
     def addresses(self) -> t.Tuple[str, str]:
         """Its own IPv4 and IPv6 address."""
