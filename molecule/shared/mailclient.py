@@ -133,10 +133,11 @@ class Smtp(smtplib.SMTP):
 
 
 def submit(server: Server, account: Account, recipient: str, message: bytes, port: int = 587, **options: t.Any) -> None:
-    """Log in and send."""
+    """Log in and send. Raises smtplib.SMTPAuthenticationError if the login fails."""
     with Smtp(server, port, **options) as smtp:
         reply = smtp.authenticate(account)
-        assert reply.code == 235, reply
+        if reply.code != 235:
+            raise smtplib.SMTPAuthenticationError(reply.code, reply.text)
         smtp.sendmail(account.address, [recipient], message, ["BODY=8BITMIME"])
 
 

@@ -6,6 +6,7 @@
 
 """Queries to name servers."""
 
+import contextlib
 import os
 import selectors
 import socket
@@ -49,20 +50,16 @@ def ask_any(servers: t.Iterable[str], name: str, kind: str, patience: float, por
     """
     number = _new_number()
     question = packets.question(name, kind, number, edns=False)
-    sockets: t.List[socket.socket] = []
-    try:
+    with contextlib.ExitStack() as opened:
+        asked = []
         for server in servers:
-            try:
-                asked = socket.socket(_family(server), socket.SOCK_DGRAM)
-                sockets.append(asked)
-                asked.connect((server, port))
-                asked.send(question)
-            except OSError:
-                continue
-        return _first_answer(sockets, name, kind, number, patience)
-    finally:
-        for asked in sockets:
-            asked.close()
+            # a server that can't be reached is not waited for
+            with contextlib.suppress(OSError):
+                one = opened.enter_context(socket.socket(_family(server), socket.SOCK_DGRAM))
+                one.connect((server, port))
+                one.send(question)
+                asked.append(one)
+        return _first_answer(asked, name, kind, number, patience)
 
 
 def _first_answer(
