@@ -40,7 +40,7 @@ def try_one(name):
         if not old:
             return took + [None]
         os.kill(old, signal.SIGKILL)
-        while main_process(name) in (0, old) or not serves(*asked[name]):
+        while not serves(*asked[name]) or main_process(name) in (0, old):
             if time.time() > began + patience:
                 return took + [None]
             time.sleep(0.05)

@@ -251,6 +251,7 @@ def test_names_come_and_go_with_the_play(site):
     assert site.names() == [site.name]
 
 
+@pytest.mark.one_host
 def test_two_names_under_sni(site):
     """Each with a certificate of its own, which is renewed with the others; then they go again, daemons first.
 

@@ -512,6 +512,7 @@ def test_another_site_is_served_as_before(host: Host, server: Server) -> None:
     assert ask_unverified(server, "www.example.net").body == b"not about mail"
 
 
+@pytest.mark.one_host
 def test_another_site_with_a_name_of_the_mail_server_is_found(host: Host, server: Server) -> None:
     site = "/etc/nginx/conf.d/taken.conf"
     host.check_output("echo 'server { listen 80; server_name autoconfig.%s; }' > %s", server.domains[0], site)
@@ -542,6 +543,7 @@ def test_a_port_that_nginx_has_for_a_site_on_one_line_is_not_taken(host: Host, s
 # -- changes ----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.one_host
 def test_bad_values_are_found_before_anything_changes(host: Host, server: Server) -> None:
     done = play(
         host,
@@ -581,6 +583,7 @@ def test_a_bad_certificate_changes_nothing(host: Host, server: Server, certifica
     assert server.ask("/en").status == 200
 
 
+@pytest.mark.one_host
 def test_what_does_not_serve_is_taken_back(host: Host, server: Server) -> None:
     """A configuration that is valid, and nginx can't read what it is to serve."""
     before = host.check_output("md5sum /etc/nginx/sites-enabled/* /etc/port587/autoconfig/*")

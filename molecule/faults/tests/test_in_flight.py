@@ -12,7 +12,7 @@ from captured import captured
 from conftest import Vps
 
 A_SECOND = 5
-CHANGES = 10
+CHANGES = 5
 
 
 class Submitter(threading.Thread):

@@ -112,6 +112,7 @@ def test_another_program_on_our_ports(host: Host, ask: Ask) -> None:
         assert not ask(skip=[*OUTSIDE, "ports"])["failed"]
 
 
+@pytest.mark.one_host
 def test_everything_that_is_wrong_is_said_at_once(host: Host, ask: Ask) -> None:
     meminfo = "MemTotal:         245760 kB\nSwapTotal:             0 kB\n"
     with mounted(host, "/proc/meminfo", meminfo), mounted(host, "/etc/os-release", 'ID=debian\nVERSION_ID="10"\n'):
@@ -126,6 +127,7 @@ def test_everything_that_is_wrong_is_said_at_once(host: Host, ask: Ask) -> None:
     assert "  wanted: 448 MiB or more, which a VPS of 512 MB has" in result["msg"]
 
 
+@pytest.mark.one_host
 def test_a_small_vps_is_warned_of_swap(host: Host, ask: Ask) -> None:
     with mounted(host, "/proc/meminfo", "MemTotal:         480000 kB\nSwapTotal:             0 kB\n"):
         result = ask(skip=OUTSIDE)
@@ -310,6 +312,7 @@ def test_name_servers_that_do_not_answer(host: Host, ask: Ask) -> None:
     assert took < 10
 
 
+@pytest.mark.one_host
 def test_outgoing(host: Host, ask: Ask) -> None:
     address = address_of(host)
     silent = address.rsplit(".", 1)[0] + ".250"
