@@ -15,6 +15,7 @@ import typing as t
 import mailclient
 import pytest
 import yaml
+from containers import START
 from controller import Played, play
 from mailclient import Account, Server, until
 
@@ -22,11 +23,6 @@ SCENARIO = pathlib.Path(__file__).parent.parent
 SITE = SCENARIO / "converge.yml"
 UPGRADE = SCENARIO.parent.parent / "playbooks" / "upgrade.yml"
 VARIABLES = yaml.safe_load(SITE.read_text(encoding="utf-8"))[0]["vars"]
-
-#: How a container is started: as in molecule/shared/create.yml.
-OPTIONS = ["--cap-add=SYS_ADMIN", "--cap-add=NET_ADMIN", "--cap-add=SYS_PTRACE", "--security-opt=seccomp=unconfined"]
-OPTIONS += ["--security-opt=apparmor=unconfined", "--cgroupns=host", "--volume=/sys/fs/cgroup:/sys/fs/cgroup:rw"]
-OPTIONS += ["--tmpfs=/run", "--tmpfs=/tmp", "--tty", "--detach"]
 
 #: What people do who follow the release notes, and keep their configuration files.
 BY_HAND = """
@@ -94,7 +90,7 @@ class Vps:
         """Replace the container. It gets the same address: its network has no other."""
         docker("rm", "--force", self.container)
         aliases = [f"--network-alias={self.host}", f"--hostname={self.host}"]
-        docker("run", *OPTIONS, f"--name={self.container}", f"--network={self.network}", *aliases, image)
+        docker("run", *START, f"--name={self.container}", f"--network={self.network}", *aliases, image)
         end = time.monotonic() + 60
         while self.run("systemctl is-system-running", check=False).strip() not in ("running", "degraded"):
             assert time.monotonic() < end
