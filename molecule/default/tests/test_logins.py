@@ -185,4 +185,4 @@ def test_an_old_password_keeps_nobody_out(site: Site) -> None:
     for protocol in ONE_OF_EACH:
         began = time.monotonic()
         assert ALL[protocol](here, alice) == ""
-        assert time.monotonic() - began < 2
+        assert time.monotonic() - began < 5

@@ -315,7 +315,7 @@ def test_a_healthy_server_gives_no_finding(server):
     result = server.verify()
     assert (result["verdict"], result["findings"]) == ("ok", [])
     assert {record["verdict"] for record in result["records"]} == {"ok"}
-    assert result["seconds"] < 5
+    assert result["seconds"] < 15
     assert f"{server.hostname}  port 587" in result["output"]
 
 

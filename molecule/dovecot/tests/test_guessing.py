@@ -82,7 +82,7 @@ def test_guessing(host: Host, connect: t.Callable[[str], Client], record_propert
     record_property("guesses", f"{len(looked_at)} looked at, {len(put_off)} not; logins took up to {max(took):.1f} s")
     assert 0 < len(looked_at) <= MOST
     assert put_off
-    assert statistics.median(took) < 2
+    assert statistics.median(took) < 3
     # and still logs in
     assert asyncio.run(connect("vps_ipv6").log_in(PASSWORD)).startswith(b"a OK")
     assert b"Too many wrong logins" in asyncio.run(connect("vps_ipv6").log_in("another guess"))

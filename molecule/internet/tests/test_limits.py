@@ -103,7 +103,7 @@ def test_nobody_counts(here: Site, trouble: str) -> None:
     try:
         began = time.monotonic()
         assert send(here, "alice", 1)[0] == 250
-        assert time.monotonic() - began < 10
+        assert time.monotonic() - began < 20
     finally:
         here.host.check_output(
             "systemctl kill --signal=CONT port587-send-limits; systemctl restart port587-send-limits"

@@ -309,7 +309,7 @@ def test_name_servers_that_do_not_answer(host: Host, ask: Ask) -> None:
         took = time.monotonic() - start
     assert not result["failed"]
     assert [warning.split(": ")[1] for warning in result["warnings"]] == ["dns"]
-    assert took < 10
+    assert took < 20
 
 
 @pytest.mark.one_host
@@ -321,7 +321,7 @@ def test_outgoing(host: Host, ask: Ask) -> None:
     )
     start = time.monotonic()
     blocked = ask(smtp_probe_hosts=[silent, "no-such-host.example"])["findings"]["outgoing"]
-    assert time.monotonic() - start < 10
+    assert time.monotonic() - start < 20
     assert blocked["verdict"] == "warn"
     assert f"of {silent}: no answer within 1 s; of no-such-host.example: it has no IPv4 address" in blocked["seen"]
 

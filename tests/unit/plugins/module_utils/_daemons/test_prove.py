@@ -318,4 +318,4 @@ def test_gives_up_in_time(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatc
     began = time.time()
     with serving([("never", "")]) as port:
         assert "port %d (smtp): no complete answer within" % port in outcome(Proof("smtp", port), deadline=0.5)
-    assert time.time() - began < 5
+    assert time.time() - began < 15
