@@ -153,8 +153,8 @@ facts:
       type: dict
     refused_forwards:
       description: >-
-        The C(domain)s that refused forwarded mail within the last day because of its sender, the C(count), and what each C(said) the
-        last time.
+        Each C(domain) that refused forwarded mail within the last day because of its sender, the C(count), and what it
+        C(said) the last time.
       type: list
     resolver:
       description: Whether smtp(8) runs in a C(chroot), the C(resolv.conf) that it has C(seen), and the C(real) one.

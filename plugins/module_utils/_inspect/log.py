@@ -83,7 +83,7 @@ def parse_killed(said: str) -> t.List[str]:
 
 
 def refused_forwards() -> t.List[Facts]:
-    """The domains that refused forwarded mail within the last day because of its sender, and the last answer of each."""
+    """The domains that refused forwarded mail within a day because of its sender, and the last answer of each."""
     chosen = ["--output=cat", "--since=-1d", "--lines=%d" % DELIVERIES]
     return parse_refused(_journal(*chosen, "--identifier=postfix/qmgr", "--identifier=postfix/smtp"))
 
