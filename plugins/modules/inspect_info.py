@@ -151,6 +151,11 @@ facts:
     queue:
       description: C(messages), age of the C(oldest) in seconds, C(reasons) with their C(count).
       type: dict
+    refused_forwards:
+      description: >-
+        Each C(domain) that refused forwarded mail within the last day because of its sender, the C(count), and what it
+        C(said) the last time.
+      type: list
     resolver:
       description: Whether smtp(8) runs in a C(chroot), the C(resolv.conf) that it has C(seen), and the C(real) one.
       type: dict

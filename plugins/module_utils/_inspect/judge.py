@@ -224,6 +224,14 @@ class _Judge:
         else:
             self.ok("queue", seen if queue["messages"] else "empty")
 
+    def forwarding(self) -> None:
+        refused = self.facts.get("refused_forwards")
+        if refused:
+            seen = ["%(domain)s refused %(count)d within the last day: %(said)s" % one for one in refused]
+            self.warn("forwarding", "forward-refused", "; ".join(seen))
+        elif refused is not None:
+            self.ok("forwarding", "no forwarded mail was refused because of its sender")
+
     def sending(self) -> None:
         logins = self.facts.get("at_limit")
         if logins:
@@ -311,6 +319,7 @@ def judge(facts: t.Dict[str, t.Any], controller: t.Optional[float] = None) -> t.
     judging.renewal()
     judging.backup()
     judging.queue()
+    judging.forwarding()
     judging.sending()
     judging.resolver()
     judging.disks()

@@ -21,6 +21,13 @@ LINES = 500
 #: systemd's catalog of messages: a process of a unit has been killed by the OOM killer.
 OUT_OF_MEMORY = "fe6faa94e7774663a0da52717891d8ef"
 
+#: Number of log lines of a day to read in search of refused forwards.
+DELIVERIES = 20000
+_FROM = re.compile(r"([0-9A-Za-z]+): from=<([^>]*)>")
+_REFUSED = re.compile(r"([0-9A-Za-z]+): to=<[^>]*@([^>@]+)>, (orig_to=<)?.*status=bounced \((?:host \S+ said: )?(.*)\)")
+#: What servers say of mail whose sender they do not believe, and the codes of Gmail and Microsoft for that.
+_UNBELIEVED = re.compile(r"\b(SPF|DKIM|DMARC)\b|\b5\.7\.(2[0-7]|509)\b")
+
 Facts = t.Dict[str, t.Any]
 
 
@@ -73,3 +80,26 @@ def killed() -> t.List[str]:
 def parse_killed(said: str) -> t.List[str]:
     """Linux before 5.0 writes "Kill process"."""
     return re.findall(r"ut of memory: Kill(?:ed)? process \d+ \(([^)]+)\)", said)
+
+
+def refused_forwards() -> t.List[Facts]:
+    """The domains that refused forwarded mail within a day because of its sender, and the last answer of each."""
+    chosen = ["--output=cat", "--since=-1d", "--lines=%d" % DELIVERIES]
+    return parse_refused(_journal(*chosen, "--identifier=postfix/qmgr", "--identifier=postfix/smtp"))
+
+
+def parse_refused(text: str) -> t.List[Facts]:
+    """Mail is forwarded if an alias led there, or if its sender is an SRS address."""
+    found: t.Dict[str, Facts] = {}
+    senders: t.Dict[str, str] = {}
+    for line in text.splitlines():
+        active = _FROM.match(line)
+        if active:
+            senders[active.group(1)] = active.group(2)
+        refused = _REFUSED.match(line)
+        if not refused or not _UNBELIEVED.search(refused.group(4)):
+            continue
+        if refused.group(3) or re.match("SRS[01][-+=]", senders.get(refused.group(1), ""), re.IGNORECASE):
+            one = found.setdefault(refused.group(2), {"domain": refused.group(2), "count": 0})
+            one.update(count=one["count"] + 1, said=refused.group(4))
+    return list(found.values())

@@ -55,6 +55,7 @@ def look() -> Facts:
         facts["tables"] = postfix.tables(services)
         facts["queue"] = postfix.queue()
         facts["resolver"] = postfix.resolver(queue_directory, services)
+        facts["refused_forwards"] = log.refused_forwards()
         facts["at_limit"] = postfix.at_limit()
         if facts["daemons"]["postfix"]["running"]:
             facts["sockets"] = postfix.sockets(main, services)

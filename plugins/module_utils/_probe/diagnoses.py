@@ -415,6 +415,13 @@ DIAGNOSES: t.Dict[str, Diagnosis] = {
         "mail has been in the queue for hours",
         "postqueue -p shows the reason; after the repair: postqueue -f",
     ),
+    "forward-refused": Diagnosis(
+        "MTA",
+        "another server refuses forwarded mail, since neither SPF nor DKIM of the sender's domain passes there; the "
+        "senders get a bounce",
+        "set mail_srs to true if it is not; mail without a DKIM signature is lost on servers that enforce DMARC, so "
+        "have the person read it here, or fetch it from here",
+    ),
     "resolver-in-chroot": Diagnosis(
         "MTA",
         "Postfix uses other name servers than the rest of the server: its copy of resolv.conf is old",

@@ -46,6 +46,7 @@ TRANSACTIONS = (
     "port587-local-senders",
     "port587-recipients",
     "postgrey",
+    "postsrsd",
     "rspamd",
     "port587-redis",
     "dovecot",

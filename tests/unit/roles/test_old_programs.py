@@ -37,6 +37,7 @@ PLAY = """
     mail_resolver: true
     postfix_greylisting: true
     postfix_mta_sts: true
+    postfix_srs: true
     postfix_relays: [{host: relay.example.net, username: u, password: p, port: 465}]
     unbound_forwarders: [192.0.2.1]
     rspamd_dkim_selectors: [{name: one, type: rsa}, {name: two, type: ed25519}]
@@ -58,6 +59,8 @@ PLAY = """
       sysctl: "{{ lookup('template', at ~ '/dovecot/templates/etc/sysctl.d/10-port587-dovecot.conf.j2') }}"
       fail2ban: "{{ lookup('template', at ~ '/bans/templates/etc/fail2ban/jail.d/port587.conf.j2')
         ~ lookup('template', at ~ '/bans/templates/etc/fail2ban/fail2ban.d/port587.conf.j2') }}"
+      postsrsd: "{{ lookup('template', at ~ '/postfix/templates/etc/default/postsrsd.j2')
+        ~ lookup('template', at ~ '/postfix/templates/etc/postsrsd.conf.j2') }}"
       postgrey: "{{ lookup('template', at ~ '/postfix/templates/etc/default/postgrey.j2') }}"
       postfix-mta-sts-resolver: "{{ lookup('template', at ~ '/postfix/templates/etc/mta-sts-daemon.yml.j2') }}"
   tasks:
@@ -106,6 +109,7 @@ OPTIONS: t.Dict[str, t.Callable[[str], t.Set[str]]] = {
     "systemd": _names(r"^([A-Z]\w+)="),
     "sysctl": _names(r"^([a-z][\w.]+) = "),
     "fail2ban": _names(r"^([a-z][a-z.]+) = "),
+    "postsrsd": _names(r"^([a-z-]+) = |^([A-Z_]+)="),
     "postgrey": _names(r"--([a-z-]+)|^([A-Z_]+)="),
     "postfix-mta-sts-resolver": _names(r"^\s*(\w+):"),
     "certbot": _names(r"--([a-z-]+)"),

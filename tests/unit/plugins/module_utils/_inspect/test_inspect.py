@@ -124,6 +124,10 @@ def test_a_server_with_nothing_of_mail_is_no_error() -> None:
             {"queue": {"messages": 1, "oldest": 5 * 3600, "reasons": [{"reason": "so", "count": 1}]}},
             ("warn", "MTA", "queue-stuck"),
         ),
+        (
+            {"refused_forwards": [{"domain": "example.org", "count": 2, "said": "550 5.7.26 DMARC"}]},
+            ("warn", "MTA", "forward-refused"),
+        ),
         ({"at_limit": ["eve@example.com: 200 recipients within one hour"]}, ("warn", "MSA", "send-limit")),
         (
             {"queue": {"messages": 1, "oldest": 60, "reasons": [{"reason": TIMED_OUT, "count": 1}], "sent": False}},
@@ -178,6 +182,25 @@ def test_a_server_with_nothing_of_mail_is_no_error() -> None:
 def test_one_thing_wrong(change: t.Dict[str, t.Any], expected: t.Tuple[str, str, str]) -> None:
     verdict, component, diagnosis = expected
     assert found(change) == [(verdict, component or "MTA", diagnosis)]
+
+
+DELIVERIES = """\
+A1: from=<SRS0=H11G=JR=example.net=eve@mail.example.com>, size=3281, nrcpt=1 (queue active)
+B2: from=<eve@example.net>, size=3281, nrcpt=1 (queue active)
+C3: from=<bob@example.com>, size=3281, nrcpt=1 (queue active)
+A1: to=<kim@example.org>, relay=mx.example.org[192.0.2.1]:25, delay=1, dsn=5.7.1, status=bounced (host mx.example.org[192.0.2.1] said: 550 DMARC says reject (in reply to end of DATA command))
+B2: to=<kim@example.org>, orig_to=<k@example.com>, relay=mx.example.org[192.0.2.1]:25, delay=1, dsn=5.7.26, status=bounced (host mx.example.org[192.0.2.1] said: 550 5.7.26 unauthenticated (in reply to end of DATA command))
+B2: to=<kim@example.com>, orig_to=<k@example.com>, relay=mx.example.com[192.0.2.1]:25, delay=1, dsn=5.1.1, status=bounced (host mx.example.com[192.0.2.1] said: 550 5.1.1 unknown (in reply to RCPT TO command))
+C3: to=<kim@example.net>, relay=mx.example.net[192.0.2.1]:25, delay=1, dsn=5.7.1, status=bounced (host mx.example.net[192.0.2.1] said: 550 SPF fail (in reply to MAIL FROM command))
+C3: to=<kim@example.edu>, orig_to=<x@example.com>, relay=mx.example.edu[192.0.2.1]:25, dsn=4.7.1, status=deferred (host mx.example.edu[192.0.2.1] said: 450 SPF)
+"""  # noqa: E501
+
+
+def test_forwards_that_were_refused_because_of_their_sender() -> None:
+    """Neither what people here have sent themselves, nor what had another reason, nor what waits."""
+    said = "550 5.7.26 unauthenticated (in reply to end of DATA command)"
+    assert log.parse_refused(DELIVERIES) == [{"domain": "example.org", "count": 2, "said": said}]
+    assert log.parse_refused("") == []
 
 
 def test_a_name_that_the_certificate_lacks_is_told_and_no_fault() -> None:
