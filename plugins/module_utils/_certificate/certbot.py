@@ -100,7 +100,7 @@ def _ask(
 def _certbot(settings: Settings, command: str) -> t.List[str]:
     trust = ["REQUESTS_CA_BUNDLE=" + AUTHORITY] if settings.own_ca else []
     # a signal that certbot or a hook could catch would leave some of them behind
-    argv = ["env", *trust, "timeout", "--signal=KILL", str(CERTBOT_LIMIT), "certbot", command]
+    argv = ["env", *trust, "timeout", "-s", "KILL", str(CERTBOT_LIMIT), "certbot", command]
     argv += ["--non-interactive", "--agree-tos"]
     argv += ["--server", settings.directory, "--config-dir", configuration(settings), "--work-dir", CERTBOT + "/work"]
     # separate for each certificate: two runs of certbot can't share one directory
