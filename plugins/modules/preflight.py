@@ -60,8 +60,8 @@ options:
         V(root), V(release), V(systemd), V(ports), V(web), V(firewall), V(memory), V(disk), V(writable), V(clock) and
         V(apt) fail.
       - >-
-        V(swap), V(mounts), V(updates), V(dns), V(ipv6), V(hostname), V(ptr) and V(outgoing) warn, and so does V(apt)
-        while apt is running.
+        V(swap), V(mounts), V(apparmor), V(updates), V(dns), V(ipv6), V(hostname), V(ptr) and V(outgoing) warn, and so
+        does V(apt) while apt is running.
     type: list
     elements: str
     choices:
@@ -78,6 +78,7 @@ options:
       - apt
       - swap
       - mounts
+      - apparmor
       - updates
       - dns
       - ipv6

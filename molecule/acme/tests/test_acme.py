@@ -345,6 +345,88 @@ sys.exit(dns.query.tcp(update, "%(server)s").rcode())
 """
 
 
+# Lines of a hook, whether it is certbot's own (deploy-hook), whether there is a new certificate nevertheless, and the
+# words of the program's. The collection's hook sets and removes a record.
+HANGS = "trap '' TERM; touch /run/hangs; sleep 7654"
+HOOKS = {
+    "the record is not set": ('[ "$1" = cleanup ] || { echo no such zone >&2; exit 3; }', False, False, "no such zone"),
+    "setting it hangs": (f'[ "$1" = cleanup ] || {{ {HANGS}; }}', False, False, "certbot was killed"),
+    "certbot is killed meanwhile": ('[ "$1" = cleanup ] || pkill -9 -x certbot', False, False, "certbot was killed"),
+    "removing it is killed": ('[ "$1" = auth ] || kill -9 $$', False, True, ""),
+    "deploying fails": ("exit 3", True, True, ""),
+    "deploying hangs": (HANGS, True, True, "certbot was killed"),
+}
+
+# Gets a new certificate. Where a hook hangs, the time of timeout(1) is over at once.
+WITH_HOOKS = """
+rm -f /run/hangs /run/asked
+/usr/local/lib/port587/certificates --force & program=$!
+while kill -0 $program 2>/dev/null; do
+    [ ! -e /run/hangs ] || pkill -ALRM -x timeout
+    sleep 0.1
+done
+! pgrep -f 'sleep 765[4]' || exit 99
+wait $program
+"""
+
+# What a certbot leaves that was killed while it wrote, in its directory.
+HALF_WRITTEN = {
+    "description": ": > renewal/$name.conf",
+    "chain": "truncate -s 200 $(readlink -f live/$name/fullchain.pem)",
+    "nothing but directories": "rm renewal/$name.conf live/$name/* archive/$name/*",
+}
+
+
+@pytest.mark.usefixtures("as_converged")
+def test_hooks_that_fail_or_hang(site, tmp_path):
+    """And files that are half written: what was served is served on, and the next turn gets a new certificate."""
+    hook = tmp_path / "hook"
+    hook.write_text(HOOK % {"server": site.client_address, **site.key})
+    values = {"certificates_acme_challenge": "hook", "certificates_acme_hook": str(hook), "certificates_names": []}
+
+    def serial():
+        return site.handshake(993)["serialNumber"]
+
+    site.do("apt-get -q -y --no-install-recommends install python3-dnspython")
+    played = site.play(**values)
+    assert played.code == 0, played.output
+    site.do(
+        "mv /etc/port587/acme/hook /root/good; touch /etc/letsencrypt/cli.ini; cp -p /etc/letsencrypt/cli.ini /root/;"
+        r" printf '\ndeploy-hook = /root/deploy\n' >> /etc/letsencrypt/cli.ini"
+    )
+    try:
+        for name, (lines, deploy, is_new, words) in HOOKS.items():
+            write_hook(site, "/root/deploy", lines if deploy else "")
+            more = "" if deploy else lines
+            write_hook(site, "/etc/port587/acme/hook", "touch /run/asked", more, 'exec /root/good "$@"')
+            # for one of a hundred orders Pebble is content with what the one before has shown
+            for _ in range(3):
+                before = serial()
+                done = site.host.run("bash -c %s", WITH_HOOKS)
+                if site.host.file("/run/asked").exists:
+                    break
+            said = done.stdout + done.stderr
+            assert (done.rc, words in said) == (bool(words), True), f"{name}: {said}"
+            assert (serial() != before) is is_new, f"{name}: {said}"
+            if words:
+                assert words in site.state()["error"]
+        assert "certbot was killed" in site.verify()["renewal-failed"]["seen"]
+    finally:
+        site.do("mv /root/cli.ini /etc/letsencrypt/; mv /root/good /etc/port587/acme/hook")
+    assert site.renew()[0] == 0
+    assert site.state()["error"] == ""
+    for name, spoil in HALF_WRITTEN.items():
+        before = serial()
+        site.do(f"cd /var/lib/port587/acme/*_14000_*/ && name=ecdsa && {spoil}")
+        code, said = site.renew()
+        assert (code, serial() != before) == (0, True), f"{name}: {said}"
+    assert site.do("cd /var/lib/port587/acme/*_14000_*/ && ls live | grep ecdsa").split() == ["ecdsa"]
+
+
+def write_hook(site, path, *lines):
+    site.do("cat > %s <<'E'\n#!/bin/sh\n%s\nE\nchmod 700 %s" % (path, "\n".join(lines), path))
+
+
 @pytest.mark.one_host
 @pytest.mark.usefixtures("as_converged")
 def test_without_a_certificate_another_one_stands_in(site):

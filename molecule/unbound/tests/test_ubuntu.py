@@ -127,6 +127,19 @@ def opened(host: Host) -> t.Dict[str, t.Set[str]]:
 
 
 @pytest.mark.usefixtures("with_apparmor")
+def test_profiles_that_forbid_what_the_roles_write(host: Host) -> None:
+    """An administrator can enforce these, and preflight then warns, by their names."""
+    extra = "/usr/share/apparmor/extra-profiles"
+    assert "r" in Profile(host, f"{extra}/usr.lib.dovecot.auth").permits("/etc/dovecot/dovecot.conf")
+    assert "r" not in Profile(host, f"{extra}/usr.lib.dovecot.auth").permits("/etc/port587/accounts/passwd")
+    assert "r" not in Profile(host, f"{extra}/usr.sbin.dovecot").permits("/etc/port587/tls/combined.pem")
+    assert "r" not in Profile(host, f"{extra}/postfix-smtpd").permits("/etc/port587/tls/combined.pem")
+    names = host.check_output(f"sed -n 's/^profile \\([^ ]*\\) .*/\\1/p' {extra}/*dovecot* {extra}/*postfix*").split()
+    assert len(names) > 40
+    assert [name for name in names if not re.search("dovecot|postfix", name)] == []
+
+
+@pytest.mark.usefixtures("with_apparmor")
 def test_the_profile_of_apparmor_permits_what_unbound_opens(host: Host) -> None:
     profile = Profile(host, PROFILE)
     files = opened(host)

@@ -10,6 +10,7 @@ import contextlib
 import fcntl
 import os
 import re
+import signal
 import time
 import typing as t
 
@@ -28,10 +29,11 @@ from ansible_collections.port587.mail.plugins.module_utils._certificate.acme imp
     pair_in,
 )
 from ansible_collections.port587.mail.plugins.module_utils._certificate.certificate import RSA_BITS
+from ansible_collections.port587.mail.plugins.module_utils._certificate.served import read
 from ansible_collections.port587.mail.plugins.module_utils._transaction.commands import run_command
 from ansible_collections.port587.mail.plugins.module_utils._transaction.state import load_json, write_json
 
-#: Seconds that one run of certbot may take. DNS may need minutes.
+#: Seconds that one run of certbot may take, with its hooks. DNS may need minutes.
 CERTBOT_LIMIT = 900
 
 #: certbot gives up after two refused nonces in a row, although a third may be accepted.
@@ -42,9 +44,7 @@ def order(settings: Settings, names: t.List[str], force: bool = False) -> Report
     """Have certbot get a certificate for these names, or renew it if it is due. Does not install it."""
     try:
         with _exclusively():
-            if os.path.exists(lineage(settings)) and pair_in(lineage(settings)) is None:
-                # certbot looks only at the dates
-                force = True
+            _set_damaged_aside(settings)
             how = challenge.certbot_options(settings)
             registered = os.path.isdir(_accounts(settings))
             error, refused = _ask(settings, names, how, force)
@@ -91,7 +91,7 @@ def _ask(
             _forget_account(settings)
         elif not re.search(r"badNonce|anti-replay nonce", said):
             break
-    reason = words(said)
+    reason = _ended(code) + failed_hook(said) + words(said)
     # the authority may refuse a whole order because of one name, which the reason mentions
     named = {name: reason for name in names if re.search(r"(?<![\w.-])%s(?![\w-]|\.\w)" % re.escape(name), reason)}
     return reason, refusals(said) or named
@@ -99,7 +99,9 @@ def _ask(
 
 def _certbot(settings: Settings, command: str) -> t.List[str]:
     trust = ["REQUESTS_CA_BUNDLE=" + AUTHORITY] if settings.own_ca else []
-    argv = ["env", *trust, "timeout", str(CERTBOT_LIMIT), "certbot", command, "--non-interactive", "--agree-tos"]
+    # a signal that certbot or a hook could catch would leave some of them behind
+    argv = ["env", *trust, "timeout", "-s", "KILL", str(CERTBOT_LIMIT), "certbot", command]
+    argv += ["--non-interactive", "--agree-tos"]
     argv += ["--server", settings.directory, "--config-dir", configuration(settings), "--work-dir", CERTBOT + "/work"]
     # separate for each certificate: two runs of certbot can't share one directory
     return argv + ["--logs-dir", "/var/log/letsencrypt/port587", "--max-log-backups", "20"]
@@ -163,6 +165,24 @@ def _accounts(settings: Settings) -> str:
     return os.path.join(configuration(settings), "accounts")
 
 
+def _set_damaged_aside(settings: Settings) -> None:
+    """Rename what a killed certbot has left of the certificate, or somebody has spoiled, so that certbot starts anew.
+
+    certbot looks only at the dates. It gives a certificate another name if it finds files without their description.
+    """
+    name = lineage_name(settings)
+    description = os.path.join(configuration(settings), "renewal", name + ".conf")
+    paths = [os.path.join(configuration(settings), part, name) for part in ("live", "archive")] + [description]
+    needed = ("cert", "privkey", "chain", "fullchain")
+    described = all(re.search(r"(?m)^%s *= *\S" % key, read(description)) for key in needed)
+    if not any(map(os.path.lexists, paths)) or (described and pair_in(lineage(settings))):
+        return
+    aside = os.path.join(configuration(settings), "damaged", "%s.%d" % (name, time.time()))
+    os.makedirs(aside, mode=0o700)
+    for path in filter(os.path.lexists, paths):
+        os.rename(path, os.path.join(aside, os.path.basename(os.path.dirname(path))))
+
+
 def _forget_account(settings: Settings) -> None:
     accounts = _accounts(settings)
     with contextlib.suppress(FileNotFoundError):
@@ -178,6 +198,26 @@ _TALK = re.compile(
     r"|- - - -|Please see the log|Use of --manual|Certificate (is|not yet) due|Certbot failed to auth|Starting new HTTP"
     r"|Registering"
 )
+
+
+def _ended(code: int) -> str:
+    """What to say first if certbot did not end by itself."""
+    # timeout(1) dies of what certbot dies of
+    if code != -signal.SIGKILL:
+        return ""
+    return "certbot was killed; after %d minutes it is, with its hooks. " % (CERTBOT_LIMIT // 60)
+
+
+def failed_hook(said: str) -> str:
+    """What certbot says of a hook that should have set a record; it goes on, and the authority then finds no record."""
+    failed = re.search(r"manual-auth-hook\b.* (?:reported|returned) error code (\d+)", said)
+    if failed is None:
+        return ""
+    # certbot since 2.0 indents the hook's output
+    output = re.search(r"(?:auth-hook\b.* error output|Error output from manual-auth-hook .*):\n((?: .*\n)+|.*)", said)
+    lines = output.group(1).split("\n") if output else []
+    last = [line.strip() for line in lines if line.strip()][-1:]
+    return "The hook failed: %s. " % ", ".join(["exit code " + failed.group(1), *last])
 
 
 def refusals(said: str) -> t.Dict[str, str]:

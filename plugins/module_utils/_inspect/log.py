@@ -48,7 +48,7 @@ def _entries(text: str) -> t.Iterator[Facts]:
 
 
 def parse_log(text: str) -> t.List[Facts]:
-    """The output of `journalctl -o json`, oldest first."""
+    """The output of `journalctl -o json`, in its order."""
     return [
         {
             "time": int(entry.get("__REALTIME_TIMESTAMP", 0)) / 1e6,
@@ -62,9 +62,11 @@ def parse_log(text: str) -> t.List[Facts]:
 
 def warnings() -> t.List[Facts]:
     """The warnings and errors that Postfix and Dovecot logged within SECONDS, oldest first."""
-    chosen = ["--output=json", "--since=-%ds" % SECONDS, "--priority=warning", "--lines=%d" % LINES]
+    chosen = ["--output=json", "--since=-%ds" % SECONDS, "--priority=warning"]
+    # the newest; without --reverse, old versions of systemd print the first lines since then
+    chosen += ["--reverse", "--lines=%d" % LINES]
     # 2 is syslog's mail facility: both daemons log with it, under many names
-    return parse_log(_journal(*chosen, "SYSLOG_FACILITY=2"))
+    return parse_log(_journal(*chosen, "SYSLOG_FACILITY=2"))[::-1]
 
 
 def killed() -> t.List[str]:

@@ -40,6 +40,7 @@ CHECKS = (
     "apt",
     "swap",
     "mounts",
+    "apparmor",
     "updates",
     "dns",
     "ipv6",
@@ -127,6 +128,9 @@ def _looks(request: Request, root: str) -> t.Dict[str, t.Callable[[], t.Optional
         "apt": check_apt,
         "swap": lambda: server_checks.check_swap(amount, swap),
         "mounts": lambda: server_checks.check_mounts(hardening.can_mount()),
+        "apparmor": lambda: server_checks.check_apparmor(
+            read_text(f"{root}sys/kernel/security/apparmor/profiles"),
+        ),
         "updates": check_updates,
     }
 

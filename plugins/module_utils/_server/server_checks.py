@@ -212,6 +212,20 @@ def check_mounts(can_mount: bool) -> Finding:
     )
 
 
+def check_apparmor(profiles: str) -> Finding:
+    """``profiles``: the kernel's list, with the mode of each. Packages bring none for these programs."""
+    enforced = re.findall(r"^(.*(?:dovecot|postfix|rspamd|nginx).*) \((?:enforce|kill)\)$", profiles, re.MULTILINE)
+    return finding(
+        "apparmor",
+        not enforced,
+        f"AppArmor enforces {listed(sorted(enforced))}" if enforced else "no profiles for the mail server's programs",
+        "no profiles for Postfix, Dovecot, rspamd and nginx, or some that permit what the roles write",
+        "let them only complain (aa-complain), or permit /etc/port587, /var/lib/port587, /var/vmail and the sockets in "
+        "/var/spool/postfix and /run/dovecot in /etc/apparmor.d/local",
+        "warn",
+    )
+
+
 def check_updates(support: Support, today: str) -> Finding:
     name = " ".join((support.release[0].capitalize(), support.release[1]))
     extended = support.extended and not support.has_extended and support.extended >= today

@@ -106,6 +106,38 @@ def test_words_without_talk(said, words):
     assert certbot.words(said) == words
 
 
+HOOK_1 = """\
+Performing the following challenges:
+dns-01 challenge for mail.example.com
+Running manual-auth-hook command: /etc/port587/acme/hook auth
+manual-auth-hook command "/etc/port587/acme/hook auth" returned error code 3
+Error output from manual-auth-hook command hook:
+no such zone
+Waiting for verification...
+"""
+HOOK_4 = """\
+Hook '--manual-auth-hook' for mail.example.com reported error code 3
+Hook '--manual-auth-hook' for mail.example.com ran with error output:
+ Traceback:
+ no such zone
+Hook '--manual-cleanup-hook' for mail.example.com reported error code 1
+"""
+
+
+@pytest.mark.parametrize(
+    ("said", "words"),
+    [
+        (HOOK_1, "The hook failed: exit code 3, no such zone. "),
+        (HOOK_4, "The hook failed: exit code 3, no such zone. "),
+        (HOOK_4.splitlines()[0], "The hook failed: exit code 3. "),
+        (HOOK_4.splitlines()[-1], ""),
+        (REFUSED_4, ""),
+    ],
+)
+def test_hooks_that_fail(said, words):
+    assert certbot.failed_hook(said) == words
+
+
 @pytest.mark.parametrize(("listens", "reached"), [("0.0.0.0", "127.0.0.1"), ("::", "::1"), ("192.0.2.1", "192.0.2.1")])
 def test_where_a_web_server_is_reached(listens, reached):
     assert challenge._own_address(Socket(listens, 80, "7")) == reached

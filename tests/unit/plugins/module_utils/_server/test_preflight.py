@@ -172,6 +172,24 @@ def test_writable() -> None:
     )
 
 
+def test_apparmor(tmp_path):
+    names = ("/usr/sbin/unbound", "dovecot-auth", "/usr/sbin/dovecot//doveconf", "postfix-smtpd", "lsb_release")
+    modes = ("enforce", "enforce", "kill", "complain", "enforce")
+    profiles = "".join("%s (%s)\n" % pair for pair in zip(names, modes))
+    found = server_checks.check_apparmor(profiles)
+    assert (found.verdict, found.seen) == ("warn", "AppArmor enforces /usr/sbin/dovecot//doveconf, dovecot-auth")
+    assert server_checks.check_apparmor(profiles.replace("dovecot", "x")).verdict == "ok"
+    # the kernel has none
+    assert server_checks.check_apparmor("").verdict == "ok"
+    kernel = tmp_path / "sys/kernel/security/apparmor"
+    kernel.mkdir(parents=True)
+    (kernel / "profiles").write_text(profiles)
+    (tmp_path / "proc").mkdir()
+    (tmp_path / "proc/meminfo").write_text("MemTotal: 1000000 kB\nSwapTotal: 0 kB\n")
+    skip = set(preflight.CHECKS) - {"apparmor"}
+    assert preflight.examine(preflight.Request("mail.example.com", skip=skip), str(tmp_path) + "/") == [found]
+
+
 @pytest.mark.parametrize(
     ("off", "verdict", "seen"),
     [
