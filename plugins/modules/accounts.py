@@ -15,7 +15,7 @@ description:
   - Passwords are hashed on the server. A password that has not changed keeps its hash, so the second run changes
     nothing. Dovecot and Postfix see the new files without a reload.
   - All mistakes in the data are reported at once, before anything is written.
-  - The mail of a removed account is kept, unless O(purge) is set.
+  - The mail of a removed account or shared mailbox is kept, unless O(purge) is set.
 options:
   domains:
     description: The domains for which this server accepts mail.
@@ -137,6 +137,32 @@ options:
         description: The accounts that may send from this address.
         type: list
         elements: str
+  shared:
+    description:
+      - Mailboxes that several accounts share, each a folder below C(Shared) in its members' mail clients. Nobody logs
+        in to one.
+      - Whether a mail is read is each member's own. Members that lose a right are logged out of Dovecot; their clients
+        log in again by themselves.
+      - The mail of a removed one is kept in C(shared/NAME) below O(mail_root), unless O(purge) is set.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      name:
+        description: The name of the folder. Up to 32 small letters, digits, underscores and hyphens.
+        type: str
+        required: true
+      address:
+        description: The address whose mail is delivered into it. By default none.
+        type: str
+      members:
+        description: What accounts may do with it, by their addresses. V(read) is to read it. V(write) is also to
+          change, delete and add mail and folders, and to send from the address.
+        type: dict
+        required: true
+      quota:
+        description: The size limit with K, M, G or T, such as V(1G). V(0) means no limit. By default the server's.
+        type: raw
   hostname:
     description: The server's own name, which can't be one of O(domains).
     type: str
@@ -170,8 +196,8 @@ options:
     default: /var/vmail
   variables:
     description:
-      - The names of the variables behind O(domains), O(accounts), O(aliases), O(hostname) and O(postmaster), for error
-        messages. By default messages name the options.
+      - The names of the variables behind O(domains), O(accounts), O(aliases), O(shared), O(hostname) and O(postmaster),
+        for error messages. By default messages name the options.
     type: dict
     default: {}
   fingerprint_key:
@@ -222,7 +248,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 added:
-  description: New accounts.
+  description: New accounts, and the names of new shared mailboxes.
   returned: success
   type: list
   elements: str
@@ -233,12 +259,13 @@ changed_accounts:
   type: list
   elements: str
 removed:
-  description: Removed accounts.
+  description: Removed accounts, and the names of removed shared mailboxes.
   returned: success
   type: list
   elements: str
 mail:
-  description: Mail directories of removed accounts, as far as they exist, or existed before O(purge) deleted them.
+  description: Mail directories of removed accounts and shared mailboxes, as far as they exist, or existed before
+    O(purge) deleted them.
   returned: success
   type: list
   elements: str
@@ -254,11 +281,10 @@ import collections
 import json
 import os
 import shutil
-import time
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.port587.mail.plugins.module_utils._accounts import app_passwords, own
+from ansible_collections.port587.mail.plugins.module_utils._accounts import app_passwords, own, sessions
 from ansible_collections.port587.mail.plugins.module_utils._accounts import files as accounts_files
 from ansible_collections.port587.mail.plugins.module_utils._accounts import passwords as account_passwords
 from ansible_collections.port587.mail.plugins.module_utils._accounts import read as read_accounts
@@ -275,6 +301,7 @@ from ansible_collections.port587.mail.plugins.module_utils._transaction.lock imp
 DIRECTORY = "/etc/port587/accounts"
 PASSWD = DIRECTORY + "/passwd"
 OWN_ALIASES = DIRECTORY + "/own_aliases.passwd"
+SHARED_ACL, SHARED_MEMBERS = DIRECTORY + "/shared.acl", DIRECTORY + "/shared.members"
 #: Seconds to wait for another run, or for a person who changes a password.
 LOCK_TIMEOUT = 120.0
 RECOGNISED = account_passwords.STATE + "/fingerprints"
@@ -325,6 +352,17 @@ ARGUMENTS = {
             "address": {"type": "str", "required": True},
             "to": {"type": "list", "elements": "str", "required": True},
             "senders": {"type": "list", "elements": "str"},
+        },
+    },
+    "shared": {
+        "type": "list",
+        "elements": "dict",
+        "default": [],
+        "options": {
+            "name": {"type": "str", "required": True},
+            "address": {"type": "str"},
+            "members": {"type": "dict", "required": True},
+            "quota": {"type": "raw"},
         },
     },
     "hostname": {"type": "str", "default": ""},
@@ -458,35 +496,44 @@ def locked_out(before: t.Iterable[Lines], after: t.Iterable[Lines]) -> t.Set[str
     return found
 
 
-def end_sessions(module: AnsibleModule, logins: t.Set[str]) -> None:
-    """Close the connections of these accounts: whoever knows an old password only is out."""
-    doveadm = module.get_bin_path("doveadm")
-    if not logins or not doveadm:
-        return
-    # Dovecot looks at a passwd-file at most once in each second of the clock: in this one it may know the old one only
-    time.sleep(1.05 - time.time() % 1)
-    # without a running Dovecot there are no sessions
-    code, who, _err = module.run_command([doveadm, "-f", "tab", "who"])
-    online = {line.split("\t")[0] for line in who.splitlines()} if code == 0 else set()
-    for login in sorted(logins & online):
-        module.run_command([doveadm, "kick", login])
+def lost_rights(before: str, after: str) -> t.Set[str]:
+    """The members of shared mailboxes who may do less than before."""
+    new = accounts_files.read_shared_acl(after)
+    old = accounts_files.read_shared_acl(before)
+    return {login for (name, login), rights in old.items() if set(rights) - set(new.get((name, login), ""))}
 
 
-def mail_of(removed: t.Iterable[str], root: str) -> t.List[str]:
-    """The mail directories of removed accounts."""
+def shared_before(text: str) -> t.Set[str]:
+    """The names of the shared mailboxes in the file of aliases: what is no address."""
+    return {name for name in accounts_files.read_passwd(text) if "@" not in name}
+
+
+def mail_of(removed: t.Iterable[str], shared: t.Iterable[str], root: str) -> t.List[str]:
+    """The mail directories of removed accounts and shared mailboxes."""
     # the names come from a file that a person may have edited
     paths = [os.path.join(root, *address.split("@")[::-1]) for address in removed if is_login(address)]
+    names = [name for name in shared if read_accounts.SHARED_NAME.match(name)]
+    paths += [accounts_files.shared_home(root, name) for name in names]
     return [path for path in paths if os.path.isdir(path)]
 
 
-def tree(site: Site, text: str, apps: str) -> t.List[transaction.File]:
+def tree(site: Site, text: str, apps: str, mail_root: str) -> t.List[transaction.File]:
     """The files of Dovecot and Postfix. ``text`` and ``apps``: the passwd-files of accounts and of app passwords."""
     files = [
         transaction.File(path, content.encode("utf-8"), 0o640, "root", "dovecot", secret=True)
         for path, content in ((PASSWD, text), (app_passwords.PATH, apps))
     ]
-    own_aliases = accounts_files.own_aliases(site).encode("utf-8")
+    own_aliases = accounts_files.own_aliases(site, mail_root).encode("utf-8")
     files.append(transaction.File(OWN_ALIASES, own_aliases, 0o640, "root", "dovecot"))
+    # once Dovecot reads them, they stay: its configuration may name them longer than there are shared mailboxes
+    if site.shared or os.path.exists(SHARED_ACL):
+        files += [
+            transaction.File(path, content.encode("utf-8"), 0o640, "root", "vmail")
+            for path, content in (
+                (SHARED_ACL, accounts_files.shared_acl(site)),
+                (SHARED_MEMBERS, accounts_files.shared_members(site)),
+            )
+        ]
     return files + [
         transaction.File("%s/%s" % (DIRECTORY, name), table.encode("utf-8"), 0o640, "root", "postfix", compiler=POSTMAP)
         for name, table in sorted(accounts_files.maps(site).items())
@@ -496,7 +543,7 @@ def tree(site: Site, text: str, apps: str) -> t.List[transaction.File]:
 def run(module: AnsibleModule) -> t.Dict[str, t.Any]:
     p = module.params
     entries = sent(p["accounts_file"])
-    data = {name: p[name] for name in ("domains", "accounts", "aliases", "hostname", "postmaster")}
+    data = {name: p[name] for name in read_accounts.OPTIONS}
     site, wrong = read_accounts.read(
         more=entries, update_password=p["update_password"], variables=p["variables"], **data
     )
@@ -505,6 +552,7 @@ def run(module: AnsibleModule) -> t.Dict[str, t.Any]:
 
     before, apps_before = (accounts_files.read_passwd(content_of(path)) for path in (PASSWD, app_passwords.PATH))
     there = app_passwords.read(content_of(app_passwords.PATH))
+    acl_before, names_before = content_of(SHARED_ACL), shared_before(content_of(OWN_ALIASES))
     site = app_passwords_of(site, there)
     not_validated = []  # type: t.List[str]
     known = known_schemes(module)
@@ -527,28 +575,37 @@ def run(module: AnsibleModule) -> t.Dict[str, t.Any]:
     # no daemon is reloaded: Dovecot and Postfix notice when these files change
     directories = [transaction.Directory(DIRECTORY)]
     result = transaction.run(
-        "accounts", tree(site, text, apps), directories, check_mode=module.check_mode, daemon_of=kinds.of
+        "accounts",
+        tree(site, text, apps, p["mail_root"]),
+        directories,
+        check_mode=module.check_mode,
+        daemon_of=kinds.of,
     )
     masked = {
         PASSWD: lambda: accounts_files.masked(before, after),
         app_passwords.PATH: lambda: accounts_files.masked(apps_before, apps_after),
     }
     changed = changed_logins((before, apps_before), (after, apps_after))
+    names = {shared.name for shared in site.shared}
     removed = sorted(set(before) - set(after))
-    mail = mail_of(removed, p["mail_root"])
+    removed_names = sorted(names_before - names)
+    mail = mail_of(removed, removed_names, p["mail_root"])
     if not module.check_mode:
         recognised.save()
-        end_sessions(module, locked_out((before, apps_before), (after, apps_after)))
+        fewer_rights = lost_rights(acl_before, accounts_files.shared_acl(site))
+        ended = locked_out((before, apps_before), (after, apps_after)) | fewer_rights
+        if ended:
+            sessions.end(ended)
         for path in mail if p["purge"] else []:
             shutil.rmtree(path)
     return {
         "changed": result.changed,
         "diff": [dict(d, **masked.get(d["after_header"].partition(" ")[0], dict)()) for d in result.diff],
-        "added": sorted(set(after) - set(before)),
+        "added": sorted(set(after) - set(before)) + sorted(names - names_before),
         "changed_accounts": sorted(changed & set(before) & set(after)),
         "new_passwords": new_passwords(p["watched"], before, after),
         "replaces_own": replaces,
-        "removed": removed,
+        "removed": removed + removed_names,
         "mail": mail,
         "not_validated": not_validated + result.not_validated,
         "warnings": result.warnings,

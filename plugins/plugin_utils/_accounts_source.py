@@ -60,9 +60,7 @@ def problems(action: ActionBase, value: t.Callable[[str], t.Any]) -> t.Iterator[
         return
     broken: list[str] = []
     more = entries(*file, lambda where, what: broken.append(f"{where}: {what}")) if file else iter(())
-    data = {
-        name: plain(value(f"accounts_{name}")) for name in ("domains", "accounts", "aliases", "hostname", "postmaster")
-    }
+    data = {name: plain(value(f"accounts_{name}")) for name in read.OPTIONS}
     found = read.read(**data, more=more, variables=value("__accounts_variables"))[1]
     # an account that is missing because its line can't be read is not another mistake
     if broken or found:

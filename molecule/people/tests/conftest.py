@@ -12,7 +12,8 @@ from by_host import pytest_xdist_make_scheduler as pytest_xdist_make_scheduler
 from mailclient import Account
 
 SCENARIO = pathlib.Path(__file__).parent.parent
-PEOPLE = yaml.safe_load((SCENARIO / "converge.yml").read_text(encoding="utf-8"))[0]["vars"]["mail_accounts"]
+VARIABLES = yaml.safe_load((SCENARIO / "converge.yml").read_text(encoding="utf-8"))[0]["vars"]
+PEOPLE, SHARED = VARIABLES["mail_accounts"], VARIABLES["mail_shared"]
 
 
 class Vps(vps_under_test.Vps):
@@ -27,4 +28,4 @@ class Vps(vps_under_test.Vps):
 @pytest.fixture(scope="module")
 def vps(host: t.Any) -> Vps:
     """The mail host under test."""
-    return Vps(host.backend.host, host.ansible.get_variables(), PEOPLE, SCENARIO)
+    return Vps(host.backend.host, host.ansible.get_variables(), PEOPLE, SCENARIO, mail_shared=SHARED)

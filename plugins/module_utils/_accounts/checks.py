@@ -14,6 +14,7 @@ from ansible_collections.port587.mail.plugins.module_utils._accounts.problems im
 from ansible_collections.port587.mail.plugins.module_utils._accounts.site import (
     Account,
     Alias,
+    Shared,
     Site,
     ends_nowhere,
     loops,
@@ -26,7 +27,7 @@ _Entry = t.TypeVar("_Entry")
 Placed = t.Sequence[t.Tuple[str, _Entry]]
 
 
-def check_owners(accounts: Placed[Account], aliases: Placed[Alias], problems: Problems) -> None:
+def check_owners(accounts: Placed[Account], aliases: Placed[Alias], shared: Placed[Shared], problems: Problems) -> None:
     """Each address belongs to one entry. A send-only account receives nothing, so an alias may have its address."""
     owner = {}  # type: t.Dict[str, t.Tuple[str, bool]]
 
@@ -44,9 +45,13 @@ def check_owners(accounts: Placed[Account], aliases: Placed[Alias], problems: Pr
             claim("%s.aliases[%d]" % (where, number), address, True, several)
     for where, alias in aliases:
         claim(where + ".address", alias.address, True, several)
+    for where, one in shared:
+        if one.address:
+            claim(where + ".address", one.address, True, "give the shared mailbox another address, or none")
 
 
-def check_logins(accounts: Placed[Account], aliases: Placed[Alias], problems: Problems) -> None:
+def check_logins(accounts: Placed[Account], aliases: Placed[Alias], shared: Placed[Shared], problems: Problems) -> None:
+    """Those that other entries name have an account."""
     logins = {account.address for _index, account in accounts}
     for where, alias in aliases:
         for number, login in enumerate(alias.senders):
@@ -55,6 +60,9 @@ def check_logins(accounts: Placed[Account], aliases: Placed[Alias], problems: Pr
                     "%s.senders[%d]" % (where, number),
                     "%s is not an account; name the address of one, with which it logs in" % show(login),
                 )
+    for where, one in shared:
+        for login in sorted(set(one.members) - logins):
+            problems.say(where + ".members", "%s is not an account; name the address of one, or add it" % show(login))
 
 
 def check_routes(site: Site, aliases: Placed[Alias], problems: Problems) -> None:

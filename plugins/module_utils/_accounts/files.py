@@ -11,13 +11,20 @@ import typing as t
 from ansible_collections.port587.mail.plugins.module_utils._accounts import app_passwords as app_passwords_file
 from ansible_collections.port587.mail.plugins.module_utils._accounts.app_passwords import restrictions
 from ansible_collections.port587.mail.plugins.module_utils._accounts.site import (
+    READ,
+    WRITE,
     Account,
+    Shared,
     Site,
     receiving,
     routes,
     senders,
 )
 from ansible_collections.port587.mail.plugins.module_utils._transaction.diff import shortened
+
+#: Dovecot's letters for the rights of members. Whether a mail is read is each person's own: s changes nothing for
+#: others.
+RIGHTS = {READ: "lrs", WRITE: "lrswtipekx"}
 
 MADE_BY = "# Made by the role port587.mail.accounts: what is changed here by hand is lost at its next run.\n"
 
@@ -49,20 +56,59 @@ def _user(account: Account) -> t.List[str]:
     return _quota(account) + (["userdb_language=" + account.language] if account.language != "en" else [])
 
 
-def _quota(account: Account) -> t.List[str]:
-    if account.quota is None:
+def _quota(mailbox: t.Union[Account, Shared]) -> t.List[str]:
+    if mailbox.quota is None:
         return []
     # one spelling for 2.2 and 2.3, one for 2.4; each ignores the other, so an upgrade finds its own
-    return ["userdb_quota_rule=*:storage=" + account.quota, "userdb_quota_storage_size=" + account.quota]
+    return ["userdb_quota_rule=*:storage=" + mailbox.quota, "userdb_quota_storage_size=" + mailbox.quota]
 
 
-def own_aliases(site: Site) -> str:
-    """A passwd-file that maps each alias to its account, for Dovecot's userdb only: an alias can't log in."""
+def own_aliases(site: Site, mail_root: str) -> str:
+    """A passwd-file for Dovecot's userdb only, so that none of it can log in: each alias with its account, and the
+    shared mailboxes, each by its name and by its address."""
     lines = []
+    for shared in site.shared:
+        # folders as directories in each other: with Maildir's flat ones, 2.3 does not find a shared namespace's INBOX
+        extra = ["userdb_mail=maildir:~/Maildir:LAYOUT=fs", "userdb_mailbox_list_layout=fs"] + _quota(shared)
+        home = shared_home(mail_root, shared.name)
+        lines.append("%s:::::%s::%s\n" % (shared.name, home, " ".join(extra)))
+        if shared.address:
+            lines.append("%s:::::%s::%s\n" % (shared.address, home, " ".join(["userdb_user=" + shared.name] + extra)))
     for account in site.accounts:
         extra = ["userdb_user=" + account.address] + _user(account)
         lines += ["%s:::::::%s\n" % (alias, " ".join(extra)) for alias in account.aliases]
     return MADE_BY + "".join(sorted(lines))
+
+
+def shared_home(mail_root: str, name: str) -> str:
+    """The directory of a shared mailbox, where no mail domain is: each of them has a dot."""
+    return "%s/shared/%s" % (mail_root, name)
+
+
+def shared_acl(site: Site) -> str:
+    """Dovecot's ACL file: what members may do in a shared mailbox and in its folders. Others see nothing of it."""
+    lines = []
+    for shared in site.shared:
+        for login, right in shared.members.items():
+            for folder in ("Shared/%s", "Shared/%s/*"):
+                lines.append("%s user=%s %s\n" % (folder % shared.name, login, RIGHTS[right]))
+    return MADE_BY + "".join(sorted(lines))
+
+
+def shared_members(site: Site) -> str:
+    """Dovecot's dictionary of which member sees which shared mailboxes: lines of keys and of values."""
+    pairs = [(login, shared.name) for shared in site.shared for login in shared.members]
+    return "".join("shared/shared-boxes/user/%s/%s\n1\n" % pair for pair in sorted(pairs))
+
+
+def read_shared_acl(text: str) -> t.Dict[t.Tuple[str, str], str]:
+    """The rights of each member (name, login)."""
+    found = {}
+    for line in text.split("\n"):
+        fields = line.split(" ")
+        if len(fields) == 3 and fields[0].startswith("Shared/") and not fields[0].endswith("/*"):
+            found[fields[0][len("Shared/") :], fields[1][len("user=") :]] = fields[2]
+    return found
 
 
 def passwd(site: Site, hashes: t.Dict[str, str]) -> str:

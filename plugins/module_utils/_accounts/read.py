@@ -13,6 +13,7 @@ be right. No message repeats a value that may be a password.
 import datetime
 import difflib
 import itertools
+import re
 import typing as t
 
 from ansible_collections.port587.mail.plugins.module_utils._accounts import app_passwords, checks
@@ -34,9 +35,12 @@ from ansible_collections.port587.mail.plugins.module_utils._accounts.faults impo
 from ansible_collections.port587.mail.plugins.module_utils._accounts.problems import Problems
 from ansible_collections.port587.mail.plugins.module_utils._accounts.site import (
     PROTOCOLS,
+    READ,
+    WRITE,
     Account,
     Alias,
     AppPassword,
+    Shared,
     Site,
 )
 
@@ -54,8 +58,13 @@ ACCOUNT_KEYS = (
     "language",
     "app_passwords",
 )
+#: The variables of the role accounts, and the options of its module, that hold a site's data.
+OPTIONS = ("domains", "accounts", "aliases", "shared", "hostname", "postmaster")
 APP_PASSWORD_KEYS = ("name", "password", "password_hash", "begins", "protocols", "expires")
 ALIAS_KEYS = ("address", "to", "senders")
+SHARED_KEYS = ("name", "address", "members", "quota")
+#: The name of a shared mailbox: a folder in mail clients, and a user without a domain for Dovecot.
+SHARED_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,31}\Z")
 
 UPDATE_PASSWORD = ("always", "on_create")
 #: In which the server writes to people.
@@ -76,11 +85,13 @@ def read(
     more: Entries = (),
     update_password: str = "always",
     variables: t.Optional[t.Mapping[str, str]] = None,
+    shared: t.Any = (),
 ) -> t.Tuple[Site, t.List[str]]:
     """The site, and all its problems. Entries with problems are left out of the site.
 
     ``more``: further accounts besides ``accounts``, each with its place; ``update_password``: the default for accounts
-    without this key. ``variables``: names for the options domains, accounts, aliases, hostname, postmaster in messages.
+    without this key. ``variables``: names for the options domains, accounts, aliases, shared, hostname, postmaster in
+    messages.
     """
     problems = Problems(variables)
     own = _read_domains(domains, hostname, problems)
@@ -90,9 +101,16 @@ def read(
     read_accounts = _read_accounts(itertools.chain(entries, more), set(own), update_password, problems)
     read_aliases = _read_aliases(aliases, set(own), problems)
     people = [account for _index, account in read_accounts]
-    site = Site(own, people, [alias for _index, alias in read_aliases], _read_postmaster(postmaster, people, problems))
-    checks.check_owners(read_accounts, read_aliases, problems)
-    checks.check_logins(read_accounts, read_aliases, problems)
+    read_shared = _read_shared(shared, set(own), problems)
+    site = Site(
+        own,
+        people,
+        [alias for _index, alias in read_aliases],
+        _read_postmaster(postmaster, people, problems),
+        [one for _index, one in read_shared],
+    )
+    checks.check_owners(read_accounts, read_aliases, read_shared, problems)
+    checks.check_logins(read_accounts, read_aliases, read_shared, problems)
     checks.check_routes(site, read_aliases, problems)
     return site, problems.all()
 
@@ -191,6 +209,56 @@ def _read_aliases(aliases: t.Any, own: t.Container[str], problems: Problems) -> 
         senders = _addresses(where + ".senders", entry.get("senders"), login_fault, problems)
         if address:
             found.append((where, Alias(address, to, senders)))
+    return found
+
+
+def _read_shared(shared: t.Any, own: t.Container[str], problems: Problems) -> t.List[t.Tuple[str, Shared]]:
+    found = []  # type: t.List[t.Tuple[str, Shared]]
+    example = "{name: team, address: team@example.com, members: {eve@example.com: write}}"
+    place = problems.name("shared")
+    for number, entry in enumerate(_list(place, shared, "[%s]" % example, problems)):
+        where = "%s[%d]" % (place, number)
+        if not _is_entry(where, entry, SHARED_KEYS, example, problems):
+            continue
+        name, address = entry.get("name"), entry.get("address")
+        if not isinstance(name, str) or not SHARED_NAME.match(name):
+            problems.say(
+                where + ".name",
+                "is missing; write what its folder is called in mail clients, as in team"
+                if name is None
+                else "%s is not a name; use up to 32 small letters, digits and _ -, as in team" % show(name),
+            )
+            continue
+        if any(name == other.name for _where, other in found):
+            problems.say(where + ".name", "%s is in the list twice; give each its own name" % show(name))
+            continue
+        if address is not None:
+            address = _own_address(where + ".address", address, own, key_fault, problems)
+        members = _read_members(where + ".members", name, entry.get("members"), problems)
+        quota = _read_quota(where + ".quota", entry.get("quota"), problems)
+        found.append((where, Shared(name, address or "", members, quota)))
+    return found
+
+
+def _read_members(where: str, name: str, value: t.Any, problems: Problems) -> t.Dict[str, str]:
+    """The right of each member."""
+    if not isinstance(value, dict) or not value:
+        problems.say(
+            where,
+            "%s has no members; write {eve@example.com: write, bob@example.com: read}" % show(name)
+            if value is None or value == {}
+            else "is %s, not a mapping; write {eve@example.com: write, bob@example.com: read}" % kind(value),
+        )
+        return {}
+    found = {}
+    for login, right in value.items():
+        wrong = login_fault(login)
+        if wrong:
+            problems.say(where, "%s %s" % (show(login), wrong))
+        elif right not in (READ, WRITE):
+            problems.say("%s.%s" % (where, login), "%s is not one of %s, %s" % (show(right), READ, WRITE))
+        else:
+            found[_fold(login)] = str(right)
     return found
 
 

@@ -16,6 +16,10 @@ ROLES = ("postmaster", "abuse")
 PROTOCOLS = ("imap", "pop3", "smtp", "sieve")
 
 
+#: The rights of a member of a shared mailbox.
+READ, WRITE = "read", "write"
+
+
 class AppPassword(t.NamedTuple):
     """A further password of an account. ``begins``: its first characters, by which Dovecot finds it.
 
@@ -52,11 +56,21 @@ class Alias(t.NamedTuple):
     senders: t.List[str]
 
 
+class Shared(t.NamedTuple):
+    """A mailbox of several accounts. ``address``: whose mail it gets, or empty. ``members``: the right of each."""
+
+    name: str
+    address: str
+    members: t.Dict[str, str]
+    quota: t.Optional[str]
+
+
 class Site(t.NamedTuple):
     domains: t.List[str]
     accounts: t.List[Account]
     aliases: t.List[Alias]
     postmaster: str
+    shared: t.Sequence[Shared] = ()
 
 
 def without_extension(address: str) -> str:
@@ -66,7 +80,8 @@ def without_extension(address: str) -> str:
 
 def receiving(site: Site) -> t.Set[str]:
     """The addresses with a mailbox. A disabled account keeps it, a send-only account has none."""
-    return {account.address for account in site.accounts if not account.send_only}
+    own = {account.address for account in site.accounts if not account.send_only}
+    return own.union(shared.address for shared in site.shared if shared.address)
 
 
 def routes(site: Site) -> t.Dict[str, t.List[str]]:
@@ -100,10 +115,14 @@ def senders(site: Site) -> t.Dict[str, t.List[str]]:
     for alias in site.aliases:
         for login in alias.senders:
             table.setdefault(alias.address, set()).add(login)
-    # the postmaster may send from these addresses
+    for shared in site.shared:
+        for login, right in shared.members.items():
+            if shared.address and right == WRITE:
+                table.setdefault(shared.address, set()).add(login)
+    # whoever is postmaster may send from these addresses
     if site.postmaster in receiving(site):
         for address in undefined_roles(site):
-            table.setdefault(address, set()).add(site.postmaster)
+            table.setdefault(address, set()).update(table.get(site.postmaster, ()))
     return {address: sorted(allowed) for address, allowed in table.items()}
 
 

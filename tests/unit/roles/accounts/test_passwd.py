@@ -48,8 +48,8 @@ def place(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> Place:
     monkeypatch.setattr(passwd.passwords, "STATE", str(tmp_path))
     # the file belongs to whoever runs the test
     monkeypatch.setattr(passwd.files, "ids", lambda wanted: (os.getuid(), os.getgid()))
-    monkeypatch.setattr(passwd, "_await_dovecot", lambda: None)
-    monkeypatch.setattr(passwd, "_kick", lambda login: None)
+    monkeypatch.setattr(passwd.sessions, "await_dovecot", lambda: None)
+    monkeypatch.setattr(passwd.sessions, "end", lambda logins: None)
     monkeypatch.setattr(passwd, "_dictionary", lambda password: None)
 
     def authenticate(login: str, password: str) -> bool:

@@ -13,7 +13,7 @@ from ansible_collections.port587.mail.plugins.module_utils._accounts.faults impo
 from ansible_collections.port587.mail.plugins.module_utils._accounts.weak import weakness
 
 #: What the roles call the options.
-VARIABLES = {name: "mail_" + name for name in ("domains", "accounts", "aliases", "hostname", "postmaster")}
+VARIABLES = {name: "mail_" + name for name in read_accounts.OPTIONS}
 SECRET = "correct horse"
 SHA512 = "{SHA512-CRYPT}$6$saltsalt$" + "x" * 86
 EVE = {"address": "eve@example.com", "password": SECRET}
@@ -27,8 +27,9 @@ def problems(
     domains: t.Any = ("example.com",),
     hostname: t.Any = "mail.example.com",
     postmaster: t.Any = "eve@example.com",
+    shared: t.Any = (),
 ) -> t.List[str]:
-    return read_accounts.read(domains, accounts, aliases, hostname, postmaster, variables=VARIABLES)[1]
+    return read_accounts.read(domains, accounts, aliases, hostname, postmaster, variables=VARIABLES, shared=shared)[1]
 
 
 def account(**fields: t.Any) -> t.Dict[str, t.Any]:
@@ -572,3 +573,62 @@ def test_a_mistake_is_named_by_the_option_unless_a_role_sets_it() -> None:
         "aliases[0].address",
         "postmaster",
     ]
+
+
+# -- shared mailboxes ---------------------------------------------------------------------------------------------
+
+
+def team(**fields: t.Any) -> t.List[t.Dict[str, t.Any]]:
+    one = {"name": "team", "address": "team@example.com", "members": {"eve@example.com": "write"}}
+    return [{key: value for key, value in dict(one, **fields).items() if value != "unset"}]
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [{}, {"address": "unset"}, {"quota": "1G"}, {"members": {"EVE@example.com": "read"}}, {"name": "team_2-b"}],
+)
+def test_a_good_shared_mailbox(fields: t.Dict[str, t.Any]) -> None:
+    assert problems(shared=team(**fields)) == []
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        (
+            {"name": "unset"},
+            "mail_shared[0].name: is missing; write what its folder is called in mail clients, as in team",
+        ),
+        (
+            {"name": "The Team"},
+            "mail_shared[0].name: 'The Team' is not a name; use up to 32 small letters, digits and _ -",
+        ),
+        ({"name": "a.b"}, "mail_shared[0].name: 'a.b' is not a name"),
+        (
+            {"address": "eve@example.com"},
+            "mail_shared[0].address: 'eve@example.com' is already that of mail_accounts[0]",
+        ),
+        (
+            {"address": "team@elsewhere.example"},
+            "mail_shared[0].address: 'team@elsewhere.example' is in none of mail_domains",
+        ),
+        ({"members": "unset"}, "mail_shared[0].members: 'team' has no members; write {eve@example.com: write"),
+        ({"members": {}}, "mail_shared[0].members: 'team' has no members"),
+        ({"members": ["eve@example.com"]}, "mail_shared[0].members: is a list, not a mapping"),
+        ({"members": {"kim@example.com": "read"}}, "mail_shared[0].members: 'kim@example.com' is not an account"),
+        ({"members": {"kim": "read"}}, "mail_shared[0].members: 'kim' is not an e-mail address"),
+        (
+            {"members": {"eve@example.com": "all"}},
+            "mail_shared[0].members.eve@example.com: 'all' is not one of read, write",
+        ),
+        ({"quota": "much"}, "mail_shared[0].quota: 'much' is not a size"),
+        ({"member": {}}, "mail_shared[0].member: is unknown; did you mean members?"),
+    ],
+)
+def test_a_bad_shared_mailbox(fields: t.Dict[str, t.Any], message: str) -> None:
+    assert only(problems(shared=team(**fields))).startswith(message)
+
+
+def test_names_of_shared_mailboxes_differ() -> None:
+    assert "'team' is in the list twice" in only(problems(shared=team() + team(address="unset")))
+    found = only(problems(aliases=[alias("team@example.com")], shared=team()))
+    assert found.startswith("mail_shared[0].address: 'team@example.com' is already that of mail_aliases[0].address")

@@ -7,17 +7,21 @@ import random
 import typing as t
 
 import pytest
-from ansible_collections.port587.mail.plugins.module_utils._accounts import app_passwords
+from ansible_collections.port587.mail.plugins.module_utils._accounts import app_passwords, sessions
 from ansible_collections.port587.mail.plugins.module_utils._accounts import files as accounts_files
 from ansible_collections.port587.mail.plugins.module_utils._accounts import read as read_accounts
 from ansible_collections.port587.mail.plugins.module_utils._accounts.site import Site, routes, senders
 
 
 def site(
-    accounts: t.List[t.Dict[str, t.Any]], aliases: t.Any = (), domains: t.Any = ("example.com",), postmaster: str = ""
+    accounts: t.List[t.Dict[str, t.Any]],
+    aliases: t.Any = (),
+    domains: t.Any = ("example.com",),
+    postmaster: str = "",
+    shared: t.Any = (),
 ) -> Site:
     complete = [dict({"password": "secret"}, **account) for account in accounts]
-    read, problems = read_accounts.read(domains, complete, aliases, "mail.example.com", postmaster)
+    read, problems = read_accounts.read(domains, complete, aliases, "mail.example.com", postmaster, shared=shared)
     assert problems == []
     return read
 
@@ -67,7 +71,7 @@ def test_own_aliases() -> None:
         "info@example.com": "info@example.com",
         "k@example.com": "k@example.com",
     }
-    assert accounts_files.own_aliases(found).splitlines()[1:] == [
+    assert accounts_files.own_aliases(found, "/var/vmail").splitlines()[1:] == [
         "info@example.com:::::::userdb_user=eve@example.com",
         "k@example.com:::::::userdb_user=kim@example.com userdb_quota_rule=*:storage=2G userdb_quota_storage_size=2G",
     ]
@@ -218,3 +222,53 @@ def test_whatever_is_accepted_comes_back_from_the_files_as_it_was(seed: int) -> 
     assert table(maps["senders"]) == {key: ",".join(to) for key, to in senders(read).items()}
     for alias in aliases:
         assert table(maps["aliases"])[alias["address"].lower()] == alias["to"][0].lower()
+
+
+TEAM = {
+    "name": "team",
+    "address": "Team@example.com",
+    "quota": "2g",
+    "members": {"Eve@example.com": "write", "bob@example.com": "read"},
+}
+ARCHIVE = {"name": "archive", "members": {"bob@example.com": "write"}}
+
+
+def test_shared_mailboxes() -> None:
+    read = site([EVE, BOB], shared=[TEAM, ARCHIVE])
+    maps = accounts_files.maps(read)
+    assert table(maps["mailboxes"])["team@example.com"] == "OK"
+    assert table(maps["senders"])["team@example.com"] == "eve@example.com"
+    own = [line for line in accounts_files.own_aliases(read, "/srv/mail").splitlines() if ":/srv/" in line]
+    # neither has a password
+    assert [line.split(":")[:2] for line in own] == [["archive", ""], ["team", ""], ["team@example.com", ""]]
+    assert ":/srv/mail/shared/team::userdb_user=team " in own[2]
+    assert own[2].endswith("userdb_quota_storage_size=2G")
+    acl = accounts_files.shared_acl(read)
+    assert accounts_files.read_shared_acl(acl) == {
+        ("team", "eve@example.com"): "lrswtipekx",
+        ("team", "bob@example.com"): "lrs",
+        ("archive", "bob@example.com"): "lrswtipekx",
+    }
+    assert "Shared/team/* user=bob@example.com lrs\n" in acl
+    assert accounts_files.shared_members(read).splitlines()[::2] == [
+        "shared/shared-boxes/user/bob@example.com/archive",
+        "shared/shared-boxes/user/bob@example.com/team",
+        "shared/shared-boxes/user/eve@example.com/team",
+    ]
+
+
+def test_a_shared_mailbox_is_postmaster() -> None:
+    maps = accounts_files.maps(site([EVE, BOB], postmaster="team@example.com", shared=[TEAM]))
+    assert table(maps["aliases"])["postmaster@example.com"] == "team@example.com"
+    assert table(maps["senders"])["postmaster@example.com"] == "eve@example.com"
+
+
+def test_the_sessions_of_accounts() -> None:
+    who = (
+        "username\t#\tservice\t(pids)\t(ips)\n"
+        "eve@example.com\t2\timap\t(12 34)\t(192.0.2.5)\n"
+        "bob@example.com\t1\tpop3\t(56)\t(192.0.2.6)\n"
+    )
+    assert sessions.processes(who, {"eve@example.com"}) == [12, 34]
+    assert sessions.processes(who, {"kim@example.com", "username"}) == []
+    assert sessions.processes("", {"eve@example.com"}) == []
