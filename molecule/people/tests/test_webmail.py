@@ -26,10 +26,10 @@ def browser(vps: Vps) -> Browser:
 
 
 def test_the_login(vps: Vps) -> None:
-    """The page speaks the browser's language, and only the right password opens a mailbox. A name without its domain is enough."""
+    """The page speaks the browser's language, and only the right password opens a mailbox."""
     assert '<html lang="ja"' in Browser(vps.server, "ja").get().text
     assert not Browser(vps.server).log_in(vps.alice._replace(password="wrong"))
-    # an app password that is for phones opens it, too: it is IMAP
+    # a name without its domain is enough
     assert Browser(vps.server).log_in(vps.alice._replace(address="alice"))
 
 
@@ -232,6 +232,7 @@ def test_is_switched_off_and_on(vps: Vps, browser: Browser, host: t.Any) -> None
     assert down.code != 0
     assert "webmail-down" in down.output
 
+    assert "/etc/port587/webmail" in vps.run("sh", "-c", TRACES).split()
     off = vps.play("converge.yml", mail_webmail=False)
     assert off.code == 0
     assert key not in off.output
@@ -243,6 +244,7 @@ def test_is_switched_off_and_on(vps: Vps, browser: Browser, host: t.Any) -> None
     on = vps.play("converge.yml")
     assert on.code == 0
     assert key not in on.output
+    assert vps.play("webmail.yml", mail_own_passwords=True).changed == 0
     # the session is gone, the setting is not
     assert 'name="_pass"' in browser.get(task="mail").text
     assert browser.log_in(vps.alice)
