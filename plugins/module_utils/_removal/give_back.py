@@ -247,7 +247,9 @@ def _kept(wanted: Wanted, known: t.Iterable[str]) -> t.List[str]:
     """Sentences about what is there after the removal."""
     left = []
     for path, what in [(wanted.mail_root, "the mail"), *_KEPT.items()]:
-        if os.path.isdir(path) and os.listdir(path) and not (wanted.mail and wanted.check_mode):
+        # a link leads to another of them
+        has_files = os.path.isdir(path) and not os.path.islink(path) and os.listdir(path)
+        if has_files and not (wanted.mail and wanted.check_mode):
             left.append("%s: %s; remove_mail: true deletes it" % (path, what))
     queued = _queued()
     if queued:
