@@ -82,6 +82,10 @@ options:
       C(autoconfig.<domain of the mailbox>) points to this server.
     type: bool
     default: false
+  webmail:
+    description: With O(autoconfig), whether to also test that the page C(/webmail/) has a form to log in.
+    type: bool
+    default: false
   names:
     description: Further names of the server, in lower case, that automatic client setup may return.
     type: list
@@ -284,6 +288,7 @@ def _settings(module: AnsibleModule, address: str) -> Settings:
         mailbox=mailbox,
         domain=mailbox.rpartition("@")[2] if params["domain"] is None else params["domain"],
         names=params["names"],
+        webmail=params["webmail"],
     )
 
 
@@ -297,6 +302,7 @@ def main() -> None:
             "ports": {"type": "dict", "default": {}, "options": port_options},
             "checks": {"type": "list", "elements": "str", "choices": services, "default": services},
             "autoconfig": {"type": "bool", "default": False},
+            "webmail": {"type": "bool", "default": False},
             "names": {"type": "list", "elements": "str", "default": []},
             "ca_file": {"type": "path"},
             "ca_pem": {"type": "str"},

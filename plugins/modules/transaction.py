@@ -200,12 +200,12 @@ options:
       protocol:
         description:
           - V(sasl), V(lmtp), V(policy), V(milter) and V(redis) use the UNIX socket O(prove[].path), the others
-            O(prove[].port). V(policy) and V(http) can use either.
+            O(prove[].port). V(policy), V(http) and V(fastcgi) can use either.
           - V(dns) asks a resolver for the root's keys; the answer must be validated with DNSSEC.
           - V(command) runs O(prove[].command), for daemons with another protocol.
         type: str
         required: true
-        choices: [smtp, imap, pop3, sieve, sasl, lmtp, policy, http, milter, socketmap, dns, redis, command]
+        choices: [smtp, imap, pop3, sieve, sasl, lmtp, policy, http, fastcgi, milter, socketmap, dns, redis, command]
       port:
         description: TCP port.
         type: int
@@ -251,7 +251,8 @@ options:
         type: bool
         default: false
       uri:
-        description: For V(http), the path to GET. The status must be 200.
+        description: >-
+          For V(http), the path to GET; for V(fastcgi), the absolute path of the script. The status must be 200.
         type: str
         default: /
       command:

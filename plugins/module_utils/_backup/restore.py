@@ -39,7 +39,7 @@ from ansible_collections.port587.mail.plugins.module_utils._backup.state import 
 )
 
 #: The services that write what is restored.
-WRITERS = ("postfix", "dovecot", "rspamd", "port587-redis", "port587-send-limits")
+WRITERS = ("postfix", "dovecot", "rspamd", "port587-redis", "port587-send-limits", "port587-webmail")
 
 
 def restore(restic: Restic, at: str, hold: bool) -> str:

@@ -24,7 +24,7 @@ from ansible_collections.port587.mail.plugins.module_utils._dns import client as
 from ansible_collections.port587.mail.plugins.module_utils._transaction.commands import run_command
 from ansible_collections.port587.mail.plugins.module_utils._transaction.daemon import DEADLINE
 from ansible_collections.port587.mail.plugins.module_utils._transaction.errors import ProofError
-from ansible_collections.port587.mail.plugins.module_utils._wire import http
+from ansible_collections.port587.mail.plugins.module_utils._wire import fastcgi, http
 from ansible_collections.port587.mail.plugins.module_utils._wire.connection import Wire, connect
 from ansible_collections.port587.mail.plugins.module_utils._wire.errors import WireError
 from ansible_collections.port587.mail.plugins.module_utils._wire.imap import Imap
@@ -47,13 +47,13 @@ class Proof(t.NamedTuple):
     """One test.
 
     ``protocol``: smtp, imap, pop3, sieve, http, socketmap, dns (on ``port``) or sasl, lmtp, policy, milter, redis (on
-    the socket ``path``, as ``user``); or command, which runs ``command``.
+    the socket ``path``, as ``user``), and http and fastcgi on either; or command, which runs ``command``.
     ``tls``: implicit, starttls or none. ``auth``: AUTH must be offered (True) or must not be (False).
     ``recipient``: the address to name in RCPT; ``answer``: accepted or refused. For a milter, refused tests a message
     with a login that does not exist.
-    ``host`` and ``uri``: the page to GET over HTTP, with status 200. ``host`` is the key to look up in a socketmap, and
-    the name in the handshake (SNI) with all other protocols. ``certificate``: the PEM file with the certificate to be
-    served, if it differs from the one for all proofs.
+    ``host`` and ``uri``: the page to GET over HTTP, with status 200; for fastcgi, ``uri`` is the script's path.
+    ``host`` is the key to look up in a socketmap, and the name in the handshake (SNI) with all other protocols.
+    ``certificate``: the PEM file with the certificate to be served, if it differs from the one for all proofs.
     ``rsa``: connect like a client that supports RSA only, if that file has an RSA key.
     ``signatures``: the DKIM keys that must sign a message from this server, by their names in DNS.
     """
@@ -326,6 +326,13 @@ def _http(connection: _Connection, proof: Proof, leaf: t.Optional[bytes]) -> Non
         raise ProofError("answers GET %s HTTP/1.0 for %s with: %s" % (proof.uri, proof.host, status.line))
 
 
+def _fastcgi(connection: _Connection, proof: Proof, leaf: t.Optional[bytes]) -> None:
+    connection.wire.step()
+    answer = fastcgi.get(connection.wire, proof.uri, proof.host or "")
+    if answer.status != 200:
+        raise ProofError("answers GET of %s with status %d: %s" % (proof.uri, answer.status, answer.errors))
+
+
 def _milter(connection: _Connection, proof: Proof, leaf: t.Optional[bytes]) -> None:
     """Test a message from a local program, or with a login that does not exist. It is not delivered."""
     domain = proof.signatures[0].partition("._domainkey.")[2] if proof.signatures else "localhost"
@@ -395,6 +402,7 @@ PROTOCOLS = {
     "lmtp": _lmtp,
     "policy": _policy,
     "http": _http,
+    "fastcgi": _fastcgi,
     "milter": _milter,
     "socketmap": _socketmap,
     "dns": _dns,

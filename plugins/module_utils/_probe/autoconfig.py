@@ -4,7 +4,7 @@
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 # May run on any vantage host: Python 3.6 and the standard library only.
 
-"""The automatic configuration of mail clients, which start from an address only."""
+"""The web server: the automatic configuration of mail clients, which start from an address only, and webmail."""
 
 import re
 import typing as t
@@ -19,6 +19,7 @@ from ansible_collections.port587.mail.plugins.module_utils._probe.dns import (
 from ansible_collections.port587.mail.plugins.module_utils._probe.walk import Settings, Shared, Walk
 from ansible_collections.port587.mail.plugins.module_utils._wire import http
 
+WEBMAIL = "/webmail/"
 DOCUMENT = "/.well-known/autoconfig/mail/config-v1.1.xml"
 
 #: Servers that the document must list: protocol, port, and the kind of security.
@@ -32,7 +33,7 @@ class Autoconfig(Walk):
     COMPONENT = "MUA"
     LABEL = "autoconfig"
     WELL = "mail clients find the settings by an address"
-    STEPS = ("connect", "certificate", "page", "settings", "name")
+    STEPS: t.Sequence[str] = ("connect", "certificate", "page", "settings", "name")
     CLOSED = ("autoconfig-closed", "warn")
     IMPLICIT_TLS = True
 
@@ -42,6 +43,8 @@ class Autoconfig(Walk):
         super().__init__(settings, shared)
         self.addresses = addresses
         self.lookup = lookup
+        if settings.webmail:
+            self.STEPS = (*self.STEPS, "webmail")
 
     def walk(self) -> None:
         self.start_tls(self.open())
@@ -65,6 +68,9 @@ class Autoconfig(Walk):
             self.ok(", ".join(f"{offer[0]} {offer[2]}" for offer in found))
         self.begin("name")
         self.find()
+        if self.settings.webmail:
+            self.begin("webmail")
+            self.see_webmail()
 
     def get(self, path: str) -> t.Tuple[int, str]:
         """Status and text. Each request uses a new connection, which the server closes."""
@@ -72,6 +78,14 @@ class Autoconfig(Walk):
         wire.start_tls(self.settings.context, self.settings.host)
         status = http.get(wire, self.settings.host, path).code
         return status, http.body(wire)
+
+    def see_webmail(self) -> None:
+        """The step ``webmail``: its page has a form to log in."""
+        status, text = self.get(WEBMAIL)
+        if status != 200 or 'type="password"' not in text:
+            self.note("webmail-down", f"https://{self.settings.host}{WEBMAIL} is answered with {status}")
+        else:
+            self.ok(f"{len(text)} characters")
 
     def find(self) -> None:
         """The step ``name``: clients ask for the settings of eve@example.com at autoconfig.example.com."""

@@ -154,6 +154,11 @@ DIAGNOSES: t.Dict[str, Diagnosis] = {
         "the name where mail clients request their settings does not point to this server",
         "publish a CNAME record for it that names the mail host",
     ),
+    "webmail-down": Diagnosis(
+        "MUA",
+        "the page of webmail does not appear",
+        "journalctl -u port587-webmail shows why; systemctl restart port587-webmail, or set mail_webmail: false",
+    ),
     # a service that answers wrongly
     "service-dies": Diagnosis(
         "",

@@ -66,6 +66,8 @@ class Settings(t.NamedTuple):
     domain: str = ""
     #: further names of the server, for the users of single domains
     names: t.Sequence[str] = ()
+    #: whether the web server has webmail, too
+    webmail: bool = False
 
 
 def longest(settings: Settings) -> float:

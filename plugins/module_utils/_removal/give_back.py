@@ -52,6 +52,7 @@ TRANSACTIONS = (
     "dovecot",
     "port587-login-limits",
     "autoconfig",
+    "webmail",
     "unbound",
     "certificates",
     "port587-app-passwords",
@@ -63,6 +64,8 @@ DKIM = "/var/lib/rspamd/dkim"
 CA = "/etc/port587/ca"
 ACCOUNTS = "/etc/port587/accounts"
 LEARNED = "/var/lib/port587-redis"
+#: The second, where the service has a user of its own (DynamicUser); then the first is a link to it.
+WEBMAIL = ("/var/lib/port587-webmail", "/var/lib/private/port587-webmail")
 #: Where the DKIM keys are while the package rspamd is purged, which deletes /var/lib/rspamd.
 _DKIM_ASIDE = STATE_DIRECTORY + "/dkim"
 #: Kept with the mail: what clients, other servers and authorities know this server by, and what it has learned.
@@ -72,15 +75,19 @@ _KEPT = {
     ACCOUNTS: "passwords, also those that people have changed",
     acme.CERTBOT: "ACME account and certificates",
     LEARNED: "what rspamd has learned",
+    WEBMAIL[0]: "people's settings and address books of webmail",
+    WEBMAIL[1]: "people's settings and address books of webmail",
 }
 _KEPT_FILES = "(%s)/|%s/(passwd|own_passwords|app_passwords\\.passwd)$" % (
     "|".join(path for path in _KEPT if path != ACCOUNTS),
     ACCOUNTS,
 )
-#: State of helper services, of no use to anybody else, and certbot's logs.
+#: State of helper services, of no use to anybody else, sessions of webmail, and certbot's logs.
 _COUNTERS = (
     "/var/lib/private/port587-send-limits",
     "/var/lib/port587-send-limits",
+    "/var/cache/private/port587-webmail",
+    "/var/cache/port587-webmail",
     "/var/log/letsencrypt/port587",
 )
 _EDITED = os.path.dirname(edited_name(STATE_DIRECTORY, "/name"))
@@ -240,7 +247,9 @@ def _kept(wanted: Wanted, known: t.Iterable[str]) -> t.List[str]:
     """Sentences about what is there after the removal."""
     left = []
     for path, what in [(wanted.mail_root, "the mail"), *_KEPT.items()]:
-        if os.path.isdir(path) and os.listdir(path) and not (wanted.mail and wanted.check_mode):
+        # a link leads to another of them
+        has_files = os.path.isdir(path) and not os.path.islink(path) and os.listdir(path)
+        if has_files and not (wanted.mail and wanted.check_mode):
             left.append("%s: %s; remove_mail: true deletes it" % (path, what))
     queued = _queued()
     if queued:

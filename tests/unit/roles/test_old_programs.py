@@ -34,6 +34,7 @@ PLAY = """
     mail_sni: "{{ ['mail.example.org'] if __common_server.postfix.version is version('3.4', '>=') else [] }}"
     certificates_key_type: both
     mail_training: true
+    mail_webmail: true
     mail_resolver: true
     postfix_greylisting: true
     postfix_mta_sts: true

@@ -10,7 +10,18 @@ from repository import ROOT
 
 yaml = pytest.importorskip("yaml")
 
-ROLES = ["unbound", "certificates", "accounts", "dovecot", "rspamd", "postfix", "autoconfig", "bans", "backup"]
+ROLES = [
+    "unbound",
+    "certificates",
+    "accounts",
+    "dovecot",
+    "rspamd",
+    "postfix",
+    "webmail",
+    "autoconfig",
+    "bans",
+    "backup",
+]
 
 
 def tasks(path: pathlib.Path) -> t.List[t.Dict[str, t.Any]]:

@@ -471,6 +471,7 @@ class TestAutoconfig:
         names: t.Sequence[str] = ("192.0.2.1",),
         own: str = "192.0.2.1",
         further: t.Sequence[str] = (),
+        webmail: bool = False,
     ) -> t.List[Record]:
         server = Service(Http, "", Mailbox(), answers, tls, True)
         settings = Settings(
@@ -481,6 +482,7 @@ class TestAutoconfig:
             timeout=2.0,
             mailbox=LOGIN,
             names=further,
+            webmail=webmail,
         )
         one = Autoconfig(settings, Shared("", b""), Addresses([own], []), lambda name, _family: list(names))
         # the connection goes to this machine all the same
@@ -495,6 +497,21 @@ class TestAutoconfig:
         records = self.ask(tls, certificates, self.WELL)
         assert [(record.step, record.verdict) for record in records] == [(step, "ok") for step in Autoconfig.STEPS]
         assert records[3].seen == "imap 993, smtp 587, smtp 465"
+
+    @pytest.mark.parametrize(
+        ("answer", "verdict"),
+        [
+            ('200 OK\n\n<input type="password" name="_pass">', ("ok", "")),
+            ("502 Bad Gateway\n\n<h1>502</h1>", ("fail", "webmail-down")),
+            # another site, or an error page that says that all is well
+            ("200 OK\n\nOops", ("fail", "webmail-down")),
+        ],
+    )
+    def test_webmail(
+        self, tls: ssl.SSLContext, certificates: Certificates, answer: str, verdict: t.Tuple[str, str]
+    ) -> None:
+        last = self.ask(tls, certificates, {**self.WELL, "/webmail/": f"HTTP/1.1 {answer}"}, webmail=True)[-1]
+        assert (last.step, last.verdict, last.diagnosis) == ("webmail", *verdict)
 
     @pytest.mark.parametrize(
         "document",
