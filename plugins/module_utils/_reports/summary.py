@@ -202,10 +202,10 @@ def plot(days: t.Mapping[int, t.Tuple[int, int]]) -> str:
         for kind, top, height in (("ok", 180 - high, high), ("fail", 180 - high - low, low)):
             shape = f'x="{left:.1f}" y="{top:.1f}" width="{width * 0.8:.1f}" height="{height:.1f}"'
             bars.append(f'<rect class="{kind}" {shape}>{tip}</rect>' if height else "")
+    until = f'<text x="{max((number - 1) * width, 120):.1f}" y="196">{day(last)}</text>' if last > first else ""
     return (
         f'<h2>Mails by day</h2>\n<svg viewBox="0 0 900 200" role="img" aria-label="mails by day">'
         f'<text x="0" y="12">{most}</text>{"".join(bars)}'
-        f'<text x="0" y="196">{day(first)}</text>'
-        f'<text x="{max((number - 1) * width, 120):.1f}" y="196">{day(last)}</text></svg>'
+        f'<text x="0" y="196">{day(first)}</text>{until}</svg>'
         '\n<p><span class="ok">passed</span>, <span class="fail">failed</span></p>\n'
     )
