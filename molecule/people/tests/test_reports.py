@@ -16,8 +16,10 @@ from mailclient import Imap, received, submit, token
 testinfra_hosts = ["ansible://mail"]
 
 ROW = """<record><row><source_ip>{ip}</source_ip><count>{count}</count>
-<policy_evaluated><disposition>none</disposition><dkim>{result}</dkim><spf>{result}</spf></policy_evaluated></row></record>"""
-REPORT = """<?xml version="1.0"?><feedback><report_metadata><org_name>example.net</org_name><report_id>{identity}</report_id>
+<policy_evaluated><disposition>none</disposition><dkim>{result}</dkim><spf>{result}</spf></policy_evaluated>
+</row></record>"""
+REPORT = """<?xml version="1.0"?><feedback><report_metadata><org_name>example.net</org_name>
+<report_id>{identity}</report_id>
 <date_range><begin>{begin}</begin><end>{begin}</end></date_range></report_metadata>
 <policy_published><domain>{domain}</domain></policy_published>{rows}</feedback>"""
 
