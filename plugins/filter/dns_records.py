@@ -48,6 +48,11 @@ options:
         description: The DMARC record of all domains.
         type: str
         required: true
+      reports:
+        description: >-
+          The mail address for reports about the domains' mail (DMARC, unless C(dmarc) has C(rua), and TLS). Without
+          one, reports about TLS go to the postmaster of each domain.
+        type: str
       dkim:
         description: TXT records of the DKIM keys, by record name, as M(port587.mail.dns_info) returns them.
         type: dict

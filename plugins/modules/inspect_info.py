@@ -143,6 +143,9 @@ facts:
         For role bans: whether fail2ban is C(running), the C(banned) addresses, and those of them that are connected now
         (C(here)).
       type: dict
+    own_firewall:
+      description: For role firewall, whether its rules are C(loaded).
+      type: dict
     backup:
       description: >-
         For role backup: when the last C(good) one was made (seconds since the epoch), the C(problem) of the last try

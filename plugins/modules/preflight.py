@@ -47,6 +47,21 @@ options:
     type: list
     elements: int
     default: []
+  own_firewall:
+    description: >-
+      If the role firewall will run, its ports of SSH, and the TCP ports that it will close, for the check V(nftables).
+    type: dict
+    suboptions:
+      ssh_ports:
+        description: Ports of SSH, besides those that M(port587.mail.firewall_info) finds.
+        type: list
+        elements: int
+        default: []
+      close:
+        description: TCP ports that will be closed.
+        type: list
+        elements: int
+        default: []
   variables:
     description: >-
       The names of the variables that set O(open_ports) and O(web), for cures that say which one to change. Without
@@ -57,8 +72,8 @@ options:
     description:
       - Checks to skip.
       - >-
-        V(root), V(release), V(systemd), V(ports), V(web), V(firewall), V(memory), V(disk), V(writable), V(clock) and
-        V(apt) fail.
+        V(root), V(release), V(systemd), V(ports), V(web), V(firewall), V(nftables), V(memory), V(disk), V(writable),
+        V(clock) and V(apt) fail.
       - >-
         V(swap), V(mounts), V(apparmor), V(updates), V(dns), V(ipv6), V(hostname), V(ptr) and V(outgoing) warn, and so
         does V(apt) while apt is running.
@@ -71,6 +86,7 @@ options:
       - ports
       - web
       - firewall
+      - nftables
       - memory
       - disk
       - writable
@@ -199,6 +215,12 @@ def main():  # type: () -> None
             "web": {"type": "bool", "default": False},
             "web_names": {"type": "list", "elements": "str", "default": []},
             "open_ports": {"type": "list", "elements": "int", "default": []},
+            "own_firewall": {
+                "type": "dict",
+                "options": {
+                    name: {"type": "list", "elements": "int", "default": []} for name in ("ssh_ports", "close")
+                },
+            },
             "variables": {"type": "dict", "default": {}},
             "skip": {"type": "list", "elements": "str", "choices": CHECKS, "default": []},
             "only_new": {"type": "bool", "default": False},

@@ -60,6 +60,11 @@ def _are_networks(value: t.Any) -> bool:
     return True
 
 
+def _is_port(value: t.Any) -> bool:
+    found = re.fullmatch(r"([0-9]{1,5})(/tcp|/udp)?", str(value))
+    return found is not None and 0 < int(found[1]) < 65536
+
+
 def _is_listen_address(value: t.Any) -> bool:
     in_brackets = re.fullmatch(r"\[(.+)\]", str(value))
     return (
@@ -115,6 +120,8 @@ KINDS: dict[str, Kind] = {
     "relayed_domain": Kind(_matches(r"[A-Za-z0-9.-]+"), "is not a domain", "one such as {}", "example.org"),
     "ip_address": Kind(_is_ip_address, "is not an IP address", "one such as 192.0.2.1 or 2001:db8::1"),
     "networks": Kind(_are_networks, "has an entry that is not a network", "networks such as [10.0.0.0/24]"),
+    "port": Kind(_is_port, "is not a port", "one such as 443 or 51820/udp"),
+    "tcp_port": Kind(lambda value: _is_port(str(value) + "/tcp"), "is not a port", "a number such as 22"),
     "listen_address": Kind(
         _is_listen_address, "is not an address as nginx writes it", "one such as *, 192.0.2.1 or [2001:db8::1]"
     ),

@@ -77,6 +77,7 @@ def test_a_firewall_that_was_loaded_anew_does_not_end_banning(vps: Vps, client: 
     vps.run("nft", "flush", "ruleset")
     client.tries(993, here, *guesses(vps, 5))
     assert "refused" in within_a_while(client, 993, here)
+    vps.run("systemctl", "restart", "port587-firewall")
 
 
 def test_verify_names_the_ban(vps: Vps, client: Client) -> None:
@@ -84,6 +85,8 @@ def test_verify_names_the_ban(vps: Vps, client: Client) -> None:
     gateway = vps.run("sh", "-c", "ip route show default | cut -d' ' -f3").strip()
     vps.run("fail2ban-client", "set", "port587-logins", "banip", gateway)
     assert vps.bans(gateway)
+    # and one of the ports is shut by hand
+    vps.run("nft", "insert", "rule", "inet", "port587", "input", "tcp", "dport", "4190", "drop")
     done = vps.play("../../playbooks/verify.yml")
     assert done.code != 0
     said = re.sub(r"\s+", " ", done.output)
@@ -91,12 +94,17 @@ def test_verify_names_the_ban(vps: Vps, client: Client) -> None:
     assert f"sudo fail2ban-client unban {gateway}" in said
     # besides what containers lack
     found = set(re.findall(r"troubleshooting\.md#([a-z0-9-]+)", said)) - {"name-unknown", "kernel-limit"}
-    assert found == {"address-banned"}
+    assert found == {"address-banned", "host-firewall"}
+    assert "the role firewall lets nobody in on port 4190" in said
     vps.run("fail2ban-client", "unban", gateway)
     vps.run("systemctl", "stop", "fail2ban")
+    vps.run("nft", "delete", "table", "inet", "port587")
     try:
-        assert "bans-stopped" in vps.play("../../playbooks/verify.yml").output
+        output = vps.play("../../playbooks/verify.yml").output
+        assert "bans-stopped" in output
+        assert "firewall-off" in output
     finally:
+        vps.run("systemctl", "restart", "port587-firewall")
         vps.run("systemctl", "start", "fail2ban")
         assert any("pong" in said for said in until(lambda: vps.run("fail2ban-client", "ping", check=False)))
 

@@ -8,6 +8,7 @@ import typing as t
 import pytest
 import vps as vps_under_test
 import yaml
+from by_host import pytest_collection_modifyitems as pytest_collection_modifyitems
 from by_host import pytest_xdist_make_scheduler as pytest_xdist_make_scheduler
 from mailclient import Account
 

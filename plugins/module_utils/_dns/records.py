@@ -41,6 +41,8 @@ class _Site:
         #: names of the host that belong to one domain each
         self.names = [str(name).lower() for name in site.get("sni") or ()]
         self.site = site
+        #: where reports about the domains' mail go
+        self.reports = str(site.get("reports") or "").lower()
 
     def records(self) -> t.Iterator[Record]:
         yield from self._host()
@@ -69,7 +71,13 @@ class _Site:
         host = self.hostname + "."
         yield self._record(domain, "MX", "10 " + host, "where mail to the domain goes")
         yield self._record(domain, "TXT", self.spf(domain), "SPF: who may send from the domain")
-        yield self._record("_dmarc." + domain, "TXT", self.site["dmarc"], "DMARC: what to do with forged mail")
+        yield self._record("_dmarc." + domain, "TXT", self.dmarc(), "DMARC: what to do with forged mail")
+        if self.reports.endswith("@" + domain):
+            # RFC 7489 7.1: or nobody would send it reports about the others
+            for other in [one for one in self.domains if one != domain]:
+                yield self._record(
+                    "%s._report._dmarc.%s" % (other, domain), "TXT", "v=DMARC1", "DMARC: it takes reports"
+                )
         services = [("submission", 0, 587), ("submissions", 0, 465), ("imaps", 0, 993)]
         for service, priority, port in services + [("pop3s", 10, 995)] * bool(self.site.get("pop3")):
             value = "%d 1 %d %s." % (priority, port, self.told(domain))
@@ -83,13 +91,18 @@ class _Site:
             policy = "%s %s" % (self.site.get("mta_sts"), self.hostname)
             identity = hashlib.sha256(policy.encode()).hexdigest()[:20]
             yield self._record("_mta-sts." + domain, "TXT", "v=STSv1; id=%s" % identity, "MTA-STS: only with TLS")
-            report = "v=TLSRPTv1; rua=mailto:postmaster@" + domain
+        if self.reports or (self.site.get("autoconfig") and self.site.get("mta_sts") != "none"):
+            report = "v=TLSRPTv1; rua=mailto:" + (self.reports or "postmaster@" + domain)
             yield self._record("_smtp._tls." + domain, "TXT", report, "where to report that TLS fails")
 
     def told(self, domain: str) -> str:
         """The host name for mail clients of the domain's users."""
         names = [self.hostname] + self.names
         return next((name for name in names if name == domain or name.endswith("." + domain)), self.hostname)
+
+    def dmarc(self) -> str:
+        text = str(self.site["dmarc"])
+        return text.rstrip("; ") + "; rua=mailto:" + self.reports if self.reports and "rua=" not in text else text
 
     def spf(self, domain: str) -> str:
         given = self.site["spf"]
@@ -136,6 +149,9 @@ def problems(site: t.Mapping[str, t.Any]) -> t.List[str]:
             )
     if not site["addresses"]:
         found.append("dns_addresses: it is empty, and the server could not tell; write its public IP addresses")
+    local, _at, domain = str(site.get("reports") or "x@example.com").rpartition("@")
+    if not re.match(r"[^\s@;,!]+\Z", local) or not is_domain(domain.lower()):
+        found.append("dns_reports: %r is not a mail address; write one such as dmarc@example.com" % (site["reports"],))
     spf = site["spf"]
     for text in spf.values() if isinstance(spf, dict) else [spf]:
         found += ["dns_spf: %r: %s" % (text, trouble) for trouble in spf_troubles(str(text))]

@@ -127,6 +127,8 @@ class _Judge:
                 seen = "%s lets nobody in on port %d; to open all that it shuts: %s" % (one["by"], port, one["cure"])
                 verdict = "fail" if port in NEEDED else "warn"
                 self._record("firewall", verdict, seen, "host-firewall", port)
+        if not self.facts.get("own_firewall", {"loaded": True})["loaded"]:
+            self.warn("firewall", "firewall-off", "the kernel does not have the rules of the role firewall")
 
     def bans(self) -> None:
         state = self.facts.get("bans")

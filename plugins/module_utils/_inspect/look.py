@@ -17,7 +17,7 @@ from ansible_collections.port587.mail.plugins.module_utils._daemons import argum
 from ansible_collections.port587.mail.plugins.module_utils._daemons.prove import Proof, prove
 from ansible_collections.port587.mail.plugins.module_utils._daemons.systemd import SystemdDaemon
 from ansible_collections.port587.mail.plugins.module_utils._inspect import bans, dovecot, log, postfix
-from ansible_collections.port587.mail.plugins.module_utils._server import firewall, ports
+from ansible_collections.port587.mail.plugins.module_utils._server import firewall, inbound, ports
 from ansible_collections.port587.mail.plugins.module_utils._transaction import kernel
 from ansible_collections.port587.mail.plugins.module_utils._transaction.commands import run_command
 from ansible_collections.port587.mail.plugins.module_utils._transaction.errors import ProofError
@@ -68,6 +68,8 @@ def look() -> Facts:
             facts["mailboxes"] = {"path": store, "foreign": dovecot.foreign_mailboxes(store)}
         if facts["daemons"]["dovecot"]["running"]:
             tls["imaps"] = dovecot.certificates(configuration)
+    if os.path.exists(inbound.RULES):
+        facts["own_firewall"] = {"loaded": inbound.loaded()}
     if os.path.exists(acme.SETTINGS):
         facts["renewal"] = dict(load_json(acme.STATE), timer=kinds.of(renewal.TIMER).running())
     if os.path.exists(BACKUP_SETTINGS):

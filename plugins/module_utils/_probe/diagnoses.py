@@ -84,6 +84,11 @@ DIAGNOSES: t.Dict[str, Diagnosis] = {
         "fail2ban does not run, so nobody who guesses passwords is banned",
         "systemctl restart fail2ban; journalctl -u fail2ban shows why it stopped",
     ),
+    "firewall-off": Diagnosis(
+        "network",
+        "the server's own firewall is not in force: another program has deleted all rules, or it could not be loaded",
+        "systemctl restart port587-firewall; journalctl -u port587-firewall shows why it could not be loaded",
+    ),
     "loopback-only": Diagnosis(
         "",
         "the service on port {port} listens for the server itself only, so clients cannot connect",

@@ -39,6 +39,7 @@ from ansible_collections.port587.mail.plugins.module_utils._transaction.state im
 #: loses what it still needs.
 TRANSACTIONS = (
     "backup",
+    "firewall",
     "bans",
     "postfix",
     "postfix-mta-sts-resolver",

@@ -44,14 +44,18 @@ class Shut(t.NamedTuple):
     cure: str
 
 
-def look(ports: t.Sequence[int]) -> t.List[Shut]:
-    """The ports that are blocked for all over IPv4, and the commands that open them."""
+#: The table of the role firewall, which a run of site.yml writes anew.
+OURS = "inet port587"
+
+
+def look(ports: t.Sequence[int], without: t.Container[str] = ()) -> t.List[Shut]:
+    """The ports that are blocked for all over IPv4, and the commands that open them. ``without``: tables to ignore."""
     found: t.Dict[t.Tuple[int, ...], Shut] = {}
     for read in (_iptables, _legacy_iptables, _nft):
         # rules in an unknown form are left out
         with contextlib.suppress(ValueError, LookupError, TypeError, AttributeError):
             for name, table in read().items():
-                shut = closed(table, ports)
+                shut = [] if name in without else closed(table, ports)
                 # rules that iptables wrote into nftables are seen twice
                 if shut:
                     found.setdefault(tuple(shut), _described(name, table, shut))
@@ -76,6 +80,8 @@ def _said(command: t.List[str]) -> str:
 
 def _described(name: str, table: Chains, ports: t.List[int]) -> Shut:
     listed = ",".join(map(str, ports))
+    if name == OURS:
+        return Shut(ports, "the role firewall", "run site.yml, without these ports in firewall_close")
     if any(chain.startswith("ufw-") for chain in table.rules):
         return Shut(ports, "ufw", "ufw allow %s/tcp" % listed)
     if name.endswith(" firewalld") or "INPUT_ZONES" in table.rules:
@@ -267,6 +273,10 @@ def _nft_match(match: Json, port: int) -> int:
     if protocol in ("udp", "icmp", "icmpv6", "ip6", "sctp", "udplite"):
         return NO
     mine: t.Any = None
+    masked = left.get("&")
+    if masked and (masked[0].get("payload") or {}).get("field") == "flags":
+        # tcp flags & (fin | syn | rst | ack) == syn
+        return _upside_down(_among("syn", match["right"]), match)
     if field == "dport":
         mine = port
     elif (protocol == "ip" and field == "protocol") or meta.get("key") == "l4proto":

@@ -15,6 +15,7 @@ from ansible_collections.port587.mail.plugins.module_utils._server import (
     apt,
     facts,
     firewall,
+    inbound,
     network_checks,
     ports,
     preflight_net,
@@ -33,6 +34,7 @@ CHECKS = (
     "ports",
     "web",
     "firewall",
+    "nftables",
     "memory",
     "disk",
     "writable",
@@ -60,6 +62,8 @@ class Request(t.NamedTuple):
     web: bool = False
     web_names: t.Sequence[str] = ()
     open_ports: t.Sequence[int] = ()
+    #: what the role firewall will be given; None if it will not run
+    own_firewall: t.Optional[t.Mapping[str, t.Sequence[int]]] = None
     skip: t.Collection[str] = ()
     packages: t.Sequence[str] = ()
     variables: t.Mapping[str, str] = {}
@@ -97,7 +101,9 @@ def _looks(request: Request, root: str) -> t.Dict[str, t.Callable[[], t.Optional
     def check_firewall() -> t.Optional[Finding]:
         if not request.open_ports:
             return None
-        return server_checks.check_firewall(firewall.look(request.open_ports), request.open_ports, variables)
+        return server_checks.check_firewall(
+            firewall.look(request.open_ports, [firewall.OURS]), request.open_ports, variables
+        )
 
     def check_apt() -> Finding:
         broken = apt.parse_broken(packages)
@@ -121,6 +127,7 @@ def _looks(request: Request, root: str) -> t.Dict[str, t.Callable[[], t.Optional
         "ports": check_ports,
         "web": check_web,
         "firewall": check_firewall,
+        "nftables": lambda: _nftables(request.own_firewall, root),
         "memory": lambda: server_checks.check_memory(amount),
         "disk": lambda: server_checks.check_disk(server_checks.free_space(("/", "/var"))),
         "writable": lambda: server_checks.check_writable(server_checks.read_only(server_checks.WRITTEN_TO)),
@@ -128,11 +135,16 @@ def _looks(request: Request, root: str) -> t.Dict[str, t.Callable[[], t.Optional
         "apt": check_apt,
         "swap": lambda: server_checks.check_swap(amount, swap),
         "mounts": lambda: server_checks.check_mounts(hardening.can_mount()),
-        "apparmor": lambda: server_checks.check_apparmor(
-            read_text(f"{root}sys/kernel/security/apparmor/profiles"),
-        ),
+        "apparmor": lambda: server_checks.check_apparmor(read_text(f"{root}sys/kernel/security/apparmor/profiles")),
         "updates": check_updates,
     }
+
+
+def _nftables(given: t.Optional[t.Mapping[str, t.Sequence[int]]], root: str) -> t.Optional[Finding]:
+    if given is None:
+        return None
+    ssh = inbound.look((), root).ssh
+    return server_checks.check_nftables(inbound.refusal(ssh, given["ssh_ports"], given["close"]))
 
 
 def examine_network(request: Request, root: str) -> t.List[t.Optional[Finding]]:

@@ -14,7 +14,7 @@ import typing as t
 
 
 class Socket(t.NamedTuple):
-    """A TCP socket that listens."""
+    """A TCP socket that listens, or a UDP socket that receives from anywhere."""
 
     address: str  # 0.0.0.0 or ::, if it listens on all
     port: int
@@ -52,17 +52,17 @@ def read_text(path: str) -> str:
 # -- sockets ------------------------------------------------------------------------------------------------------
 
 
-def parse_listening(text: str) -> t.List[Socket]:
-    """The listening sockets of /proc/net/tcp or tcp6."""
+def parse_listening(text: str, state: str = "0A") -> t.List[Socket]:
+    """The listening sockets of /proc/net/tcp or tcp6; with 07 the unconnected ones of udp or udp6."""
     found = []
-    for field in _fields(text, "0A"):
+    for field in _fields(text, state):
         address, _colon, port = field[1].rpartition(":")
         found.append(Socket(parse_address(address), int(port, 16), field[9]))
     return found
 
 
 def _fields(text: str, state: str) -> t.Iterator[t.List[str]]:
-    """The rows of /proc/net/tcp or tcp6 with the sockets in this state: 01 connected, 0A listening."""
+    """The rows of /proc/net/tcp, udp and so on with the sockets in this state: 01 connected, 0A listening."""
     for line in text.splitlines()[1:]:
         field = line.split()
         if len(field) > 9 and field[3] == state:
@@ -90,6 +90,12 @@ def parse_address(digits: str) -> str:
 def listening(root: str = "/") -> t.List[Socket]:
     """All TCP sockets that listen, those of IPv4 first."""
     return [found for table in _tables(root) for found in parse_listening(table)]
+
+
+def receiving(root: str = "/") -> t.List[Socket]:
+    """All UDP sockets that receive from anywhere, those of IPv4 first."""
+    tables = (read_text(f"{root}proc/net/{name}") for name in ("udp", "udp6"))
+    return [found for table in tables for found in parse_listening(table, "07") if found.port]
 
 
 # -- processes ----------------------------------------------------------------------------------------------------

@@ -126,6 +126,12 @@ def check_firewall(
     )
 
 
+def check_nftables(refusal: t.Tuple[str, str]) -> Finding:
+    """``refusal``: why the role firewall can't do its work, and the cure."""
+    seen, cure = refusal
+    return finding("nftables", not seen, seen or "there, and SSH's port is known", "what mail_firewall needs", cure)
+
+
 def check_memory(memory: int) -> Finding:
     return finding(
         "memory",

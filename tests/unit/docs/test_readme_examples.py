@@ -8,8 +8,8 @@ import pytest
 from repository import ROOT
 
 # the roles common and mail only serve the other roles
-#: roles that are tested together with what else people do by themselves
-ELSEWHERE = {"webmail": "people"}
+#: roles that are tested together with others
+ELSEWHERE = {"webmail": "people", "firewall": "bans"}
 ROLES = sorted(path.name for path in (ROOT / "roles").iterdir() if path.name not in ("common", "mail"))
 
 

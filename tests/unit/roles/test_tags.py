@@ -20,6 +20,7 @@ ROLES = [
     "webmail",
     "autoconfig",
     "bans",
+    "firewall",
     "backup",
 ]
 

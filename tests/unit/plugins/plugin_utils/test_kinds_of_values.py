@@ -32,6 +32,8 @@ TABLE: dict[str, tuple[list[t.Any], list[t.Any]]] = {
     ),
     "listen_address": (["*", "[::]", "[2001:db8::1]", "192.0.2.1"], ["::1", "[192.0.2.1]", "localhost", "[]", ""]),
     "mail_address": (["eve@example.com", "eve+x@example.com"], ["eve", "eve@", "@example.com", "a b@example.com"]),
+    "port": (["443", 443, "443/tcp", "51820/udp"], [0, 65536, "ssh", "443/sctp", "1-5", "", "443/tcp, 80"]),
+    "tcp_port": ([22, "2222"], [0, "22/tcp", "22/udp", 70000, ""]),
     "limit": ([0, 1, "200"], [-1, "-200", "many"]),
     "positive": ([1, "300"], [0, "0", -1, "x"]),
     "certificate_days": ([60, "60", 825], [59, 826, "x"]),

@@ -31,6 +31,24 @@ def lines(**changes: t.Any) -> t.List[str]:
     return ["%(name)s %(type)s %(value)s" % record for record in found]
 
 
+def test_an_address_for_reports() -> None:
+    found = lines(reports="Dmarc@example.org", autoconfig=False)
+    for domain in ("example.com", "example.org"):
+        assert "_dmarc.%s TXT v=DMARC1; p=quarantine; rua=mailto:dmarc@example.org" % domain in found
+        assert "_smtp._tls.%s TXT v=TLSRPTv1; rua=mailto:dmarc@example.org" % domain in found
+    # the domain of the address says that it takes them
+    assert [line for line in found if "_report" in line] == ["example.com._report._dmarc.example.org TXT v=DMARC1"]
+    own = "v=DMARC1; p=none; rua=mailto:a@elsewhere.example"
+    assert "_dmarc.example.com TXT " + own in lines(reports="dmarc@example.org", dmarc=own)
+
+
+@pytest.mark.parametrize("address", ["dmarc", "a;b@example.org", "dmarc@", "a b@example.org", "dmarc@localhost"])
+def test_an_address_for_reports_that_is_none(address: str) -> None:
+    assert records.problems(dict(SITE, reports=address)) == [
+        "dns_reports: %r is not a mail address; write one such as dmarc@example.com" % address
+    ]
+
+
 def test_everything() -> None:
     known = re.sub("id=[0-9a-f]{20}", "id=?", "\n".join(lines())).split("\n")
     per_domain = [

@@ -88,6 +88,7 @@ def test_a_server_with_nothing_of_mail_is_no_error() -> None:
             {"bans": {"running": True, "banned": ["192.0.2.7"], "here": ["192.0.2.7"]}},
             ("fail", "network", "address-banned"),
         ),
+        ({"own_firewall": {"loaded": False}}, ("warn", "network", "firewall-off")),
         ({"bans": {"running": False, "banned": [], "here": []}}, ("warn", "network", "bans-stopped")),
         # some shut it on purpose
         ({"firewall": [{"ports": [4190], "by": "ufw", "cure": "x"}]}, ("warn", "network", "host-firewall")),

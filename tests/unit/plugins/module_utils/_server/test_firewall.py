@@ -98,6 +98,12 @@ def nft(*rules: t.List[t.Any], policy: str = "drop", family: str = "inet", hook:
         ([match(DPORT, 25), {"xt": None}], [443, 993]),
         ([match(DPORT, 25), {"log": None}], [25, 443, 993]),
         (["return"], [25, 443, 993]),
+        # the role firewall's: what is no request for a new connection passes
+        (
+            [match({"&": [{"payload": {"protocol": "tcp", "field": "flags"}}, {}]}, "syn", "!="), {"accept": None}],
+            [25, 443, 993],
+        ),
+        ([match({"&": [{"payload": {"protocol": "tcp", "field": "flags"}}, {}]}, "syn"), {"accept": None}], []),
     ],
 )
 def test_nftables(rule: t.List[t.Any], shut: t.List[int]) -> None:
