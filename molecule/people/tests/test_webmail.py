@@ -104,13 +104,20 @@ def test_reads_and_writes(vps: Vps, browser: Browser) -> None:
     received(vps.server, vps.alice, answer, "Sent")
 
 
-@pytest.fixture
-def no_filters(vps: Vps) -> t.Iterator[None]:
-    """Alice has none afterwards."""
-    yield
+def remove_filters(vps: Vps) -> None:
     with Sieve(vps.server).log_in(vps.alice) as sieve:
         sieve.say(b'SETACTIVE ""')
-        sieve.say(b'DELETESCRIPT "webmail"')
+        for line in sieve.say(b"LISTSCRIPTS"):
+            if line.startswith('"'):
+                sieve.say(b"DELETESCRIPT " + line.encode())
+
+
+@pytest.fixture
+def no_filters(vps: Vps) -> t.Iterator[None]:
+    """Alice has none, before and afterwards."""
+    remove_filters(vps)
+    yield
+    remove_filters(vps)
 
 
 @pytest.mark.usefixtures("no_filters")
