@@ -540,6 +540,20 @@ def tree(site: Site, text: str, apps: str, mail_root: str) -> t.List[transaction
     ]
 
 
+def hashes_of(
+    module: AnsibleModule, site: Site, existing: t.Dict[str, str], recognised: account_passwords.Recognised
+) -> t.Tuple[t.Dict[str, str], t.List[str]]:
+    """The hash of each account and of each app password, and what check mode could not check."""
+    p = module.params
+    known = known_schemes(module)
+    if known:
+        return hash_all(site, p["password_scheme"], known, existing, recognised, Problems(p["variables"])), []
+    if module.check_mode:
+        unknown = "passwords: Dovecot is not installed yet, so the hashes it knows are unknown"
+        return collections.defaultdict(lambda: "{not hashed yet}"), [unknown]
+    raise Refused("Dovecot is not installed, so the hashes it knows are unknown; install dovecot-core first")
+
+
 def run(module: AnsibleModule) -> t.Dict[str, t.Any]:
     p = module.params
     entries = sent(p["accounts_file"])
@@ -554,17 +568,8 @@ def run(module: AnsibleModule) -> t.Dict[str, t.Any]:
     there = app_passwords.read(content_of(app_passwords.PATH))
     acl_before, names_before = content_of(SHARED_ACL), shared_before(content_of(OWN_ALIASES))
     site = app_passwords_of(site, there)
-    not_validated = []  # type: t.List[str]
-    known = known_schemes(module)
     recognised = account_passwords.Recognised(RECOGNISED, p["fingerprint_key"])
-    if known:
-        existing = stored_hashes(before, there)
-        hashes = hash_all(site, p["password_scheme"], known, existing, recognised, Problems(p["variables"]))
-    elif module.check_mode:
-        not_validated.append("passwords: Dovecot is not installed yet, so the hashes it knows are unknown")
-        hashes = collections.defaultdict(lambda: "{not hashed yet}")
-    else:
-        raise Refused("Dovecot is not installed, so the hashes it knows are unknown; install dovecot-core first")
+    hashes, not_validated = hashes_of(module, site, stored_hashes(before, there), recognised)
     replaces = own.replaced(own.read(own.PATH), {login: line[0] for login, line in before.items()}, hashes)
     if replaces and not (p["replace_own"] or module.check_mode):
         return {"changed": False, "replaces_own": replaces}
@@ -592,10 +597,8 @@ def run(module: AnsibleModule) -> t.Dict[str, t.Any]:
     mail = mail_of(removed, removed_names, p["mail_root"])
     if not module.check_mode:
         recognised.save()
-        fewer_rights = lost_rights(acl_before, accounts_files.shared_acl(site))
-        ended = locked_out((before, apps_before), (after, apps_after)) | fewer_rights
-        if ended:
-            sessions.end(ended)
+        ended = locked_out((before, apps_before), (after, apps_after))
+        sessions.end(ended | lost_rights(acl_before, accounts_files.shared_acl(site)))
         for path in mail if p["purge"] else []:
             shutil.rmtree(path)
     return {

@@ -23,8 +23,10 @@ def await_dovecot() -> None:
     time.sleep(1.05 - time.time() % 1)
 
 
-def end(logins: t.Container[str]) -> None:
+def end(logins: t.Collection[str]) -> None:
     """Close the accounts' connections. Without a running Dovecot there are none."""
+    if not logins:
+        return
     await_dovecot()
     with contextlib.suppress(OSError, subprocess.SubprocessError):
         who = subprocess.check_output(["doveadm", "-f", "tab", "who"], stderr=subprocess.DEVNULL, timeout=WAIT)
