@@ -196,6 +196,12 @@ memory:
   returned: always
   type: int
   sample: 469762048
+spam_filter:
+  description: >-
+    Whether this collection's default for this server is a spam filter: it has 1.5 GB of memory or more, or has the
+    filter already.
+  returned: always
+  type: bool
 other_mtas:
   description: Installed packages of other mail servers. apt removes them when it installs Postfix.
   returned: always

@@ -41,6 +41,19 @@ def _is_number_from(least: int) -> t.Callable[[t.Any], bool]:
     return lambda value: re.fullmatch(r"[+-]?[0-9]+", str(value)) is not None and int(value) >= least
 
 
+def _is_at_least_0(value: t.Any) -> bool:
+    return re.fullmatch(r"[0-9]+(\.[0-9]+)?", str(value)) is not None
+
+
+def _is_sender(value: t.Any) -> bool:
+    return (
+        _is_name(str(value))
+        or re.fullmatch(r"[^\s@\"\\]+@[A-Za-z0-9.-]+", str(value)) is not None
+        or re.fullmatch(r"[0-9a-fA-F.:]+(/[0-9]+)?", str(value)) is not None
+        and _are_networks([value])
+    )
+
+
 def _is_ip_address(value: t.Any) -> bool:
     try:
         ipaddress.ip_address(str(value))
@@ -128,6 +141,11 @@ KINDS: dict[str, Kind] = {
     "mail_address": Kind(
         _matches(r"[A-Za-z0-9.+_-]+@[A-Za-z0-9.-]+"), "is not an e-mail address", "one such as {}", "eve@example.com"
     ),
+    "sender": Kind(
+        _is_sender,
+        "is not an address, a domain or a network",
+        "one such as eve@example.com, example.com or 192.0.2.0/24",
+    ),
     "acme_email": Kind(
         _matches(r"[^@\s]+@[^@\s]+\.[^@\s.]+"), "is not an e-mail address", "one such as {}", "eve@example.com"
     ),
@@ -139,6 +157,10 @@ KINDS: dict[str, Kind] = {
     # numbers
     "limit": Kind(_is_number_from(0), "is less than 0", "a number, or 0 for no limit"),
     "positive": Kind(_is_number_from(1), "is less than 1", "one such as {}", 1),
+    "points": Kind(_is_at_least_0, "is not a number of points", "one such as 15, or 0 for never"),
+    "more_than_0": Kind(
+        lambda value: _is_at_least_0(value) and float(value) > 0, "is not above 0", "one such as {}", 6
+    ),
     "percent": Kind(
         lambda value: _is_number_from(1)(value) and int(value) <= 100, "is not from 1 to 100", "one such as {}", 80
     ),

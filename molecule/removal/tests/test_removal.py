@@ -21,8 +21,9 @@ SWITCHES: t.List[t.Tuple[t.Dict[str, t.Any], t.Dict[str, t.Any], t.List[str]]] =
         ["unit rspamd.service active", "/etc/rspamd/override.d/logging.inc "],
     ),
     (
-        {"mail_training": False},
-        {"mail_training": True},
+        {"mail_spam_filter": False, "mail_training": False},
+        # and what people have moved, which comes with it
+        {"mail_spam_filter": True, "mail_training": True},
         ["unit port587-redis.service active", "/etc/dovecot/training/bin/learn ", "/etc/port587/redis.conf "],
     ),
     (

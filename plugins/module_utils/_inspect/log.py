@@ -69,6 +69,12 @@ def warnings() -> t.List[Facts]:
     return parse_log(_journal(*chosen, "SYSLOG_FACILITY=2"))[::-1]
 
 
+def mail(days: int) -> t.List[Facts]:
+    """All that the mail system logged within some days, oldest first."""
+    # 2 is syslog's mail facility, with which rspamd logs, too
+    return parse_log(_journal("--output=json", "--since=-%dd" % days, "SYSLOG_FACILITY=2"))
+
+
 def killed() -> t.List[str]:
     """Processes that the kernel killed within the last day because memory ran out."""
     found = parse_killed(_journal("--output=cat", "--since=-1d", "--dmesg", "--priority=err"))

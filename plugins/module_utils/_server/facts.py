@@ -62,6 +62,13 @@ PARAMETERS_SINCE = {
 _PACKAGE_NAME = re.compile(r"[a-z0-9][a-z0-9+.-]+\Z")
 
 
+# The memory in bytes from which on a server filters spam by default, and how rspamd's configuration shows that it does:
+# the default must not change with the few megabytes that a new kernel takes.
+ENOUGH_FOR_SPAM_FILTER = 1536 * 1024 * 1024
+RSPAMD = "/etc/rspamd/rspamd.conf.local.override"
+SPAM_FILTER = re.compile(r"^\s+spam_filter \{", re.MULTILINE)
+
+
 class ServerError(Exception):
     """The server's facts are not available; the message gives the reason."""
 
@@ -216,17 +223,24 @@ def answer(run: Run, questions: t.Mapping[str, t.List[str]]) -> t.Dict[str, t.An
     missing = [path for path in questions["files"] if not os.path.isfile(path)]
     status = read_text("/var/lib/dpkg/status")
     others = parse_other_mtas(status)
+    usable = memory.memory("/")[0]
     # an interrupted upgrade leaves such packages, also ones that nobody has asked for (dovecot-pgsql)
     unfinished = apt.of_same_source(status, apt.parse_broken(status), asked["packages"])
     asked["missing"] += [name for name in unfinished if name not in asked["missing"]]
     return dict(
         asked,
         missing_files=missing,
-        memory=memory.memory("/")[0],
+        memory=usable,
+        spam_filter=filters_spam(usable, read_text(RSPAMD)),
         other_mtas=others,
         trees=known_trees.trees(),
         run=name,
     )
+
+
+def filters_spam(usable: int, configuration: str) -> bool:
+    """The default for a server with so many bytes of memory, and rspamd's configuration; empty if it has none."""
+    return usable >= ENOUGH_FOR_SPAM_FILTER or SPAM_FILTER.search(configuration) is not None
 
 
 def _program(package: Package, said: t.Optional[str], stand_in: t.Optional[str]) -> Program:

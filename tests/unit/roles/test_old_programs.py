@@ -33,8 +33,11 @@ PLAY = """
     # what comes with a version of its own
     mail_sni: "{{ ['mail.example.org'] if __common_server.postfix.version is version('3.4', '>=') else [] }}"
     certificates_key_type: both
-    mail_training: true
     mail_webmail: true
+    mail_spam_filter: true
+    rspamd_nameservers: [192.0.2.1]
+    rspamd_block_lists: true
+    rspamd_allow: [{from: example.net}]
     mail_resolver: true
     postfix_greylisting: true
     postfix_mta_sts: true
@@ -90,7 +93,7 @@ def _in_rspamd(text: str) -> t.Set[str]:
     # Left out are: strings, which hold names of domains and rules; modules that are switched off; our own sections.
     plain = re.sub(r"^\w+ \{ enabled = false; \}$", "", re.sub(r'"[^"]*"', '""', text), flags=re.MULTILINE)
     found = _names(r"(?<![\w.])([a-z][\w-]*)[ \t]*(?:\"\"[ \t]*)?(?:=|\{|\[)")(plain)
-    return found - {"port587", "forged-headers", "people_here"}
+    return found - {"port587", "forged-headers", "people_here", "machine_here", "spam_filter", "spamhaus"}
 
 
 def _in_nginx(text: str) -> t.Set[str]:

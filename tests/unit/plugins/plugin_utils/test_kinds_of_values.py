@@ -25,6 +25,12 @@ TABLE: dict[str, tuple[list[t.Any], list[t.Any]]] = {
     "certificate_name": (["mail.example.com", "*.example.com"], ["*", "imap", "a b.example.com", "*.*.example.com"]),
     "host": (["relay.example", "localhost", "192.0.2.1"], ["[192.0.2.1]", "a b", "", "relay.example:587"]),
     "relayed_domain": (["example.org", ".example.org"], ["x y", "eve@example.org", ""]),
+    "sender": (
+        ["eve@example.com", "example.com", "192.0.2.1", "192.0.2.0/24", "2001:db8::/32"],
+        ["", "eve", "@example.com", "a b@example.com", "192.0.2.0/33", "192.0.2.256", 'eve"@example.com'],
+    ),
+    "points": ([0, 4, 6.5, "15", "0.5"], [-1, "many", "", None, "1e3", "6,5"]),
+    "more_than_0": ([1, 0.5, "6"], [0, "0.0", -1, "x", ""]),
     "ip_address": (["192.0.2.1", "2001:db8::1", "::1"], ["192.0.2", "192.0.2.256", "[::1]", "ns.example.net", ""]),
     "networks": (
         ["10.0.0.0/8", "10.0.0.0/8, [::1]/128 192.0.2.1", ["10.0.0.1/24", "::1"], []],

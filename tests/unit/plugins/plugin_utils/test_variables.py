@@ -155,7 +155,9 @@ def test_defaults_are_of_their_own_type(role: str) -> None:
 def test_the_defaults_of_the_site_are_as_documented() -> None:
     options = {name: option for name, option in _variables.site_options().items() if name.startswith("mail_")}
     documented = {name: option["default"] for name, option in options.items() if "default" in option}
-    assert _variables.role_defaults("mail") == documented
+    # what derives from another variable has no default to document
+    plain = {name: value for name, value in _variables.role_defaults("mail").items() if "{{" not in str(value)}
+    assert plain == documented
 
 
 def test_a_default_of_the_site_stands_in_one_place() -> None:

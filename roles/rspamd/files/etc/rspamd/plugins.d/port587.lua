@@ -1,7 +1,7 @@
 -- Copyright (c) The port587.mail contributors
 -- SPDX-License-Identifier: GPL-3.0-or-later
 
--- Written by the role port587.mail.rspamd. Who may write in whose name: after a login, and from outside.
+-- Written by the role port587.mail.rspamd. Who may write in whose name: after a login, and from outside. And what the spam filter adds.
 -- Section port587 of rspamd.conf.local.override has the options. Lua 5.1, and what rspamd 1.6 has of its API.
 
 if confighelp then
@@ -444,6 +444,165 @@ for _, name in ipairs({ 'OWN_DOMAIN_FORGED', 'OWN_DOMAIN_UNKNOWN' }) do
 end
 for _, name in ipairs({ 'R_SPF_ALLOW', 'R_DKIM_ALLOW' }) do
   rspamd_config:register_dependency('PORT587_OUTSIDE', name)
+end
+
+-- -- the spam filter -----------------------------------------------------------------------------------------------------
+
+local filter = options.spam_filter
+
+local function is_outside(task)
+  local address = task:get_from_ip()
+  return not task:get_user() and address and address:is_valid() and not address:is_local()
+end
+
+-- Whether an entry of a list is about an address: it is this one, or its domain, or one above that.
+local function is_about(entry, address)
+  local domain = (address.domain or ''):lower()
+  if entry:find('@', 1, true) then
+    return entry == (address.user or ''):lower() .. '@' .. domain
+  end
+  return domain == entry or domain:sub(-#entry - 1) == '.' .. entry
+end
+
+-- Whether it is a network, and the client is in it.
+local function has_client(entry, client)
+  local network, bits = entry:match('^([%x.:]+)/?(%d*)$')
+  local first = network and network:find('[%d:]') and require('rspamd_ip').from_string(network)
+  if not first or not first:is_valid() or first:get_version() ~= client:get_version() then
+    return false
+  end
+  bits = tonumber(bits) or (first:get_version() == 4 and 32 or 128)
+  return tostring(first:apply_mask(bits)) == tostring(client:apply_mask(bits))
+end
+
+-- Whether an entry counts for all recipients: a mail with several has one verdict.
+local function is_for(entry, task)
+  if (entry.to or '') == '' then
+    return true
+  end
+  local recipients = task:get_recipients('smtp') or {}
+  for _, one in ipairs(recipients) do
+    if ((one.user or '') .. '@' .. (one.domain or '')):lower() ~= entry.to then
+      return false
+    end
+  end
+  return #recipients > 0
+end
+
+-- The entry of a list that is about one of the addresses, or the client.
+local function listed(list, task, found)
+  for _, entry in ipairs(list or {}) do
+    if is_for(entry, task) then
+      if has_client(entry.from, task:get_from_ip()) then
+        return entry.from
+      end
+      for _, address in ipairs(found) do
+        if is_about(entry.from, address) then
+          return entry.from
+        end
+      end
+    end
+  end
+end
+
+local function check_lists(task)
+  if not is_outside(task) then
+    return
+  end
+  local authors, proved = {}, {}
+  for _, header in ipairs(headers_of(task)) do
+    for _, address in ipairs(header[1] == 'from' and addresses(header[2]) or {}) do
+      authors[#authors + 1] = address
+    end
+  end
+  local envelope = (task:get_from('smtp') or {})[1] or {}
+  -- one author, whose domain has sent or signed it
+  if #authors == 1 then
+    local domain = authors[1].domain:lower()
+    local by_spf = (envelope.domain or ''):lower() == domain and task:has_symbol('R_SPF_ALLOW')
+    if by_spf or is_found(task, 'R_DKIM_ALLOW', domain) then
+      proved = authors
+    end
+  end
+  local allowed = listed(filter.allow, task, proved)
+  if allowed then
+    return task:insert_result('ALLOWED_SENDER', 1.0, allowed)
+  end
+  authors[#authors + 1] = envelope
+  local denied = listed(filter.deny, task, authors)
+  if denied then
+    task:insert_result('DENIED_SENDER', 1.0, denied)
+  end
+end
+
+-- What gave points, most first.
+local function reasons(task)
+  local found = {}
+  for _, one in ipairs(task:get_symbols_all() or {}) do
+    if one.score and math.abs(one.score) >= 0.05 then
+      found[#found + 1] = one
+    end
+  end
+  table.sort(found, function(a, b)
+    return a.score > b.score
+  end)
+  return found
+end
+
+-- After all rules: what is refused, with words of our own.
+local function check_points(task)
+  local score, address = task:get_metric_score('default')[1], task:get_from_ip()
+  local login = task:get_user()
+  if login and filter.outgoing and score >= filter.outgoing then
+    local names = {}
+    for number, one in ipairs(reasons(task)) do
+      names[number <= 5 and one.score > 0 and number or 6] = one.name
+    end
+    names[6] = nil
+    local text = 'this mail looks like spam (%.1f points, the limit is %.1f: %s); it is not sent. If you have not written it, somebody knows your password'
+    require('rspamd_logger').warnx(task, 'outgoing spam refused: login %s, %s points, limit %s, %s recipients',
+      shown(login), string.format('%.1f', score), string.format('%.1f', filter.outgoing), #(task:get_recipients('smtp') or {}))
+    return refuse(task, text:format(score, filter.outgoing, table.concat(names, ' ')))
+  end
+  if login or not address or address:is_local() then
+    return
+  end
+  if task:has_symbol('DENIED_SENDER') then
+    return refuse(task, 'this server takes no mail from this sender')
+  end
+  if filter.refuse and score >= filter.refuse then
+    local text = 'this mail looks like spam (%.1f points, the limit is %.1f)'
+    return refuse(task, text:format(score, filter.refuse))
+  end
+end
+
+if filter then
+  local lists = rspamd_config:register_symbol({ name = 'PORT587_LISTS', type = 'callback', callback = check_lists })
+  rspamd_config:register_symbol({ name = 'ALLOWED_SENDER', type = 'virtual', parent = lists, score = -100.0, group = 'port587' })
+  rspamd_config:register_symbol({ name = 'DENIED_SENDER', type = 'virtual', parent = lists, score = 100.0, group = 'port587' })
+  for _, name in ipairs({ 'R_SPF_ALLOW', 'R_DKIM_ALLOW' }) do
+    rspamd_config:register_dependency('PORT587_LISTS', name)
+  end
+  rspamd_config:register_symbol({ name = 'PORT587_POINTS', type = 'postfilter', callback = check_points, priority = 8 })
+end
+
+-- For milter_headers: the names and values of those to add, in SpamAssassin's form, which mail programs know.
+port587_spam_headers = function(task)
+  if not filter or not is_outside(task) then
+    return {}
+  end
+  local score, lines = task:get_metric_score('default')[1], {}
+  local line = string.format('%s, score=%.1f required=%.1f tests=[', score >= filter.junk and 'Yes' or 'No', score, filter.junk)
+  for number, one in ipairs(reasons(task)) do
+    local word = string.format('%s%s=%.1f', number > 1 and ',' or '', one.name, one.score)
+    if #line + #word > 76 then
+      lines[#lines + 1] = line
+      line = '\t'
+    end
+    line = line .. word
+  end
+  lines[#lines + 1] = line .. ']'
+  return { ['X-Spam-Status'] = table.concat(lines, '\n') }
 end
 
 -- -- headers that people and their Sieve scripts would believe ----------------------------------------------------------
