@@ -301,7 +301,8 @@ from ansible_collections.port587.mail.plugins.module_utils._transaction.lock imp
 DIRECTORY = "/etc/port587/accounts"
 PASSWD = DIRECTORY + "/passwd"
 OWN_ALIASES = DIRECTORY + "/own_aliases.passwd"
-SHARED_ACL, SHARED_MEMBERS = DIRECTORY + "/shared.acl", DIRECTORY + "/shared.members"
+SHARED_ACL = DIRECTORY + "/shared.acl"
+SHARED_MEMBERS = DIRECTORY + "/shared.members"
 #: Seconds to wait for another run, or for a person who changes a password.
 LOCK_TIMEOUT = 120.0
 RECOGNISED = account_passwords.STATE + "/fingerprints"

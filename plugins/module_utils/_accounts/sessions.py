@@ -10,12 +10,13 @@ import contextlib
 import os
 import re
 import signal
-import subprocess
 import time
 import typing as t
 
+from ansible_collections.port587.mail.plugins.module_utils._transaction.commands import run_command
+
 #: Seconds to wait for Dovecot.
-WAIT = 20.0
+WAIT = 20
 
 
 def await_dovecot() -> None:
@@ -28,12 +29,11 @@ def end(logins: t.Collection[str]) -> None:
     if not logins:
         return
     await_dovecot()
-    with contextlib.suppress(OSError, subprocess.SubprocessError):
-        who = subprocess.check_output(["doveadm", "-f", "tab", "who"], stderr=subprocess.DEVNULL, timeout=WAIT)
-        # each process has one session. `doveadm kick` of 2.4 ends none that has opened a shared mailbox
-        for pid in processes(who.decode("utf-8", "replace"), logins):
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGTERM)
+    _code, who, _err = run_command(["timeout", str(WAIT), "doveadm", "-f", "tab", "who"])
+    # each process has one session. `doveadm kick` of 2.4 ends none that has opened a shared mailbox
+    for pid in processes(who, logins):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGTERM)
 
 
 def processes(who: str, logins: t.Container[str]) -> t.List[int]:
