@@ -5,11 +5,12 @@
 To lists, bounces and programs: molecule/default/tests/test_vacation.py.
 """
 
+import re
 import typing as t
 
 import pytest
 from conftest import Vps
-from mailclient import Account, Imap, Sieve, mail, received, submit, token
+from mailclient import Account, Imap, Sieve, deliver, mail, received, submit, token, until
 
 testinfra_hosts = ["ansible://mail"]
 
@@ -57,3 +58,34 @@ def test_two_who_are_away(vps: Vps, away: str) -> None:
     received(vps.server, vps.bob, away)
     send(vps, vps.bob, vps.alice)
     assert answers(vps, vps.alice, away) == answers(vps, vps.bob, away) == 1
+
+
+NO_PERSON = [
+    "no-reply",
+    "NoReply",
+    "no.reply-4711",
+    "donotreply",
+    "do_not_reply+x",
+    "bounces+eve=example.com",
+    "list-bounces",
+]
+
+
+def test_who_does_not_read_answers_gets_none(vps: Vps, away: str) -> None:
+    """Without any of the headers that say so."""
+    senders = [f"{name}@elsewhere.example" for name in (*NO_PERSON, "norbert.reply")]
+    for sender in senders:
+        word = token()
+        deliver(vps.server, vps.alice.address, mail(sender, vps.alice.address, word), sender)
+        received(vps.server, vps.alice, word)
+    # the last one is a person
+    for answered in until(lambda: sent_to(vps, "elsewhere.example")):
+        if senders[-1] in answered:
+            break
+    assert answered & set(senders) == {senders[-1]}
+
+
+def sent_to(vps: Vps, domain: str) -> t.Set[str]:
+    """The addresses to which Postfix has tried to send mail."""
+    said = vps.run("journalctl", "--identifier=postfix/smtp", "--output=cat")
+    return set(re.findall(rf"to=<([^>]*@{re.escape(domain)})>", said))
