@@ -16,6 +16,7 @@ import email.policy
 import io
 import ipaddress
 import json
+import re
 import typing as t
 import xml.parsers.expat
 import zipfile
@@ -223,12 +224,22 @@ def tls(text: bytes) -> t.List[Row]:
     if not isinstance(report, dict) or "policies" not in report:
         return []
     try:
-        start = str(report["date-range"]["start-datetime"]).replace("Z", "+00:00")
-        begin = _moment(int(datetime.datetime.fromisoformat(start).timestamp()))
+        begin = _moment(_seconds(str(report["date-range"]["start-datetime"])))
         head = (_short(str(report.get("organization-name", ""))), _short(str(report["report-id"])), begin)
         return [row for policy in report["policies"][:MOST_ROWS] for row in _tls_rows(policy, *head)]
     except (ValueError, LookupError, TypeError, AttributeError, OverflowError) as exc:
         raise ReportError(f"the report lacks something, or has an unusual value: {exc!r}") from exc
+
+
+def _seconds(moment: str) -> int:
+    """A moment of RFC 3339 in seconds since 1970. Raises ValueError."""
+    found = re.match(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.\d+)?(?:Z|([-+]\d\d):(\d\d))$", moment, re.IGNORECASE)
+    if not found:
+        raise ValueError(f"no moment: {moment[:50]}")
+    time, hours, minutes = found.groups()
+    # Python 3.6 knows zones without a colon only
+    with_zone = f"{time.upper()}{hours or '+00'}{minutes or '00'}"
+    return int(datetime.datetime.strptime(with_zone, "%Y-%m-%dT%H:%M:%S%z").timestamp())
 
 
 def _tls_rows(policy: t.Dict[str, t.Any], reporter: str, identity: str, begin: int) -> t.Iterator[Row]:
