@@ -420,7 +420,7 @@ def test_hooks_that_fail_or_hang(site, tmp_path):
         site.do(f"cd /var/lib/port587/acme/*_14000_*/ && name=ecdsa && {spoil}")
         code, said = site.renew()
         assert (code, serial() != before) == (0, True), f"{name}: {said}"
-    assert site.do("cd /var/lib/port587/acme/*_14000_*/ && ls live | grep ecdsa").split() == ["ecdsa"]
+    assert site.do("cd /var/lib/port587/acme/*_14000_*/ && ls live | grep '^ecdsa'").split() == ["ecdsa"]
 
 
 def write_hook(site, path, *lines):
