@@ -313,5 +313,6 @@ def test_forged_verdicts_are_removed(site: Site, who: str) -> None:
     for name, value in FORGED.items():
         assert filled(site, value) not in [str(one) for one in mail.get_all(name, [])], name
     for name, value in KEPT.items():
-        assert mail.get_all(name) == [value], name
+        # a seal of our own may come beside one of others
+        assert [one for one in mail.get_all(name) if site.server.name not in one] == [value], name
     assert len(mail.get_all("Authentication-Results", [])) == (0 if who == "login" else 1)
