@@ -76,7 +76,7 @@ def mounted(host: Host, path: str, content: str) -> t.ContextManager[None]:
 def test_a_fit_server(ask: Ask) -> None:
     result = ask(skip=OUTSIDE, controller_time=time.time())
     assert not result["failed"]
-    assert result["msg"] == "mail.example.com: this server is fit for mail (11 checks)"
+    assert result["msg"] == "mail.example.com: this server is fit for mail (12 checks)"
     assert result["warnings"] == []
 
 
@@ -132,7 +132,7 @@ def test_a_small_vps_is_warned_of_swap(host: Host, ask: Ask) -> None:
     with mounted(host, "/proc/meminfo", "MemTotal:         480000 kB\nSwapTotal:             0 kB\n"):
         result = ask(skip=OUTSIDE)
     assert not result["failed"]
-    assert result["msg"] == "mail.example.com: this server is fit for mail (10 checks, 1 warned)"
+    assert result["msg"] == "mail.example.com: this server is fit for mail (11 checks, 1 warned)"
     assert result["warnings"] == [
         "mail.example.com: swap: 468 MiB of memory and 0 MiB of swap. Cure: fallocate -l 1G /swapfile; "
         "chmod 600 /swapfile; mkswap /swapfile; swapon /swapfile; and a line in /etc/fstab."

@@ -59,7 +59,7 @@ def output_folder(newcomer: Newcomer) -> pathlib.Path:
 
 def test_both_languages_say_the_same() -> None:
     assert commands("README.ja.md") == COMMANDS
-    assert len(COMMANDS) == 11
+    assert len(COMMANDS) == 13
 
 
 @pytest.mark.parametrize("number", range(len(COMMANDS)), ids=[command[:60].replace("/", " ") for command in COMMANDS])
