@@ -73,3 +73,13 @@ def desktop(site: Site, host: Host, inventory: str) -> Desktop:
     desktop.write(f"/usr/local/share/ca-certificates/{site.server.name}.crt", ca)
     machine.check_output("update-ca-certificates")
     return desktop
+
+
+@pytest.fixture(scope="module")
+def trusted(site: Site, desktop: Desktop) -> None:
+    """Chromium has a list of authorities of its own."""
+    policy = '{"CACertificates": ["%s"]}'
+    ca = desktop.machine.check_output(
+        "openssl x509 -in /usr/local/share/ca-certificates/%s.crt -outform DER | base64 -w0", site.server.name
+    )
+    desktop.write("/etc/chromium/policies/managed/ca.json", policy % ca)

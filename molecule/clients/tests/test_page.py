@@ -8,16 +8,6 @@ from conftest import PICTURES, Desktop, Site
 testinfra_hosts = ["ansible://mail"]
 
 
-@pytest.fixture(scope="module")
-def trusted(site: Site, desktop: Desktop) -> None:
-    """Chromium has a list of authorities of its own."""
-    policy = '{"CACertificates": ["%s"]}'
-    ca = desktop.machine.check_output(
-        "openssl x509 -in /usr/local/share/ca-certificates/%s.crt -outform DER | base64 -w0", site.server.name
-    )
-    desktop.write("/etc/chromium/policies/managed/ca.json", policy % ca)
-
-
 @pytest.mark.usefixtures("trusted")
 @pytest.mark.parametrize("width", [1100, 390])
 @pytest.mark.parametrize(("language", "title"), [("en", "Set up your mail"), ("ja", "メールの設定")])

@@ -4,7 +4,7 @@ ARG BASE
 FROM ${BASE}
 RUN export DEBIAN_FRONTEND=noninteractive \
  && apt-get -q update \
- && apt-get -q -y --no-install-recommends install thunderbird claws-mail chromium xvfb xdotool imagemagick fonts-noto-cjk \
+ && apt-get -q -y --no-install-recommends install thunderbird claws-mail chromium chromium-driver xvfb xdotool imagemagick fonts-noto-cjk \
       msmtp isync neomutt fetchmail getmail6 curl openssl \
       swaks libnet-ssleay-perl libauthen-sasl-perl libio-socket-ssl-perl \
  && apt-get clean
