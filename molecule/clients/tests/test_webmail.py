@@ -104,7 +104,9 @@ def test_reads(site: Site, driver: str, name: str, language: str, width: int) ->
         assert chromium.driver.find_element(By.TAG_NAME, "html").get_attribute("lang")[:2] == language
         assert f"こんにちは {word}" in chromium.driver.find_element(By.ID, "messagelist").text
         chromium.photograph("list")
-        chromium.driver.execute_script("rcmail.show_message(Object.keys(rcmail.message_list.rows)[0])")
+        rows = "const rows = rcmail.message_list.rows;"
+        found = "Object.keys(rows).find(uid => rows[uid].obj.innerText.includes(arguments[0]))"
+        chromium.driver.execute_script(f"{rows} rcmail.show_message({found})", word)
         assert "海です。" in chromium.until("return document.querySelector('#messagebody')?.innerText")
         chromium.photograph("mail")
         assert chromium.complaints() == []
