@@ -197,10 +197,7 @@ def _read_aliases(aliases: t.Any, own: t.Container[str], problems: Problems) -> 
     found = []
     example = "{address: info@example.com, to: [eve@example.com]}"
     place = problems.name("aliases")
-    for number, entry in enumerate(_list(place, aliases, "[%s]" % example, problems)):
-        where = "%s[%d]" % (place, number)
-        if not _is_entry(where, entry, ALIAS_KEYS, example, problems):
-            continue
+    for where, entry in _entries(place, aliases, ALIAS_KEYS, example, problems):
         address = _own_address(where + ".address", entry.get("address"), own, key_fault, problems, whole_domain=True)
         targets = entry.get("to")
         to = _addresses(where + ".to", targets, foreign_fault, problems)
@@ -216,10 +213,7 @@ def _read_shared(shared: t.Any, own: t.Container[str], problems: Problems) -> t.
     found = []  # type: t.List[t.Tuple[str, Shared]]
     example = "{name: team, address: team@example.com, members: {eve@example.com: write}}"
     place = problems.name("shared")
-    for number, entry in enumerate(_list(place, shared, "[%s]" % example, problems)):
-        where = "%s[%d]" % (place, number)
-        if not _is_entry(where, entry, SHARED_KEYS, example, problems):
-            continue
+    for where, entry in _entries(place, shared, SHARED_KEYS, example, problems):
         name, address = entry.get("name"), entry.get("address")
         if not isinstance(name, str) or not SHARED_NAME.match(name):
             problems.say(
@@ -354,10 +348,7 @@ def _read_choice(where: str, value: t.Any, default: str, choices: t.Sequence[str
 def _read_app_passwords(where: str, value: t.Any, problems: Problems) -> t.List[AppPassword]:
     found = []  # type: t.List[AppPassword]
     example = "{name: phone, password: ...}"
-    for number, entry in enumerate(_list(where, value, "[%s]" % example, problems)):
-        place = "%s[%d]" % (where, number)
-        if not _is_entry(place, entry, APP_PASSWORD_KEYS, example, problems):
-            continue
+    for place, entry in _entries(where, value, APP_PASSWORD_KEYS, example, problems):
         name = entry.get("name")
         if not isinstance(name, str) or not app_passwords.NAME.match(name):
             problems.say(
@@ -442,6 +433,16 @@ def _list(where: str, value: t.Any, example: str, problems: Problems) -> t.Seque
     # the value isn't shown: in accounts it may hold passwords
     problems.say(where, "is %s, not a list; write %s" % (kind(value), example))
     return []
+
+
+def _entries(
+    where: str, value: t.Any, keys: t.Sequence[str], example: str, problems: Problems
+) -> t.Iterator[t.Tuple[str, t.Dict[str, t.Any]]]:
+    """The entries of a list that are mappings, each with its place."""
+    for number, entry in enumerate(_list(where, value, "[%s]" % example, problems)):
+        place = "%s[%d]" % (where, number)
+        if _is_entry(place, entry, keys, example, problems):
+            yield place, entry
 
 
 def _is_entry(where: str, entry: t.Any, keys: t.Sequence[str], example: str, problems: Problems) -> bool:

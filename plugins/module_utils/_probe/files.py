@@ -13,6 +13,7 @@ import typing as t
 import xml.etree.ElementTree as ET
 
 from ansible_collections.port587.mail.plugins.module_utils._probe import report
+from ansible_collections.port587.mail.plugins.module_utils._probe.page import STYLE
 from ansible_collections.port587.mail.plugins.module_utils._probe.records import INSIDE
 
 _FACTS = ("host", "address", "ports", "login", "verdict", "seconds", "findings", "records")
@@ -105,16 +106,7 @@ _PAGE = """<!DOCTYPE html>
 <title>{title}</title>
 <script>if (/^ja/.test(navigator.language)) document.documentElement.lang = "ja"</script>
 <style>
-:root {{ color-scheme: light dark; --line: #8884; --ok: #1a7f37; --warn: #9a6700; --fail: #cf222e; --skip: #6e7781 }}
-@media (prefers-color-scheme: dark) {{ :root {{ --ok: #3fb950; --warn: #d29922; --fail: #f85149; --skip: #8b949e }} }}
-:root:lang(en) [lang=ja], :root:lang(ja) [lang=en] {{ display: none }}
-body {{ font: 16px/1.5 system-ui, sans-serif; max-width: 66rem; margin: 2rem auto; padding: 0 1rem }}
-body {{ overflow-wrap: anywhere }}
-h1 {{ font-size: 1.5rem; margin-bottom: 0 }}
-h2 {{ font-size: 1.15rem; margin-top: 2rem }}
-.when {{ color: var(--skip); margin-top: 0 }}
-table {{ border-collapse: collapse; width: 100% }}
-th, td {{ text-align: left; vertical-align: top; padding: .25rem .75rem .25rem 0 }}
+{style}:root:lang(en) [lang=ja], :root:lang(ja) [lang=en] {{ display: none }}
 tr {{ border-bottom: 1px solid var(--line) }}
 .ok, .warn, .fail, .skip, .partly {{ font-weight: 600; white-space: nowrap }}
 .ok {{ color: var(--ok) }} .warn {{ color: var(--warn) }} .fail {{ color: var(--fail) }}
@@ -154,6 +146,7 @@ def to_html(result: t.Dict[str, t.Any], when: str, server: str, authority: t.Opt
         settings = _settings(result, server, authority)
     looked_inside = any(record["service"] == INSIDE for record in result["records"])
     return _PAGE.format(
+        style=STYLE,
         title=_escape(report.headline(result)),
         japanese_title=_escape(report.headline(result, report.JAPANESE)),
         when=_escape(when),

@@ -10,6 +10,7 @@ import html
 import time
 import typing as t
 
+from ansible_collections.port587.mail.plugins.module_utils._probe.page import STYLE
 from ansible_collections.port587.mail.plugins.module_utils._reports.parse import Row
 
 DAY = 86400
@@ -131,16 +132,7 @@ _PAGE = """<!DOCTYPE html>
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <title>{title}</title>
 <style>
-:root {{ color-scheme: light dark; --line: #8884; --ok: #1a7f37; --fail: #cf222e; --skip: #6e7781 }}
-@media (prefers-color-scheme: dark) {{ :root {{ --ok: #3fb950; --fail: #f85149; --skip: #8b949e }} }}
-body {{ font: 16px/1.5 system-ui, sans-serif; max-width: 66rem; margin: 2rem auto; padding: 0 1rem }}
-body {{ overflow-wrap: anywhere }}
-h1 {{ font-size: 1.5rem; margin-bottom: 0 }}
-h2 {{ font-size: 1.15rem; margin-top: 2rem }}
-.when {{ color: var(--skip); margin-top: 0 }}
-table {{ border-collapse: collapse; width: 100% }}
-th, td {{ text-align: left; vertical-align: top; padding: .25rem .75rem .25rem 0 }}
-tr {{ border-bottom: 1px solid var(--line) }}
+{style}tr {{ border-bottom: 1px solid var(--line) }}
 .ok {{ color: var(--ok); font-weight: 600 }} .fail {{ color: var(--fail); font-weight: 600 }}
 svg {{ width: 100%; height: auto }} .ok rect, rect.ok {{ fill: var(--ok) }} rect.fail {{ fill: var(--fail) }}
 svg text {{ fill: currentColor; font-size: 11px }}
@@ -162,7 +154,7 @@ def page(found: Summary, host: str, when: str) -> str:
         tables += f"<h2>Could not be read</h2>\n<table><tr><th>Subject<th>Reason</tr>\n{rows}</table>\n"
     title = html.escape(f"{host}: reports about its mail")
     return _PAGE.format(
-        title=title, when=html.escape(when), reports=found.reports, plot=plot(found.days), tables=tables
+        style=STYLE, title=title, when=html.escape(when), reports=found.reports, plot=plot(found.days), tables=tables
     )
 
 
