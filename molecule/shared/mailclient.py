@@ -184,6 +184,16 @@ class Imap(imaplib.IMAP4):
         assert found, answer
         return int(found[1]), int(found[2])
 
+    def is_ended(self) -> bool:
+        """Wait whether the server ends the session."""
+        try:
+            for _again in until(self.noop, 10):
+                pass
+        except (imaplib.IMAP4.abort, OSError):
+            self.shutdown()
+            return True
+        return False
+
     def empty(self, folder: str = "INBOX") -> None:
         """Remove every mail in the folder."""
         if self.select(folder)[1] == [b"0"]:

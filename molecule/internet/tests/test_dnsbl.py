@@ -5,8 +5,9 @@
 import typing as t
 
 import pytest
+from conftest import MAIL_HOSTS, SCENARIO, Site, machine, site
 from mailclient import mail, submit, token
-from test_internet import MAIL_HOSTS, SCENARIO, Site, bring, machine, play, read, site
+from test_internet import bring, play, read
 
 ZONE = "/var/cache/bind/published/list.test.zone"
 #: None of these keeps anybody out.

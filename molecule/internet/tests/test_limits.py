@@ -15,9 +15,10 @@ import time
 import typing as t
 
 import pytest
+from conftest import MAIL_HOSTS, SCENARIO, Site, comes_back, site
 from exposure import too_exposed
 from mailclient import Account, Imap, Smtp, mail, submit, token, until
-from test_internet import MAIL_HOSTS, SCENARIO, Site, bring, comes_back, play, read, site
+from test_internet import bring, play, read
 
 LIMITED = {
     "postfix_main": {},
@@ -47,11 +48,6 @@ def limited() -> t.Iterator[None]:
     yield
     # test_off has done it, unless it was not asked for
     apply()
-
-
-@pytest.fixture(scope="module", params=MAIL_HOSTS)
-def here(request: pytest.FixtureRequest) -> Site:
-    return site(request.param)
 
 
 @pytest.fixture

@@ -6,8 +6,9 @@ import re
 import typing as t
 
 import pytest
+from conftest import MAIL_HOSTS, SCENARIO, Site, comes_back, machine, site
 from mailclient import token, until
-from test_internet import MAIL_HOSTS, SCENARIO, Site, comes_back, machine, play, read_at_exim, site, write
+from test_internet import play, read_at_exim, write
 
 PROGRAM = "postfix-mta-sts-resolver"
 

@@ -3,16 +3,11 @@
 """The resolver: only the mail server's programs use it, and it refuses records with invalid signatures."""
 
 import controller
-import pytest
+from conftest import MAIL_HOSTS, SCENARIO, Site, comes_back, machine, site
 from mailclient import token, until
-from test_internet import MAIL_HOSTS, SCENARIO, Site, comes_back, machine, read_at_exim, site, variables, write
+from test_internet import read_at_exim, variables, write
 
 SITE = SCENARIO.parents[1] / "playbooks/site.yml"
-
-
-@pytest.fixture(scope="module", params=MAIL_HOSTS)
-def here(request: pytest.FixtureRequest) -> Site:
-    return site(request.param)
 
 
 def test_the_rest_of_the_machine_asks_as_before(here: Site) -> None:

@@ -11,38 +11,15 @@ import time
 import typing as t
 
 import controller
-import pytest
+from conftest import MAIL_HOSTS, SCENARIO, Site, site
 from exposure import too_exposed
 from mailclient import mail, token, until
-from test_internet import (
-    MAIL_HOSTS,
-    SCENARIO,
-    Site,
-    bring,
-    machine,
-    play,
-    read,
-    read_at_exim,
-    results,
-    send_from_exim,
-    site,
-    write,
-)
+from test_internet import bring, play, read, read_at_exim, results, send_from_exim, write
 from testinfra.host import Host
 
 WRITER = "writer@exim.test"
 #: Digits of the day in SRS addresses.
 DIGITS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567"
-
-
-@pytest.fixture(scope="module", params=MAIL_HOSTS)
-def here(request: pytest.FixtureRequest) -> Site:
-    return site(request.param)
-
-
-@pytest.fixture(scope="module")
-def exim() -> Host:
-    return machine("exim")
 
 
 def srs_address(here: Site, days_ago: int, secret: str = "") -> str:

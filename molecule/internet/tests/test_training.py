@@ -6,9 +6,10 @@ import time
 import typing as t
 
 import pytest
+from conftest import MAIL_HOSTS, SCENARIO, Site, comes_back, site
 from exposure import too_exposed
 from mailclient import Imap, mail, submit, token, until
-from test_internet import MAIL_HOSTS, SCENARIO, Site, bring, comes_back, play, read, site
+from test_internet import bring, play, read
 
 #: What the two kinds of mail are about.
 KINDS = {

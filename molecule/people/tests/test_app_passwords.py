@@ -73,16 +73,6 @@ def ask(vps: Vps, *lines: str) -> str:
     return str(json.loads(vps.run(*command))[-2])
 
 
-def ended(session: Imap) -> bool:
-    try:
-        for _again in until(session.noop, 10):
-            pass
-    except (imaplib.IMAP4.abort, OSError):
-        session.shutdown()
-        return True
-    return False
-
-
 @pytest.mark.parametrize(
     ("name", "password", "protocols"),
     [
@@ -157,7 +147,7 @@ def test_people_make_and_remove_their_own(vps: Vps) -> None:
     assert vps.play("converge.yml", "--tags=accounts").changed == 0
     session = Imap(vps.server).log_in(tablet)
     assert ask(vps, *me, "removeapp tablet") == "200 App password removed"
-    assert ended(session)
+    assert session.is_ended()
     assert works_for(vps, tablet) == set()
     assert imap(vps.server, alice)
 
@@ -176,7 +166,7 @@ def test_expires_without_a_run(vps: Vps) -> None:
     session = Imap(vps.server).log_in(reader)
     vps.run("sed", "-i", "s/2099-12-31/2026-01-01/", FILE)
     vps.run("systemctl", "start", "port587-app-passwords.service")
-    assert ended(session)
+    assert session.is_ended()
     assert works_for(vps, reader) == set()
     assert imap(vps.server, vps.account("alice", PHONE))
     assert "00:00:00 UTC" in vps.run("systemctl", "cat", "port587-app-passwords.timer")
@@ -221,5 +211,5 @@ def test_the_number_does_not_matter(vps: Vps) -> None:
     assert "app49" in shown.output
     assert "secret" not in shown.output
     assert "$argon2" not in shown.output
-    assert ended(session)
+    assert session.is_ended()
     assert not imap(vps.server, last)

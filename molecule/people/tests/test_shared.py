@@ -7,7 +7,7 @@ import typing as t
 
 import pytest
 from conftest import PEOPLE, Vps
-from mailclient import Account, Imap, Smtp, deliver, mail, received, submit, token, until
+from mailclient import Account, Imap, Smtp, deliver, mail, received, submit, token
 
 testinfra_hosts = ["ansible://mail"]
 
@@ -145,16 +145,6 @@ def test_is_refused_when_full(vps: Vps, bob: Imap) -> None:
         assert smtp.ask("kim@elsewhere.example", address).code == 250
 
 
-def ended(session: Imap) -> bool:
-    try:
-        for _again in until(session.noop, 10):
-            pass
-    except (imaplib.IMAP4.abort, OSError):
-        session.shutdown()
-        return True
-    return False
-
-
 def test_a_member_leaves_and_a_mailbox_too(vps: Vps) -> None:
     """Both at once, and back. The mail of the removed mailbox stays; its address is refused."""
     word, kept = to_team(vps), to_team(vps, "archive")
@@ -167,7 +157,7 @@ def test_a_member_leaves_and_a_mailbox_too(vps: Vps) -> None:
     shown = vps.play("accounts.yml", mail_accounts=people, mail_shared=less)
     assert shown.code == 0
     assert "/var/vmail/shared/archive" in shown.output
-    assert ended(open_one)
+    assert open_one.is_ended()
     with Imap(vps.server).log_in(vps.bob) as bob:
         assert folders(bob) == folders(bob, subscribed=True) == set()
         assert bob.select(TEAM)[0] == "NO"
