@@ -38,6 +38,13 @@ def _journal(*arguments: str) -> str:
     return run_command(["journalctl", "--quiet", "--no-pager"] + list(arguments))[1]
 
 
+def _newest(lines: int, *arguments: str) -> str:
+    """The last lines of that output, oldest first. Each entry has to be one line."""
+    # without --reverse, journalctl of old versions of systemd prints the first lines since a moment
+    said = _journal("--reverse", "--lines=%d" % lines, *arguments)
+    return "\n".join(said.splitlines()[::-1])
+
+
 def _entries(text: str) -> t.Iterator[Facts]:
     """The entries in the output of `journalctl -o json`. Damaged ones are passed over."""
     for row in text.splitlines():
@@ -63,10 +70,8 @@ def parse_log(text: str) -> t.List[Facts]:
 def warnings() -> t.List[Facts]:
     """The warnings and errors that Postfix and Dovecot logged within SECONDS, oldest first."""
     chosen = ["--output=json", "--since=-%ds" % SECONDS, "--priority=warning"]
-    # the newest; without --reverse, old versions of systemd print the first lines since then
-    chosen += ["--reverse", "--lines=%d" % LINES]
     # 2 is syslog's mail facility: both daemons log with it, under many names
-    return parse_log(_journal(*chosen, "SYSLOG_FACILITY=2"))[::-1]
+    return parse_log(_newest(LINES, *chosen, "SYSLOG_FACILITY=2"))
 
 
 def mail(days: int) -> t.List[Facts]:
@@ -92,8 +97,8 @@ def parse_killed(said: str) -> t.List[str]:
 
 def refused_forwards() -> t.List[Facts]:
     """The domains that refused forwarded mail within a day because of its sender, and the last answer of each."""
-    chosen = ["--output=cat", "--since=-1d", "--lines=%d" % DELIVERIES]
-    return parse_refused(_journal(*chosen, "--identifier=postfix/qmgr", "--identifier=postfix/smtp"))
+    chosen = ["--output=cat", "--since=-1d", "--identifier=postfix/qmgr", "--identifier=postfix/smtp"]
+    return parse_refused(_newest(DELIVERIES, *chosen))
 
 
 def parse_refused(text: str) -> t.List[Facts]:

@@ -204,6 +204,25 @@ def test_forwards_that_were_refused_because_of_their_sender() -> None:
     assert log.parse_refused("") == []
 
 
+@pytest.mark.parametrize("asked", [log.refused_forwards, log.warnings])
+def test_of_a_long_log_the_newest_lines_are_read(asked: t.Callable[[], t.Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    """journalctl of systemd 247 takes those of --lines from the oldest on if it has --since, and not --reverse."""
+    lines = (
+        DELIVERIES.strip().splitlines() if asked is log.refused_forwards else ['{"MESSAGE": "1"}', '{"MESSAGE": "2"}']
+    )
+
+    def journal(*arguments: str) -> str:
+        limit = next(int(one.partition("=")[2]) for one in arguments if one.startswith("--lines="))
+        old = [*["{}"] * limit, *lines]
+        return "\n".join((old[::-1] if "--reverse" in arguments else old)[:limit])
+
+    monkeypatch.setattr(log, "_journal", journal)
+    if asked is log.refused_forwards:
+        assert asked() == log.parse_refused(DELIVERIES)
+    else:
+        assert [entry["text"] for entry in asked()] == ["1", "2"]
+
+
 def test_a_name_that_the_certificate_lacks_is_told_and_no_fault() -> None:
     missing = {"autoconfig.example.com": "it is not in DNS"}
     assert found({"renewal": {"timer": True, "missing": missing}}) == []
